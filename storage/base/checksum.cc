@@ -1,0 +1,41 @@
+#include "storage/base/checksum.h"
+
+#include <openssl/sha.h>
+#define XXH_STATIC_LINKING_ONLY
+#include <xxhash.h>
+
+#include <algorithm>
+
+#include "storage/base/status_macros.h"
+
+namespace mnemo {
+
+uint64_t Checksum64(ByteView bytes, uint64_t seed) {
+  return XXH3_64bits_withSeed(bytes.data(), bytes.size(), seed);
+}
+
+struct StreamingChecksum64::State {
+  XXH3_state_t xxh;
+};
+
+StreamingChecksum64::StreamingChecksum64(uint64_t seed) : state_(new State) {
+  MNEMO_CHECK(XXH3_64bits_reset_withSeed(&state_->xxh, seed) == XXH_OK);
+}
+StreamingChecksum64::~StreamingChecksum64() = default;
+StreamingChecksum64::StreamingChecksum64(StreamingChecksum64&&) noexcept = default;
+StreamingChecksum64& StreamingChecksum64::operator=(StreamingChecksum64&&) noexcept = default;
+
+void StreamingChecksum64::Update(ByteView bytes) {
+  MNEMO_CHECK(XXH3_64bits_update(&state_->xxh, bytes.data(), bytes.size()) == XXH_OK);
+}
+uint64_t StreamingChecksum64::Digest() const { return XXH3_64bits_digest(&state_->xxh); }
+
+std::array<uint8_t, 16> SecureDigest16(std::string_view bytes) {
+  std::array<uint8_t, SHA256_DIGEST_LENGTH> full;
+  SHA256(reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(), full.data());
+  std::array<uint8_t, 16> first;
+  std::copy_n(full.begin(), first.size(), first.begin());
+  return first;
+}
+
+}  // namespace mnemo
