@@ -1,0 +1,271 @@
+// KV block parts through the four levels.
+//
+// Composes the directory, the RAM levels, the RocksDB instances of each
+// durability class, leases and the policies. Knows parts and chains, not
+// requests: geometry, salts and the meaning of groups belong to the engine
+// above.
+//
+// Life of a part: BeginWrite reserves it (PENDING to others) and takes L1
+// extents; the caller fills them; Commit checks the digest, seals the
+// envelope, makes it as durable as asked, and publishes it. It then moves by
+// watermarks (MoveStep), comes nearer on hits, and is dropped only if its
+// class is kCache and it is neither pinned nor leased.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "storage/base/clock.h"
+#include "storage/base/file_system.h"
+#include "storage/block/block_key.h"
+#include "storage/tier/block_level.h"
+#include "storage/tier/store.h"
+
+namespace mnemo {
+
+// Names one part of one block.
+struct PartKey {
+  KeyScope scope;
+  SaltDigest salt;
+  BlockKey key;
+  PartId part;
+  uint16_t shard = 0;  // ShardOf(scope, salt, key or stretch)
+
+  StoredKey Stored() const;
+  // Errors: kDataLoss.
+  static absl::StatusOr<PartKey> FromStored(const StoredKey& stored);
+};
+
+// Where the sections of a part begin and end, in its exact bytes: contiguous,
+// in order, adding up to its size. From the space's geometry.
+struct SectionLayout {
+  std::vector<uint64_t> sizes;
+  uint8_t dtype_bytes = 1;  // width of a value, for the lossless codec; 1, 2 or 4
+};
+
+struct WriteSpec {
+  uint64_t payload_bytes = 0;  // 1 to kMaxPartBytes
+  SectionLayout layout;
+  uint32_t depth = 0;
+  uint16_t tokens = 0;
+  BlockKey parent;  // empty: none, or not known
+  Durability durability = Durability::kCache;
+  WallTime expires;                   // nanos 0: never
+  std::optional<Digest128> digest;    // bytes with another are refused
+  bool lossless_codec_allowed = true; // below L1
+};
+inline constexpr uint64_t kMaxPartBytes = 64 << 20;
+
+// Everything known of a part, by value.
+struct PartState {
+  PartKey key;
+  Digest128 digest;
+  uint64_t payload_bytes = 0;
+  uint64_t stored_bytes = 0;  // at `level`
+  Level level = Level::kL1;   // the nearest that holds it
+  bool on_disk = false;       // a copy lies on L3 or Disk
+  Level disk_level = Level::kL3;
+  uint32_t depth = 0;
+  uint16_t tokens = 0;
+  uint8_t codec = 0;
+  BlockKey parent;
+  Durability durability = Durability::kCache;
+  bool pinned = false;
+  bool leased = false;
+  bool pending = false;
+  WallTime created;
+  WallTime expires;
+  uint64_t uses = 0;
+  Nanos idle{0};
+  std::string_view rule;  // static string: what put it there, e.g. "admitted-on-put"
+};
+
+enum class Presence : uint8_t { kAbsent, kPending, kPresent };
+struct Lookup {
+  Presence presence = Presence::kAbsent;
+  Level level = Level::kL1;
+  uint64_t payload_bytes = 0;
+};
+
+// What happened to a part; handed to the observer without any lock held.
+// Events of one part come in order.
+struct PartEvent {
+  enum class Kind : uint8_t { kStored, kMoved, kRemoved };
+  Kind kind = Kind::kStored;
+  PartKey key;
+  uint32_t depth = 0;
+  Level level = Level::kL1;  // the nearest level now
+};
+
+// A part being written. Not thread-safe. Destroying it without Commit gives
+// everything back, as if it had never begun.
+class PartWriter {
+ public:
+  virtual ~PartWriter() = default;
+  // The next bytes of the payload, in order. Errors: kInvalidArgument (more
+  // than payload_bytes).
+  virtual absl::Status Append(ByteView bytes) = 0;
+  virtual uint64_t received() const = 0;
+  // Publishes the part, and returns its digest. Blocks until it is as durable
+  // as its class asks. Errors: kInvalidArgument (fewer bytes than announced),
+  // kDataLoss (another digest than announced), kResourceExhausted (the disk is
+  // full), kUnavailable; nothing is stored then.
+  virtual absl::StatusOr<Digest128> Commit() = 0;
+};
+
+// Bytes of a part being read, verified by section.
+struct PartRead {
+  Digest128 digest;
+  uint64_t payload_bytes = 0;  // of the whole part
+  Level level = Level::kL1;    // where they were read from
+  uint32_t depth = 0;
+  PinnedBytes bytes;           // exact bytes of the sections asked for, in order
+  uint64_t offset = 0;         // of `bytes` in the whole part, if contiguous
+};
+
+struct LevelFigures {
+  LevelStats stats;
+  uint64_t exact_bytes = 0;
+  uint64_t parts = 0;
+  uint64_t lookups = 0;  // of what the node held at this level or below
+  uint64_t hits = 0;
+  uint64_t demoted = 0;
+  uint64_t promoted = 0;
+  uint64_t evicted = 0;
+};
+
+struct ScopeUsage {
+  uint64_t parts = 0;
+  uint64_t bytes = 0;                          // exact
+  uint64_t first_group_blocks = 0;             // distinct blocks of group 0, rank (0, 0)
+  std::array<uint64_t, kLevelCount> level_bytes{};  // as stored
+};
+
+// Counters of what went wrong or was repaired. Only grow.
+struct BlockStoreCounters {
+  uint64_t corrupt_l1 = 0, corrupt_l2 = 0, corrupt_l3 = 0, corrupt_archive = 0;
+  uint64_t refused_puts = 0;
+  uint64_t write_behind = 0;      // cache parts admitted to disk
+  uint64_t write_behind_skipped = 0;
+  uint64_t expired = 0;
+};
+
+struct BlockStoreOptions {
+  std::string directory;          // the data directory
+  uint64_t l1_bytes = 0;          // arena of exact bytes; at least 64 MiB
+  uint64_t l2_bytes = 0;          // arena of encoded bytes; 0: no L2
+  uint64_t disk_cache_bytes = 0;  // block cache and memtables of all instances
+  uint64_t l3_bytes = 0;          // at least 64 MiB
+  uint64_t archive_bytes = 0;     // 0: no Disk level
+  double high_watermark = 0.95;   // parts move on above this share of a level
+  double low_watermark = 0.90;    // until this one
+  uint32_t promote_hits = 2;      // uses at a farther level before it comes nearer; 1 to 10
+  std::string eviction_policy = "sieve";  // s3fifo, sieve, lru
+  Nanos wal_interval = std::chrono::milliseconds(100);
+  bool direct_reads = false;
+  Nanos max_reservation = std::chrono::seconds(60);
+  double lease_share = 0.25;      // of l1_bytes + l2_bytes + l3_bytes, for each tenant
+  double pin_share = 0.5;
+  // What changes behaviour is checked here, each error naming field and range.
+  absl::Status Validate() const;
+};
+
+// Thread-safe. Calls that read or write disk block; the caller brings the
+// threads. No lock is held across RocksDB or the observer.
+class BlockStore {
+ public:
+  using Observer = std::function<void(const PartEvent&)>;
+  struct Recovery {
+    uint64_t parts = 0;
+    bool clean = true;
+    std::string detail;  // for people; empty if clean
+  };
+
+  // Opens the data directory, makes it if it is empty, and rebuilds the
+  // directory from metadata. Errors: kFailedPrecondition (another format
+  // version), kUnavailable (locked by another process), kDataLoss (metadata is
+  // damaged beyond what recovery mends; nothing was dropped).
+  static absl::StatusOr<std::unique_ptr<BlockStore>> Open(const BlockStoreOptions& options,
+                                                          FileSystem& files, Clock& clock,
+                                                          Observer observer);
+  virtual ~BlockStore() = default;
+
+  virtual const Recovery& recovery() const = 0;
+  virtual const std::string& node_id() const = 0;
+  // State of spaces, tenants and pins, class kSync, in the same log.
+  virtual Store& state() = 0;
+
+  // Writing. Errors: kAlreadyExists (present), kAborted (pending),
+  // kResourceExhausted (no room that may be made), kInvalidArgument.
+  virtual absl::StatusOr<std::unique_ptr<PartWriter>> BeginWrite(const PartKey& key,
+                                                                 const WriteSpec& spec) = 0;
+
+  // What is there, for any number of keys, in their order. Counts as no use.
+  virtual std::vector<Lookup> Find(std::span<const PartKey> keys) const = 0;
+  // A use of parts of one chain, in the order root to leaf.
+  virtual void Touch(std::span<const PartKey> keys) = 0;
+  virtual std::optional<PartState> Describe(const PartKey& key) const = 0;
+  // Every part of the block of `key`, whatever `key.part`.
+  virtual std::vector<PartState> DescribeAllParts(const PartKey& key) const = 0;
+
+  // Reads sections [first, first + count) of a part, verified; count 0: all from
+  // `first` on. Counts as a use. Errors: kNotFound, kDataLoss (damaged; the
+  // part is gone from this level, and a later read finds another copy or
+  // misses), kInvalidArgument (no such section).
+  virtual absl::StatusOr<PartRead> Read(const PartKey& key, uint32_t first, uint32_t count) = 0;
+
+  // Deletes parts; logged unless never written. Durable for kSync parts.
+  // Returns how many were there.
+  virtual absl::StatusOr<uint64_t> Erase(std::span<const PartKey> keys) = 0;
+  // Deletes all of a space, or all of one salt of it.
+  virtual absl::StatusOr<uint64_t> EraseScope(KeyScope scope,
+                                              const std::optional<SaltDigest>& salt) = 0;
+
+  // Pins survive a restart: the part is on disk, synced, when this returns.
+  // Returns how many parts changed. Errors: kResourceExhausted (pin_share).
+  virtual absl::StatusOr<uint64_t> SetPinned(std::span<const PartKey> keys, bool pinned) = 0;
+
+  // Leased parts stay at some level until the lease ends. Returns 0 if the
+  // tenant's share is used up or a key is absent.
+  virtual uint64_t AcquireLease(std::span<const PartKey> keys, Nanos duration) = 0;
+  // Errors: kNotFound. A duration of 0 releases.
+  virtual absl::Status RenewLease(uint64_t lease, uint64_t tenant, Nanos duration) = 0;
+
+  // Visits parts of a space in the order of stored keys, from `after`
+  // (exclusive; empty: from the first) on.
+  virtual absl::Status List(KeyScope scope, const std::optional<SaltDigest>& salt,
+                            std::string_view key_prefix, const std::string& after, size_t limit,
+                            std::vector<PartState>& parts, std::string& next) const = 0;
+
+  // Writes cache parts of `scope` (space 0: of the whole tenant; tenant 0: of
+  // everybody) to disk and syncs all classes. Returns how many were written.
+  virtual absl::StatusOr<uint64_t> Flush(KeyScope scope) = 0;
+
+  // One bounded step of background movement: demotion by watermarks, admission
+  // to disk, expiry, ended leases, space reclaimed. Returns true if more is to
+  // do now. Called by the workers.
+  virtual bool MoveStep() = 0;
+  // Blocks until there may be work for MoveStep, until `timeout`, or until
+  // WakeMovers is called.
+  virtual void WaitForWork(Nanos timeout) = 0;
+  virtual void WakeMovers() = 0;
+
+  virtual std::array<LevelFigures, kLevelCount> Levels() const = 0;
+  virtual ScopeUsage Usage(KeyScope scope) const = 0;
+  virtual uint64_t parts() const = 0;
+  virtual BlockStoreCounters counters() const = 0;
+  virtual std::array<uint64_t, kShardCount> BytesByShard() const = 0;
+
+  // Writes what is admitted, syncs, closes. No other call may run or follow.
+  virtual absl::Status Close() = 0;
+};
+
+}  // namespace mnemo
