@@ -13,7 +13,8 @@ find_package(nlohmann_json REQUIRED)
 find_package(prometheus-cpp REQUIRED CONFIG)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
-pkg_check_modules(zstd REQUIRED IMPORTED_TARGET libzstd)
+# Not `zstd`: RocksDB looks for zstd_INCLUDE_DIRS, which pkg-config leaves empty.
+pkg_check_modules(libzstd REQUIRED IMPORTED_TARGET libzstd)
 pkg_check_modules(jemalloc REQUIRED IMPORTED_TARGET jemalloc)
 
 # civetweb's Debian package ships neither a CMake nor a pkg-config file.

@@ -29,8 +29,46 @@ function(mnemo_library name)
   target_link_libraries(${name} PUBLIC mnemo_options ${ARG_DEPS})
 endfunction()
 
-# mnemo_test(NAME [LABEL label] DEPS target...): one GoogleTest binary of all
-# *_test.cc files of the current folder, registered with CTest.
+# What a test's environment says to the sanitizers' runtimes. Suppressions name
+# third-party frames only: tests/sanitizers says why for each.
+set(MNEMO_TEST_ENVIRONMENT
+  "ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1:detect_leaks=1"
+  "LSAN_OPTIONS=suppressions=${PROJECT_SOURCE_DIR}/tests/sanitizers/lsan.supp:print_suppressions=0"
+  "UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1"
+  "TSAN_OPTIONS=suppressions=${PROJECT_SOURCE_DIR}/tests/sanitizers/tsan.supp:halt_on_error=1:second_deadlock_stack=1:print_suppressions=0")
+find_program(MNEMO_SYMBOLIZER NAMES llvm-symbolizer-14 llvm-symbolizer)
+if(MNEMO_SYMBOLIZER)
+  foreach(tool ASAN LSAN UBSAN TSAN)
+    list(APPEND MNEMO_TEST_ENVIRONMENT "${tool}_SYMBOLIZER_PATH=${MNEMO_SYMBOLIZER}")
+  endforeach()
+endif()
+
+# The programs of a sanitizer's full turn, and of the short one in CI.
+add_custom_target(sanitizer_tests_full)
+add_custom_target(sanitizer_tests_short)
+add_custom_target(fuzzers)
+
+# Registers a program as a test with a label. Its cases are reported to
+# junit/NAME.xml in the build folder, where tests/run.py counts them.
+function(mnemo_register_test name label timeout)
+  add_test(NAME ${name} COMMAND ${name} ${ARGN})
+  set(labels ${label})
+  if(label MATCHES "^(unit|contract|fault|fuzz)$")
+    list(APPEND labels sanitizer_full)
+    add_dependencies(sanitizer_tests_full ${name})
+  endif()
+  if(label MATCHES "^(unit|contract)$")
+    list(APPEND labels sanitizer_short)
+    add_dependencies(sanitizer_tests_short ${name})
+  endif()
+  set_tests_properties(${name} PROPERTIES
+    LABELS "${labels}" TIMEOUT ${timeout}
+    ENVIRONMENT "GTEST_OUTPUT=xml:${PROJECT_BINARY_DIR}/junit/${name}.xml;${MNEMO_TEST_ENVIRONMENT}")
+endfunction()
+
+# mnemo_test(NAME [LABEL label] [TIMEOUT seconds] DEPS target...): one GoogleTest
+# binary of all *_test.cc files of the current folder, registered with CTest.
+# Labels: unit (the default), contract, integration, fault, stress.
 function(mnemo_test name)
   cmake_parse_arguments(ARG "" "LABEL;TIMEOUT" "DEPS" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/*_test.cc")
@@ -42,8 +80,7 @@ function(mnemo_test name)
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 300)
   endif()
-  add_test(NAME ${name} COMMAND ${name})
-  set_tests_properties(${name} PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT})
+  mnemo_register_test(${name} ${ARG_LABEL} ${ARG_TIMEOUT})
 endfunction()
 
 # mnemo_bench(NAME SOURCE file DEPS target...): a benchmark program.
@@ -53,18 +90,20 @@ function(mnemo_bench name)
   target_link_libraries(${name} PRIVATE mnemo_options ${ARG_DEPS})
 endfunction()
 
-# mnemo_fuzzer(NAME SOURCE file DEPS target...): a libFuzzer target where the
-# build is a fuzzing one; otherwise the same entry point replays its corpus
-# folder, tests/fuzz/corpus/NAME, as a test.
+# mnemo_fuzzer(NAME SOURCE file DEPS target...): a libFuzzer program in
+# bin/fuzzers where the build is a fuzzing one; otherwise the same entry point
+# replays its corpus folder, tests/fuzz/corpus/NAME, as a test.
 function(mnemo_fuzzer name)
   cmake_parse_arguments(ARG "" "SOURCE" "DEPS" ${ARGN})
   if(MNEMO_BUILD_FUZZERS)
     add_executable(${name} ${ARG_SOURCE})
     target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+    set_target_properties(${name} PROPERTIES
+      RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/bin/fuzzers")
+    add_dependencies(fuzzers ${name})
   else()
     add_executable(${name} ${ARG_SOURCE} "${PROJECT_SOURCE_DIR}/tests/fuzz/replay_main.cc")
-    add_test(NAME ${name} COMMAND ${name} "${PROJECT_SOURCE_DIR}/tests/fuzz/corpus/${name}")
-    set_tests_properties(${name} PROPERTIES LABELS fuzz)
+    mnemo_register_test(${name} fuzz 300 "${PROJECT_SOURCE_DIR}/tests/fuzz/corpus/${name}")
   endif()
   target_link_libraries(${name} PRIVATE mnemo_options ${ARG_DEPS})
 endfunction()

@@ -1,0 +1,111 @@
+# The one entry point: `make help` lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+JOBS ?= $(shell nproc)
+MODEL ?= smollm2
+FUZZ_SECONDS ?= 60
+CYCLES ?= 20
+MODE ?= full
+
+PYTHON := build/venv/bin/python
+MNEMOD := build/release/server/mnemod
+MNEMOCTL := build/release/client/cli/mnemoctl
+CPP_FILES = $(shell git ls-files --cached --others --exclude-standard '*.cc' '*.h')
+export PYTHONPATH := client/python
+# The system's Python, not one that the caller's environment puts before it.
+SYSTEM_PYTHON := /usr/bin/python3
+
+.PHONY: help deps deps-demo build test demo bench-store bench-inline bench-policies fmt fmt-check \
+  lint asan tsan fuzz crash contract-accept clean FORCE
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 18
+
+# --- what the machine must have -------------------------------------------
+
+deps: build/venv/test.stamp ## install what is missing: Debian packages, build/venv
+
+deps-demo: deps build/venv/demo.stamp
+
+build/packages.stamp: deploy/setup/debian-packages.txt deploy/setup/install-dependencies
+	@mkdir -p build
+	@deploy/setup/install-dependencies
+	@touch $@
+
+build/venv/bin/python: build/packages.stamp
+	@test -x $@ || $(SYSTEM_PYTHON) -m venv build/venv
+	@touch -c -h $@
+
+build/venv/test.stamp: deploy/setup/requirements-test.txt | build/venv/bin/python
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+build/venv/demo.stamp: deploy/demo/requirements.txt | build/venv/bin/python
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps -r $<
+	@touch $@
+
+# --- building and testing --------------------------------------------------
+
+# CMake looks again by itself when its files or the list of sources change.
+build/%/build.ninja: CMakePresets.json | build/packages.stamp
+	@cmake --preset $* >build/configure-$*.log || { cat build/configure-$*.log; exit 1; }
+
+build: deps build/release/build.ninja ## everything, optimised, in build/release
+	@ninja -C build/release -j $(JOBS)
+
+test: build ## every test; the last line says how many passed and failed
+	@$(SYSTEM_PYTHON) tests/run.py --build build/release --jobs $(JOBS) --pytest $(PYTHON)
+
+asan: deps build/asan-ubsan/build.ninja ## unit, contract and fault tests under ASan, LSan and UBSan
+	@ninja -C build/asan-ubsan -j $(JOBS) sanitizer_tests_$(MODE)
+	@$(SYSTEM_PYTHON) tests/run.py --build build/asan-ubsan --jobs $(JOBS) --labels sanitizer_$(MODE)
+
+tsan: deps build/tsan/build.ninja ## the same under TSan
+	@ninja -C build/tsan -j $(JOBS) sanitizer_tests_$(MODE)
+	@$(SYSTEM_PYTHON) tests/run.py --build build/tsan --jobs $(JOBS) --labels sanitizer_$(MODE)
+
+fuzz: deps build/fuzz/build.ninja ## each fuzzer for FUZZ_SECONDS
+	@ninja -C build/fuzz -j $(JOBS) fuzzers
+	@$(SYSTEM_PYTHON) tests/fuzz/run_fuzzers.py --build build/fuzz --seconds $(FUZZ_SECONDS) --jobs $(JOBS)
+
+crash: build ## CYCLES of kill -9 and of power loss against an oracle
+	@$(PYTHON) tests/stress/crash.py --cycles $(CYCLES)
+
+contract-accept: deps ## record additions to proto/mnemo/v1 in its snapshot
+	@$(PYTHON) tests/unit/house/contract.py --accept
+
+# --- showing and measuring -------------------------------------------------
+
+demo: deps-demo build/release/build.ninja ## a model's KV cache outlives kill -9; MODEL=smollm2|gemma
+	@ninja -C build/release -j $(JOBS) mnemod mnemoctl
+	@$(PYTHON) deploy/demo/run.py --model $(MODEL) $(if $(FLOOR),--floor $(FLOOR)) \
+	  --mnemod $(MNEMOD) --mnemoctl $(MNEMOCTL) --out build/demo.json
+
+bench-store: build ## levels, directory, restart, churn -> build/bench/store.json
+	@mkdir -p build/bench
+	@$(PYTHON) tests/bench/store.py --build build/release --out build/bench/store.json
+
+bench-inline: build ## gRPC data path beside Redis -> build/bench/inline.json
+	@mkdir -p build/bench
+	@$(PYTHON) tests/bench/inline.py --build build/release --out build/bench/inline.json
+
+bench-policies: build ## hit ratios on real traces beside the optimum -> build/bench/policies.json
+	@mkdir -p build/bench
+	@$(PYTHON) tests/bench/policies.py --build build/release --out build/bench/policies.json
+
+# --- looking at the source -------------------------------------------------
+
+fmt: ## format every C++ file
+	@clang-format-14 -i $(CPP_FILES)
+
+fmt-check: ## fail if a C++ file is not formatted
+	@clang-format-14 --dry-run -Werror $(CPP_FILES)
+
+lint: deps build/tidy/build.ninja ## thread-safety analysis and clang-tidy; FILES=regex for some
+	@ninja -C build/tidy -j $(JOBS)
+	@run-clang-tidy-14 -quiet -j $(JOBS) -p build/tidy '$(if $(FILES),$(FILES),^$(CURDIR)/(storage|server|client)/.*\.cc)'
+
+clean: ## remove build/, the virtual environment included
+	@rm -rf build
