@@ -1,0 +1,36 @@
+// What every operation knows of its caller.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <string>
+
+#include "storage/base/clock.h"
+
+namespace mnemo {
+
+// How urgent a call is; the gate queues and sheds by it.
+enum class CallClass : uint8_t { kCritical, kDefault, kBatch, kBackground };
+
+// Who calls: resolved for each call from its own metadata, never from a field
+// of the request.
+struct Identity {
+  uint64_t tenant = 1;
+  std::string principal = "local";
+};
+
+// Of one call. Lives as long as the call. `cancelled` may be set by another
+// thread at any time.
+struct CallContext {
+  Identity identity;
+  CallClass call_class = CallClass::kDefault;
+  MonoTime deadline = MonoTime::max();
+  std::atomic<bool> cancelled{false};
+
+  // Work whose deadline has passed or that was cancelled is not done.
+  bool ShouldStop(const Clock& clock) const {
+    return cancelled.load(std::memory_order_relaxed) || clock.Mono() >= deadline;
+  }
+};
+
+}  // namespace mnemo

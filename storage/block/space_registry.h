@@ -1,0 +1,60 @@
+// The spaces of all tenants: durable, and cached in RAM.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "storage/base/clock.h"
+#include "storage/base/mutex.h"
+#include "storage/block/space.h"
+#include "storage/tier/store.h"
+
+namespace mnemo {
+
+// Thread-safe. A Space handed out is immutable; policy changes make a new one.
+class SpaceRegistry {
+ public:
+  using SpacePtr = std::shared_ptr<const Space>;  // docs/decisions: readers outlive a delete
+
+  // Loads all spaces. Errors: kDataLoss.
+  static absl::StatusOr<std::unique_ptr<SpaceRegistry>> Load(Store& state, Clock& clock);
+
+  // Gets or creates; one winner among any number of callers. Errors:
+  // kInvalidArgument, kFailedPrecondition (a field differs; both values are
+  // named), kNotFound (`must_exist`), and those of Store.
+  absl::StatusOr<std::pair<SpacePtr, bool>> Open(uint64_t tenant, const SpaceSpec& spec,
+                                                 bool must_exist);
+  // Errors: kNotFound.
+  absl::StatusOr<SpacePtr> ById(uint64_t tenant, uint64_t space) const;
+  absl::StatusOr<SpacePtr> ByName(uint64_t tenant, const std::string& name) const;
+  // By name, after `after` (exclusive), at most `limit`.
+  std::vector<SpacePtr> List(uint64_t tenant, const std::string& after, size_t limit) const;
+  absl::StatusOr<SpacePtr> UpdatePolicy(uint64_t tenant, uint64_t space,
+                                        const SpacePolicy& policy);
+  // Ok if it is not there.
+  absl::Status Remove(uint64_t tenant, uint64_t space);
+  size_t size() const;
+
+ private:
+  using NameKey = std::pair<uint64_t, std::string>;  // tenant, name
+
+  SpaceRegistry(Store& state, Clock& clock) : state_(state), clock_(clock) {}
+  absl::Status Persist(const Space& space, OperationKind kind) ABSL_EXCLUSIVE_LOCKS_REQUIRED(change_);
+  SpacePtr FindLocked(const NameKey& name) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  Store& state_;
+  Clock& clock_;
+  // Serialises changes, and is held across the store: taken before mutex_,
+  // which readers share and nobody holds across anything.
+  Mutex change_;
+  mutable Mutex mutex_ ABSL_ACQUIRED_AFTER(change_);
+  std::map<NameKey, SpacePtr> by_name_ ABSL_GUARDED_BY(mutex_);
+  std::map<KeyScope, SpacePtr> by_id_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace mnemo
