@@ -1,0 +1,243 @@
+// Requests and answers of the block service.
+//
+// Views in a request (keys, salts, stretches) need live only until the
+// function that takes the request returns. Payload and destinations are
+// borrowed until the call is done.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "mnemo/types.h"
+
+namespace mnemo::client {
+
+// A part, before its bytes move.
+struct PartOffer {
+  std::string_view key;
+  PartId part;
+  uint64_t size = 0;
+  uint32_t depth = 0;
+  std::string_view parent = {};
+  std::string_view stretch = {};
+};
+
+struct OfferRequest {
+  SpaceRef space;
+  std::string_view salt = {};
+  std::vector<PartOffer> parts;  // 1 to 4,096
+  uint32_t reservation_ms = 0;
+};
+
+struct OfferVerdict {
+  Verdict verdict = Verdict::kUnspecified;
+  absl::Status reason;  // for kRefused
+  Digest digest;        // for kPresent
+};
+
+struct OfferResult {
+  std::vector<OfferVerdict> verdicts;  // one for each part of the request
+  uint64_t reservation = 0;
+};
+
+// A part with its bytes.
+struct PartPut {
+  std::string_view key;
+  PartId part;
+  Bytes data;  // sent from where it lies; unchanged until the call is done
+  uint32_t depth = 0;
+  std::string_view parent = {};
+  std::string_view stretch = {};
+};
+
+struct PutRequest {
+  SpaceRef space;
+  std::string_view salt = {};
+  std::vector<PartPut> parts;  // 1 to 1,024; at most 1 GiB in all
+  uint64_t reservation = 0;
+  Durability durability = Durability::kDefault;
+  uint64_t time_to_live_seconds = 0;
+  // Sends a checksum of each part, so that bytes damaged on the way are
+  // refused instead of stored. Costs a pass over the bytes on either side.
+  bool checksum = false;
+};
+
+enum class PutOutcome {
+  kFailed,          // `status` says why
+  kStored,          // as durable as asked
+  kAlreadyPresent,  // the same bytes were there
+  kConflict,        // other bytes were there and stay; `digest` is theirs
+  kPending,         // somebody else is writing it; ours was not sent
+};
+
+struct PartStored {
+  PutOutcome outcome = PutOutcome::kFailed;
+  Digest digest;
+  absl::Status status;  // OK unless kFailed
+};
+
+struct PutResult {
+  std::vector<PartStored> parts;  // one for each part of the request
+};
+
+struct MatchRequest {
+  SpaceRef space;
+  std::string_view salt = {};
+  Keys keys;  // 1 to 65,536, from the chain's first block
+  Keys stretches = {};
+  std::vector<uint32_t> groups = {};
+  std::vector<uint32_t> tp_ranks = {};
+  std::vector<uint32_t> pp_ranks = {};
+  uint32_t lease_ms = 0;
+  bool want_bitmap = false;
+  bool peek = false;
+};
+
+struct MatchRun {
+  uint32_t first = 0;
+  uint32_t count = 0;
+  Level level = Level::kNone;
+};
+
+struct GroupMatch {
+  uint32_t group = 0;
+  uint32_t blocks = 0;
+};
+
+struct MatchResult {
+  uint32_t blocks = 0;
+  uint64_t tokens = 0;
+  std::vector<MatchRun> runs;
+  std::vector<uint32_t> pending;
+  std::vector<bool> present;  // with want_bitmap, one for each key
+  uint64_t lease = 0;
+  uint32_t lease_ms = 0;
+  uint64_t fetch_bytes = 0;
+  std::vector<GroupMatch> groups;
+};
+
+// Where a part's bytes go.
+struct Destination {
+  // Bytes outside of it fail their part with kOutOfRange and are not written.
+  MutableBytes memory;
+  // Offset in the part of the first byte of `memory`; not 0 where a layer
+  // range is read into a buffer for that range.
+  uint64_t part_offset = 0;
+};
+
+struct GetRequest {
+  SpaceRef space;
+  std::string_view salt = {};
+  Keys keys;  // 1 to 4,096
+  Keys stretches = {};
+  std::vector<PartId> parts = {};  // of every key; if empty, group 0 of ranks 0
+  uint32_t first_layer = 0;
+  uint32_t layer_count = 0;  // 0: all from first_layer on
+  ReadOrder order = ReadOrder::kDefault;
+  uint64_t lease = 0;
+  // One for each key and part: key index times the number of parts, plus
+  // part index. Bytes of a part that fails are undefined.
+  std::span<const Destination> destinations;
+  // If true, parts that are read whole are compared with their digest;
+  // kDataLoss where they differ. Costs a pass over the bytes.
+  bool verify = false;
+  // If set, called when bytes have landed: index of the destination, offset in
+  // the part, size. In the order of arrival, on a thread of the client; must
+  // not block.
+  std::function<void(size_t index, uint64_t offset, uint64_t size)> on_data = {};
+};
+
+struct PartRead {
+  // kNotFound is a miss, kDataLoss a damaged part that is gone now.
+  absl::Status status;
+  uint64_t size = 0;   // of the whole part
+  uint64_t bytes = 0;  // that were written to the destination
+  Digest digest;       // of the whole part
+  Level level = Level::kNone;
+  uint32_t depth = 0;
+};
+
+struct GetResult {
+  std::vector<PartRead> parts;  // in the order of the destinations
+};
+
+struct KeysRequest {
+  SpaceRef space;
+  std::string_view salt = {};
+  Keys keys;
+  Keys stretches = {};
+};
+
+struct DeleteRequest {
+  enum class What { kKeys, kAllOfSalt, kAllOfSpace };
+  SpaceRef space;
+  std::string_view salt = {};
+  What what = What::kKeys;
+  Keys keys = {};
+  Keys stretches = {};
+};
+
+struct PinResult {
+  uint64_t parts_pinned = 0;
+  std::vector<uint32_t> missing;  // indexes of keys that are not here
+};
+
+struct PartInfo {
+  std::string key;
+  PartId part;
+  uint64_t size = 0;
+  uint64_t stored_bytes = 0;
+  Digest digest;
+  Level level = Level::kNone;
+  bool on_disk = false;
+  uint32_t depth = 0;
+  std::string parent;
+  Durability durability = Durability::kDefault;
+  bool pinned = false;
+  bool leased = false;
+  bool pending = false;
+  std::string codec;
+  int64_t created_unix_us = 0;
+  int64_t expires_unix_us = 0;
+  uint64_t uses = 0;
+};
+
+struct ListBlocksRequest {
+  SpaceRef space;
+  std::optional<std::string> salt;  // absent: all salts
+  std::string key_prefix;
+  uint32_t page_size = 0;
+  std::string page_token;
+};
+
+struct BlockPage {
+  std::vector<PartInfo> parts;
+  std::string next_page_token;  // empty on the last page
+};
+
+enum class BlockEventKind {
+  kUnspecified = 0,
+  kStored = 1,
+  kMoved = 2,
+  kRemoved = 3,
+  kCleared = 4,
+  kSnapshotEnd = 5
+};
+
+struct BlockEvent {
+  uint64_t sequence = 0;
+  BlockEventKind kind = BlockEventKind::kUnspecified;
+  std::string key;
+  PartId part;
+  uint32_t depth = 0;
+  Level level = Level::kNone;
+  std::string salt_digest;
+};
+
+}  // namespace mnemo::client

@@ -1,0 +1,80 @@
+// How a client behaves: where it connects, how long it waits, when it tries
+// again.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+
+namespace mnemo::client {
+
+using Millis = std::chrono::milliseconds;
+
+// Retries happen only for calls that are safe to repeat, or that the server
+// shed before it did anything; never past the call's deadline; and only while
+// the budget lasts, so that a sick server is not buried by its clients.
+struct RetryOptions {
+  // Attempts in all; 1 turns retries off. 1 to 10.
+  int max_attempts = 4;
+  // Pause before the first retry; doubles with each, with full jitter. At
+  // least 1 ms. A server's grpc-retry-pushback-ms wins over it.
+  Millis initial_backoff{20};
+  Millis max_backoff{2000};
+  // Tokens of the bucket, 1 to 1000. A failure takes one, a success gives
+  // back `token_ratio`; at or below half of them nothing is retried.
+  double budget_tokens = 10;
+  double token_ratio = 0.1;
+};
+
+struct ClientOptions {
+  // "HOST:PORT" or "unix:PATH".
+  std::string target;
+
+  // Deadlines of calls that name none: of those without payload, and of Get,
+  // Put and Flush. At least 1 ms.
+  Millis timeout{5000};
+  Millis transfer_timeout{60000};
+
+  RetryOptions retry;
+
+  // Connections that calls are spread over, 1 to 16. One saturates a core.
+  int connections = 1;
+
+  // The name of this client in the server's logs; at most 64 bytes.
+  std::string user_agent = "mnemo-cpp";
+
+  // Errors: kInvalidArgument, naming the field and its range.
+  absl::Status Validate() const;
+};
+
+// Cancels the calls that were given it, also those that start later: they end
+// with kCancelled, and the server stops working on them. Thread-safe. Must
+// outlive these calls.
+class CancelSource {
+ public:
+  CancelSource();
+  ~CancelSource();
+  CancelSource(const CancelSource&) = delete;
+  CancelSource& operator=(const CancelSource&) = delete;
+
+  void Cancel();
+  bool cancelled() const;
+
+  class Impl;
+  Impl& impl() { return *impl_; }
+
+ private:
+  std::unique_ptr<Impl> impl_;
+};
+
+struct CallOptions {
+  // Until all attempts must have ended; 0: the client's default.
+  Millis timeout{0};
+  // May be null.
+  CancelSource* cancel = nullptr;
+};
+
+}  // namespace mnemo::client
