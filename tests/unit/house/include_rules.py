@@ -1,0 +1,123 @@
+"""Which room may see which: by its includes and by what its target links.
+
+Dependencies run downward only (docs/architecture.md, section 1).
+"""
+
+import re
+
+from tests.unit.house.source_tree import SourceFile, Violation
+
+# A room may include itself and what stands here beside it, nothing else of ours.
+_STORAGE_BASE = {"storage/base"}
+_CODEC = {"storage/codec"} | _STORAGE_BASE
+_POLICY = {"storage/policy"} | _STORAGE_BASE
+_TIER = {"storage/tier"} | _CODEC | _POLICY
+_BLOCK = {"storage/block"} | _TIER
+_ENGINE = {"server/engine"} | _BLOCK
+_PROTO = {"proto"}
+
+ROOMS: dict[str, set[str]] = {
+    "storage/base": _STORAGE_BASE,
+    "storage/codec": _CODEC,
+    "storage/policy": _POLICY,
+    "storage/tier": _TIER,
+    "storage/block": _BLOCK,
+    "server/engine": _ENGINE,
+    "server/config": {"server/config"} | _ENGINE,
+    "server/observe": {"server/observe", "server/config"} | _ENGINE,
+    "server/workers": {"server/workers", "server/observe", "server/config"} | _ENGINE,
+    "server/rpc": {"server/rpc", "server/observe", "server/config"} | _ENGINE | _PROTO,
+    "client/cpp": {"client/cpp"} | _STORAGE_BASE | _PROTO,
+    "client/cli": {"client/cli", "client/cpp"} | _STORAGE_BASE | _PROTO,
+    "proto": _PROTO,
+}
+
+# Third-party headers that only some folders may see.
+_FENCED = (
+    (re.compile(r"^(grpcpp/|grpc/|.*\.pb\.h$)"),
+     ("server/rpc", "server/transfer", "server/cluster", "server/main.cc", "client", "tests"),
+     "gRPC and protobuf stay in server/rpc, server/transfer, client and tests"),
+    (re.compile(r"^rocksdb/"), ("storage/tier", "storage/snapshot", "tests"),
+     "RocksDB stays in storage/tier"),
+    (re.compile(r"^faiss/"), ("index/vector", "tests"), "FAISS stays in index/vector"),
+    (re.compile(r"^(CLI/|yaml-cpp/)"), ("server/config", "client/cli", "tests"),
+     "flags and YAML are read in server/config and client/cli only"),
+    (re.compile(r"^(prometheus/|civetweb)"), ("server/observe", "tests"),
+     "metrics and their HTTP server stay in server/observe"),
+    (re.compile(r"^spdlog/"), ("server/observe", "tests"), "logging stays in server/observe"),
+)
+
+_INCLUDE = re.compile(r'^\s*#\s*include\s+["<]([^">]+)[">]')
+
+
+def room_of(path: str) -> str | None:
+    """The room that a file, or an include of ours, belongs to."""
+    if path.startswith("mnemo/v1/"):
+        return "proto"
+    parts = path.split("/")
+    if parts[0] in ("storage", "index", "server", "client") and len(parts) > 2:
+        return "/".join(parts[:2])
+    if parts[0] == "proto":
+        return "proto"
+    return None  # main.cc and tests: wiring, may see everything
+
+
+def check_includes(source: SourceFile) -> list[Violation]:
+    violations = []
+    room = room_of(source.path)
+    for number, line in enumerate(source.lines, start=1):
+        match = _INCLUDE.match(line)
+        if not match:
+            continue
+        included = match.group(1)
+        for pattern, allowed, why in _FENCED:
+            if pattern.match(included) and not source.is_below(*allowed):
+                violations.append(Violation(source.path, number, f"includes {included}: {why}"))
+        if included.startswith("tests/") and not source.is_test:
+            violations.append(Violation(source.path, number, f"includes {included}: a test's"))
+        seen = room_of(included)
+        if room is None or seen is None:
+            continue
+        if room not in ROOMS:
+            violations.append(Violation(source.path, number, f"room {room} has no rule: add it"))
+        elif seen not in ROOMS[room]:
+            violations.append(
+                Violation(source.path, number, f"{room} must not see {seen} ({included})"))
+    return violations
+
+
+_TARGET_CALL = re.compile(
+    r"\b(mnemo_library|add_library|add_executable|target_link_libraries)\s*\(\s*([\w$\{\}:.-]+)"
+    r"([^()]*)\)")
+_OURS = re.compile(r"^(mnemo_\w+|mnemod|mnemoctl)$")
+
+
+def targets_by_room(lists: list[SourceFile]) -> dict[str, str]:
+    """Target name to the folder whose CMakeLists.txt makes it."""
+    rooms = {}
+    for source in lists:
+        for call, name, _ in _TARGET_CALL.findall(source.text):
+            if call != "target_link_libraries" and _OURS.match(name):
+                rooms[name] = source.path.removesuffix("CMakeLists.txt").rstrip("/")
+    return rooms
+
+
+def check_links(lists: list[SourceFile]) -> list[Violation]:
+    """What each room's target links must be a room that it may include."""
+    folders = targets_by_room(lists)
+    violations = []
+    for source in lists:
+        for match in _TARGET_CALL.finditer(source.text):
+            name, arguments = match.group(2), match.group(3)
+            room = room_of(folders.get(name, "") + "/x")
+            if room is None or not _OURS.match(name):
+                continue
+            line = source.text.count("\n", 0, match.start()) + 1
+            for linked in re.findall(r"[\w:+.-]+", re.sub(r"#[^\n]*", "", arguments)):
+                other = room_of(folders.get(linked, "") + "/x")
+                if other is None or other == room:
+                    continue
+                if other not in ROOMS.get(room, set()):
+                    violations.append(
+                        Violation(source.path, line, f"{name} must not link {linked} of {other}"))
+    return violations
