@@ -15,9 +15,12 @@
 
 namespace mnemo {
 
-// An append-only file. Not thread-safe. Bytes survive a process that dies
-// once Append returned, and a power loss once Sync returned and the folder
-// was synced since the file was made.
+// An append-only file. Not thread-safe, but that Sync and Size may run beside
+// an Append: Sync then covers what was appended before it began. Bytes survive
+// a process that dies once Append returned, and a power loss once Sync
+// returned and the folder was synced since the file was made. After a failed
+// Sync the kernel may have dropped the bytes, so every later call but Size
+// fails too.
 class WritableFile {
  public:
   virtual ~WritableFile() = default;  // closes, ignoring errors
@@ -54,6 +57,7 @@ class FileSystem {
   enum class WriteMode { kTruncate, kAppend };
   struct ReadOptions {
     bool direct = false;  // O_DIRECT; falls back to buffered where the file system refuses
+    bool sequential = false;  // read ahead; otherwise reads fetch only what they ask for
   };
   struct Entry {
     std::string name;
@@ -86,6 +90,8 @@ class FileSystem {
 // The operating system's files.
 std::unique_ptr<FileSystem> MakePosixFileSystem();
 
+// Makes a folder and its parents, and every entry made durable.
+absl::Status CreateDirectoryDurably(FileSystem& files, const std::string& path);
 // Reads a whole file of at most `max_size` bytes.
 absl::StatusOr<std::string> ReadSmallFile(FileSystem& files, const std::string& path,
                                           uint64_t max_size);
