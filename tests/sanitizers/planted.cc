@@ -69,7 +69,8 @@ int Guarded() {
 
 int UseAfterFree() {
   auto owner = std::make_unique<volatile int>(7);
-  volatile int* const stale = owner.get();
+  // Itself volatile, so that the compiler does not see what is coming.
+  volatile int* volatile stale = owner.get();
   owner.reset();
   return *stale;
 }
