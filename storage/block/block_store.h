@@ -31,19 +31,6 @@
 
 namespace mnemo {
 
-// Names one part of one block.
-struct PartKey {
-  KeyScope scope;
-  SaltDigest salt;
-  BlockKey key;
-  PartId part;
-  uint16_t shard = 0;  // ShardOf(scope, salt, key or stretch)
-
-  StoredKey Stored() const;
-  // Errors: kDataLoss.
-  static absl::StatusOr<PartKey> FromStored(const StoredKey& stored);
-};
-
 // Where the sections of a part begin and end, in its exact bytes: contiguous,
 // in order, adding up to its size. From the space's geometry.
 struct SectionLayout {
@@ -213,8 +200,6 @@ class BlockStore {
   // A use of parts of one chain, in the order root to leaf.
   virtual void Touch(std::span<const PartKey> keys) = 0;
   virtual std::optional<PartState> Describe(const PartKey& key) const = 0;
-  // Every part of the block of `key`, whatever `key.part`.
-  virtual std::vector<PartState> DescribeAllParts(const PartKey& key) const = 0;
 
   // Reads sections [first, first + count) of a part, verified; count 0: all from
   // `first` on. Counts as a use. Errors: kNotFound, kDataLoss (damaged; the

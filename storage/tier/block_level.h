@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -13,16 +14,11 @@
 #include "storage/base/bytes.h"
 #include "storage/base/checksum.h"
 #include "storage/base/clock.h"
+#include "storage/base/level.h"
 #include "storage/tier/stored_key.h"
 
 namespace mnemo {
 
-// On disk: never renumber.
-enum class Durability : uint8_t { kCache = 1, kInterval = 2, kSync = 3 };
-
-// Physical places, nearest first.
-enum class Level : uint8_t { kL1 = 0, kL2 = 1, kL3 = 2, kDisk = 3 };
-inline constexpr size_t kLevelCount = 4;
 // "l1_ram", "l2_ram", "l3_disk", "archive": the label of metrics.
 std::string_view LevelLabel(Level level);
 
