@@ -23,15 +23,15 @@ namespace mnemo {
 
 struct InstanceOptions {
   // Behaviour.
-  std::string path;                           // a folder of its own; made if absent
+  std::string path;  // a folder of its own; made, durably, if absent
   Level level = Level::kL3;                   // kL3 or kDisk
   Durability durability = Durability::kCache;
   // kInterval: the longest time from a write to its sync. 1 ms to 60 s.
   Nanos interval_sync_period = std::chrono::milliseconds(50);
-  // Puts are refused with kResourceExhausted when the instance would hold more
-  // (0: no bound), or when the file system has less than `reserve_bytes` free;
-  // the reserve lets compaction and deletion go on. Puts are taken again when
-  // a quarter more than the reserve is free.
+  // Block puts are refused with kResourceExhausted when the instance would hold
+  // more live bytes (0: no bound), or when the file system has less than
+  // `reserve_bytes` free; the reserve lets compaction, deletion and small state
+  // go on. Puts are taken again when a quarter more than the reserve is free.
   uint64_t capacity_bytes = 0;
   uint64_t reserve_bytes = 256ull << 20;
   // MaintainSpace keeps at least so many of the newest operations of a shard.
@@ -61,13 +61,14 @@ struct InstanceOptions {
 struct OpenReport {
   bool created = false;   // there was nothing before
   bool clean = false;     // the last process closed it
-  // kSync only: the write-ahead log was damaged before its end. Its files are
-  // kept in `<path>/wal-set-aside`, and what came before the damage is open.
+  // kSync only: the write-ahead log is damaged, or ends before what was
+  // acknowledged. Its files are kept in `<path>/wal-set-aside`, and what came
+  // before the damage is open.
   bool wal_set_aside = false;
-  // kSync only: writes that were acknowledged and are not here, counted in
-  // changed keys (a block put is three). At least and at most so many.
-  uint64_t writes_lost_at_least = 0;
-  uint64_t writes_lost_at_most = 0;
+  // kSync only: acknowledged writes that are not here, counted in changed keys
+  // (a block put is three). Exact after a process died; after a power loss the
+  // last 256 acknowledgements may be missing from the count.
+  uint64_t writes_lost = 0;
   // kCache only: the files were unreadable and the instance started empty.
   bool reset_after_damage = false;
   uint64_t blocks = 0;
@@ -75,7 +76,7 @@ struct OpenReport {
   std::string detail;             // one line for a person
 
   bool data_at_risk() const {
-    return wal_set_aside || writes_lost_at_least > 0 || reset_after_damage || damaged_metadata > 0;
+    return wal_set_aside || writes_lost > 0 || reset_after_damage || damaged_metadata > 0;
   }
 };
 

@@ -27,6 +27,10 @@ std::string Normal(const std::string& path) {
 
 }  // namespace
 
+FaultFileSystem::Inode::~Inode() {
+  if (base != nullptr) base->Remove(grave).IgnoreError();
+}
+
 class FaultFileSystem::File final : public WritableFile {
  public:
   File(FaultFileSystem& files, std::unique_ptr<WritableFile> base, std::shared_ptr<Inode> inode)
@@ -170,6 +174,7 @@ absl::StatusOr<std::shared_ptr<FaultFileSystem::Inode>> FaultFileSystem::Bury(
   auto inode = std::make_shared<Inode>();
   inode->grave = fmt::format("{}/{}", graveyard_, next_grave_++);
   MNEMO_RETURN_IF_ERROR(base_.Link(path, inode->grave));
+  inode->base = &base_;
   inode->size = inode->synced_size = size;
   inode->names = 1;
   return inode;

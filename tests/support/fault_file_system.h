@@ -70,8 +70,11 @@ class FaultFileSystem final : public FileSystem {
   class File;
   class Reader;
 
-  // A file whatever its names; null stands for a folder.
+  // A file whatever its names; null stands for a folder. Its grave goes with
+  // the last name, durable or not.
   struct Inode {
+    ~Inode();
+    FileSystem* base = nullptr;
     std::string grave;  // its link in the graveyard
     uint64_t size = 0;
     uint64_t synced_size = 0;
