@@ -1,0 +1,1 @@
+"""Connectors: inference engines that keep their state in a mnemo daemon."""
