@@ -1,0 +1,64 @@
+"""mnemod: the client of mnemo, a memory service for LLM inference.
+
+    with Client("127.0.0.1:7070") as client:
+        space = client.open_space(Space.from_gguf("model.gguf", name="my-model"))
+        keys = hash_chain(token_ids)
+        match = space.match(keys, lease=10.0)
+        results = space.get(keys[: match.blocks], lease=match.lease)
+"""
+
+from ._retry import RetryPolicy
+from ._version import VERSION as __version__
+from .blocks import (
+    Block,
+    BlockEvent,
+    Digest,
+    EventKind,
+    GetResult,
+    Level,
+    MatchResult,
+    MatchRun,
+    OfferResult,
+    OfferVerdict,
+    Part,
+    PartInfo,
+    PinResult,
+    PutOutcome,
+    PutResult,
+    ReadOrder,
+    Verdict,
+    chain,
+)
+from .client import Client, SpaceHandle, Watch
+from .errors import (
+    CancelledError,
+    Code,
+    DataLossError,
+    DeadlineExceededError,
+    FailedPreconditionError,
+    InvalidArgumentError,
+    MnemoError,
+    NotFoundError,
+    OutOfRangeError,
+    PermissionDeniedError,
+    ResourceExhaustedError,
+    UnauthenticatedError,
+    UnavailableError,
+)
+from .keys import hash_chain, short_key
+from .spaces import (
+    DType,
+    Durability,
+    Fingerprint,
+    Group,
+    GroupKind,
+    Layout,
+    Rope,
+    RopePairing,
+    Scales,
+    Space,
+    SpaceInfo,
+    SpaceUsage,
+)
+
+__all__ = [name for name in dir() if not name.startswith("_")]

@@ -1,0 +1,86 @@
+"""The connection: target, options, and gRPC's errors as ours."""
+
+from __future__ import annotations
+
+from typing import Any, List, Optional, Sequence, Tuple
+
+import grpc
+
+from .errors import MnemoError, make_error
+
+Metadata = Sequence[Tuple[str, str]]
+
+PUSHBACK_TRAILER = "grpc-retry-pushback-ms"
+
+_MIB = 1 << 20
+_OPTIONS: Tuple[Tuple[str, int], ...] = (
+    ("grpc.max_receive_message_length", 8 * _MIB),
+    ("grpc.max_send_message_length", 8 * _MIB),
+    # Large messages in few, large pieces.
+    ("grpc.http2.max_frame_size", 16 * _MIB - 1),
+    ("grpc.http2.lookahead_bytes", 16 * _MIB),
+    ("grpc.http2.write_buffer_size", _MIB),
+    ("grpc.experimental.tcp_min_read_chunk_size", _MIB),
+    ("grpc.experimental.tcp_max_read_chunk_size", 8 * _MIB),
+    # A store on the same host or rack is never behind a web proxy.
+    ("grpc.enable_http_proxy", 0),
+    # A daemon that restarts is found again at once instead of in two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    # Retries are ours: the channel's would repeat what is not idempotent.
+    ("grpc.enable_retries", 0),
+    # Two clients are two connections.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+
+def channel_options(extra: Sequence[Tuple[str, Any]] = ()) -> List[Tuple[str, Any]]:
+    """Options of a channel; those in `extra` win."""
+    merged = dict(_OPTIONS)
+    merged.update(extra)
+    return list(merged.items())
+
+
+def parse_target(target: str) -> str:
+    """Returns the address in gRPC's words: `host:port` or `unix:/path`.
+
+    Errors: ValueError.
+    """
+    if target.startswith("unix:"):
+        path = target[len("unix:") :]
+        path = path[2:] if path.startswith("//") else path
+        if not path.startswith("/"):
+            raise ValueError(f"target: {target!r} is not unix:/absolute/path")
+        return f"unix:{path}"
+    host, separator, port = target.rpartition(":")
+    if not separator or not host or not port.isdigit() or not 0 < int(port) < 1 << 16:
+        raise ValueError(f"target: {target!r} is neither host:port nor unix:/path")
+    return target
+
+
+def from_rpc_error(error: Any) -> MnemoError:
+    """Returns our error for a `grpc.RpcError` that a call raised."""
+    return make_error(
+        error.code().value[0], error.details() or "", _pushback(error.trailing_metadata())
+    )
+
+
+def _pushback(trailers: Optional[Any]) -> Optional[float]:
+    for key, value in trailers or ():
+        if key == PUSHBACK_TRAILER:
+            try:
+                return int(value) / 1000
+            except ValueError:
+                # By gRFC A6 a hint that cannot be read means: do not retry.
+                return -1.0
+    return None
+
+
+def make_channel(target: str, credentials: Optional[Any], options: Any, aio: bool) -> Any:
+    """Opens a channel; nothing is connected before the first call."""
+    address = parse_target(target)
+    module = grpc.aio if aio else grpc
+    if credentials is None:
+        return module.insecure_channel(address, options=channel_options(options))
+    return module.secure_channel(address, credentials, options=channel_options(options))

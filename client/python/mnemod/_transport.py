@@ -1,0 +1,210 @@
+"""Calls of the blocking client: deadlines, retries, errors, streams."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any, Callable, Iterator, List, Optional
+
+import grpc
+
+from ._channel import Metadata, from_rpc_error
+from ._contract import METHODS
+from ._retry import Retrier
+from ._sessions import DONE, WAIT, GetSession, PutSession
+from .blocks import GetResult, PutResult
+from .errors import CancelledError, MnemoError
+
+
+def _identity(message: bytes) -> bytes:
+    return message
+
+
+def _start(method: Any, request: Any, timeout: Optional[float], metadata: Metadata) -> Any:
+    try:
+        return method(request, timeout=timeout, metadata=metadata)
+    except grpc.RpcError as error:
+        raise from_rpc_error(error) from None
+    except ValueError as error:
+        # What gRPC raises for a channel that was closed.
+        raise CancelledError(f"the client is closed: {error}") from None
+
+
+class Transport:
+    """Calls methods over one channel. Thread-safe."""
+
+    def __init__(
+        self,
+        channel: Any,
+        retrier: Retrier,
+        deadline: float,
+        metadata: Metadata,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._channel = channel
+        self._retrier = retrier
+        self._deadline = deadline
+        self._metadata = tuple(metadata)
+        self._sleep = sleep
+        self._unary = {
+            name: channel.unary_unary(
+                method.path,
+                request_serializer=method.request.SerializeToString,
+                response_deserializer=method.response.FromString,
+            )
+            for name, method in METHODS.items()
+            if not method.client_streaming and not method.server_streaming
+        }
+        get, put, watch = (METHODS[f"BlockService.{name}"] for name in ("Get", "Put", "Watch"))
+        # Payload passes as bytes: _wire reads and writes it without protobuf.
+        self._get = channel.unary_stream(
+            get.path, request_serializer=get.request.SerializeToString,
+            response_deserializer=_identity,
+        )
+        self._put = channel.stream_stream(
+            put.path, request_serializer=_identity, response_deserializer=put.response.FromString
+        )
+        self._watch = channel.unary_stream(
+            watch.path, request_serializer=watch.request.SerializeToString,
+            response_deserializer=watch.response.FromString,
+        )
+
+    def without_retries(self) -> "Transport":
+        """The same channel and budget; every call is tried once."""
+        return Transport(
+            self._channel, self._retrier.without_retries(), self._deadline, self._metadata,
+            self._sleep,
+        )
+
+    def _try(
+        self,
+        attempt_once: Callable[[float], Any],
+        deadline: Optional[float],
+        idempotent: bool = True,
+    ) -> Any:
+        limit = time.monotonic() + (self._deadline if deadline is None else deadline)
+        attempt = 1
+        while True:
+            try:
+                answer = attempt_once(max(limit - time.monotonic(), 0.0))
+            except MnemoError as error:
+                delay = self._retrier.delay(error, attempt, idempotent, limit - time.monotonic())
+                if delay is None:
+                    raise
+                self._sleep(delay)
+                attempt += 1
+            else:
+                self._retrier.budget.success()
+                return answer
+
+    def call(
+        self, method: str, request: Any, deadline: Optional[float], idempotent: bool = True
+    ) -> Any:
+        """Calls a unary method. Errors: MnemoError."""
+
+        def once(timeout: float) -> Any:
+            return _start(self._unary[method], request, timeout, self._metadata)
+
+        return self._try(once, deadline, idempotent)
+
+    def put(self, session: PutSession, deadline: Optional[float]) -> List[PutResult]:
+        """Runs a Put to its end. Errors: MnemoError (no part ended)."""
+
+        def once(timeout: float) -> None:
+            _PutDriver(session).run(self._put, timeout, self._metadata)
+
+        results: List[PutResult] = self._session(session, once, deadline)
+        return results
+
+    def get(self, session: GetSession, deadline: Optional[float]) -> List[GetResult]:
+        """Runs a Get to its end. Errors: MnemoError (no part ended)."""
+
+        def once(timeout: float) -> None:
+            call = _start(self._get, session.request(), timeout, self._metadata)
+            try:
+                for message in call:
+                    session.on_message(message)
+            except grpc.RpcError as error:
+                raise from_rpc_error(error) from None
+            finally:
+                call.cancel()
+
+        results: List[GetResult] = self._session(session, once, deadline)
+        return results
+
+    def _session(
+        self, session: Any, once: Callable[[float], None], deadline: Optional[float]
+    ) -> Any:
+        tries = 0
+
+        def attempt(timeout: float) -> None:
+            nonlocal tries
+            tries += 1
+            if tries == 1 or session.retry():
+                once(timeout)
+
+        try:
+            self._try(attempt, deadline)
+        except MnemoError as error:
+            return session.finish(error)
+        return session.finish(None)
+
+    def watch(self, request: Any, deadline: Optional[float]) -> "WatchStream":
+        """Starts a watch; without a deadline it runs until it is closed."""
+        return WatchStream(_start(self._watch, request, deadline, self._metadata))
+
+
+class WatchStream:
+    """The messages of a watch."""
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+        self._closed = False
+
+    def __iter__(self) -> Iterator[Any]:
+        try:
+            yield from self._call
+        except grpc.RpcError as error:
+            if not self._closed:
+                raise from_rpc_error(error) from None
+
+    def close(self) -> None:
+        """Ends the watch, from whatever thread; the iteration ends."""
+        self._closed = True
+        self._call.cancel()
+
+
+class _PutDriver:
+    """One try of a Put: gRPC's thread asks for messages, ours reads answers."""
+
+    def __init__(self, session: PutSession) -> None:
+        self._changed = threading.Condition()
+        self._session = session  # guarded by _changed
+        self._ended = False  # guarded by _changed
+
+    def run(self, method: Any, timeout: float, metadata: Metadata) -> None:
+        call = _start(method, self._messages(), timeout, metadata)
+        try:
+            for response in call:
+                with self._changed:
+                    self._session.on_response(response)
+                    self._changed.notify_all()
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from None
+        finally:
+            # Frees gRPC's thread from its wait in _messages.
+            with self._changed:
+                self._ended = True
+                self._changed.notify_all()
+            call.cancel()
+
+    def _messages(self) -> Iterator[bytes]:
+        while True:
+            with self._changed:
+                message = self._session.next_message()
+                while message is WAIT and not self._ended:
+                    self._changed.wait()
+                    message = self._session.next_message()
+                if self._ended or not isinstance(message, bytes):
+                    return
+            yield message

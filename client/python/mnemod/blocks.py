@@ -1,0 +1,242 @@
+"""Blocks: what calls take and what they answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+
+from .errors import Code, MnemoError
+from .spaces import Durability
+
+
+class Level(IntEnum):
+    """A physical place, nearest first."""
+
+    UNSPECIFIED = 0
+    L1 = 1
+    L2 = 2
+    L3 = 3
+    DISK = 4
+
+
+class Part(NamedTuple):
+    """What one worker stores of a block."""
+
+    group: int = 0
+    tp_rank: int = 0
+    pp_rank: int = 0
+
+
+class Digest(NamedTuple):
+    """128-bit XXH3 of a part's exact bytes."""
+
+    high: int
+    low: int
+
+
+class Verdict(IntEnum):
+    """What the server says to an offered part."""
+
+    UNSPECIFIED = 0
+    WANT = 1
+    PRESENT = 2
+    PENDING = 3
+    REFUSED = 4
+
+
+class PutOutcome(IntEnum):
+    """How a part ended."""
+
+    FAILED = 0
+    STORED = 1
+    ALREADY_PRESENT = 2
+    CONFLICT = 3
+
+
+class ReadOrder(IntEnum):
+    """The order in which a read's bytes arrive."""
+
+    UNSPECIFIED = 0
+    BLOCK_MAJOR = 1
+    LAYER_MAJOR = 2
+
+
+class EventKind(IntEnum):
+    """What happened to a block."""
+
+    UNSPECIFIED = 0
+    STORED = 1
+    MOVED = 2
+    REMOVED = 3
+    CLEARED = 4
+    SNAPSHOT_END = 5
+
+
+@dataclass(frozen=True)
+class Block:
+    """One part of a block, to be stored.
+
+    `data` is anything with the buffer protocol (bytes, memoryview, numpy), or
+    a sequence of such, stored one behind the other. It must not change until
+    the call returns. `checksum` is XXH3 of 64 bits over it, if known.
+    """
+
+    key: bytes
+    data: Any
+    part: Part = Part()
+    depth: int = 0
+    parent: bytes = b""
+    stretch: bytes = b""
+    checksum: Optional[int] = None
+
+
+def chain(
+    keys: Sequence[bytes], payloads: Iterable[Any], *, part: Part = Part(), first: int = 0
+) -> List[Block]:
+    """Returns the blocks of one chain: each knows its depth and its parent.
+
+    `keys` is the whole chain; `payloads` belong to those from `first` on.
+    """
+    return [
+        Block(keys[i], data, part, depth=i, parent=keys[i - 1] if i else b"")
+        for i, data in enumerate(payloads, first)
+    ]
+
+
+@dataclass(frozen=True)
+class OfferVerdict:
+    """The answer for one offered part."""
+
+    verdict: Verdict
+    reason: Optional[MnemoError] = None
+    digest: Optional[Digest] = None
+
+
+@dataclass(frozen=True)
+class OfferResult:
+    """The answers, in the order of the offers."""
+
+    verdicts: Tuple[OfferVerdict, ...]
+    reservation: int
+
+
+@dataclass(frozen=True)
+class PutResult:
+    """How one part ended."""
+
+    key: bytes
+    part: Part
+    outcome: PutOutcome
+    digest: Optional[Digest] = None
+    error: Optional[MnemoError] = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether exactly these bytes are stored now."""
+        return self.outcome in (PutOutcome.STORED, PutOutcome.ALREADY_PRESENT)
+
+
+@dataclass(frozen=True)
+class MatchRun:
+    """Neighbouring blocks at the same level."""
+
+    first: int
+    count: int
+    level: Level
+
+
+@dataclass(frozen=True)
+class MatchResult:
+    """The longest prefix that is here."""
+
+    blocks: int = 0
+    tokens: int = 0
+    runs: Tuple[MatchRun, ...] = ()
+    pending: Tuple[int, ...] = ()
+    present: Optional[bytes] = None
+    """On request: bit i % 8 of byte i / 8 for key i; `has(i)` reads it."""
+    lease: int = 0
+    lease_seconds: float = 0.0
+    fetch_bytes: int = 0
+    group_blocks: Tuple[Tuple[int, int], ...] = ()
+    """(group, blocks) of each counted group alone."""
+
+    def has(self, index: int) -> bool:
+        """Whether all counted parts of this key are here. Needs `bitmap=True`."""
+        if self.present is None:
+            raise ValueError("match without bitmap=True")
+        byte = index // 8
+        return byte < len(self.present) and bool(self.present[byte] >> (index % 8) & 1)
+
+
+@dataclass
+class GetResult:
+    """What came of one part, or why nothing did."""
+
+    key: bytes
+    part: Part
+    error: Optional[MnemoError] = None
+    size: int = 0
+    """Exact bytes of the whole part."""
+    digest: Optional[Digest] = None
+    level: Level = Level.UNSPECIFIED
+    depth: int = 0
+    data: Optional[memoryview] = None
+    """The bytes read: of the whole part or of the layer range. None if it
+    failed, or if the caller gave more than one buffer for it."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether all the bytes asked for are there."""
+        return self.error is None
+
+    @property
+    def missing(self) -> bool:
+        """Whether it is a plain miss: not there, or damaged and now gone."""
+        return self.error is not None and self.error.code in (Code.NOT_FOUND, Code.DATA_LOSS)
+
+
+@dataclass(frozen=True)
+class PartInfo:
+    """What is known of a part."""
+
+    key: bytes
+    part: Part
+    size: int
+    stored_bytes: int
+    digest: Digest
+    level: Level
+    on_disk: bool
+    depth: int
+    parent: bytes
+    durability: Durability
+    pinned: bool
+    leased: bool
+    pending: bool
+    codec: str
+    created_unix_us: int
+    expires_unix_us: int
+    uses: int
+
+
+@dataclass(frozen=True)
+class PinResult:
+    """The answer to a pin."""
+
+    parts_pinned: int
+    missing: Tuple[int, ...]
+    """Indexes of keys that are not here."""
+
+
+@dataclass(frozen=True)
+class BlockEvent:
+    """One event of a watch. `sequence` is 0 within a snapshot."""
+
+    sequence: int
+    kind: EventKind
+    key: bytes
+    part: Part
+    depth: int
+    level: Level
+    salt_digest: bytes
