@@ -20,8 +20,8 @@
 #include "server/engine/call.h"
 #include "server/engine/engine_observer.h"
 #include "server/engine/event_hub.h"
+#include "server/engine/reservations.h"
 #include "server/engine/space_engine.h"
-#include "storage/base/mutex.h"
 #include "storage/block/block_store.h"
 
 namespace mnemo {
@@ -206,7 +206,6 @@ class BlockEngine {
  public:
   BlockEngine(const SpaceEngine& spaces, BlockStore& store, EventHub& events, Clock& clock,
               EngineObserver& observer);
-  ~BlockEngine();
 
   absl::StatusOr<OfferAnswer> Offer(const CallContext& call, const SpaceRef& space,
                                     std::string_view salt, std::span<const PartOffer> parts,
@@ -235,18 +234,16 @@ class BlockEngine {
                                                            std::function<void()> wake);
 
   // Ends reservations whose time has passed; called by a worker.
-  void ExpireReservations();
+  void ExpireReservations() { reservations_.Expire(); }
 
  private:
-  class Reservations;
-  friend class PutSessionImpl;
 
   const SpaceEngine& spaces_;
   BlockStore& store_;
   EventHub& events_;
   Clock& clock_;
   EngineObserver& observer_;
-  std::unique_ptr<Reservations> reservations_;
+  Reservations reservations_;
 };
 
 }  // namespace mnemo

@@ -14,6 +14,7 @@
 
 namespace mnemo {
 
+// What watchers are told; `key` and `level` as far as the kind has them.
 struct BlockEvent {
   enum class Kind : uint8_t { kStored, kMoved, kRemoved, kCleared, kSnapshotEnd };
   uint64_t sequence = 0;
@@ -23,50 +24,55 @@ struct BlockEvent {
   std::optional<Level> level;
 };
 
-// A reader of one space's events. Thread-safe. Destroying it ends the watch.
+// A reader of one space's events. Not thread-safe. Destroying it ends the watch.
 class EventSubscription {
  public:
-  // `wake` is called, without any lock held, when events may be taken after a
-  // Take that gave none, or when the watch has failed.
   virtual ~EventSubscription() = default;
-  // Takes up to `limit` events in order. Empty: none yet; `wake` will be
-  // called. Errors: kResourceExhausted (the reader fell more than
-  // kMaxBacklog events behind; the watch has ended).
+  // Takes up to `limit` events in order. Empty: none yet, and the `wake` of
+  // Subscribe will be called once when there are. Errors: kResourceExhausted
+  // (the reader fell more than kHistory events behind; the watch has ended),
+  // and those of the snapshot.
   virtual absl::StatusOr<std::vector<BlockEvent>> Take(size_t limit) = 0;
 };
 
-// Numbers the events of each space without gaps, keeps the last kHistory of
-// them for readers that come back, and cuts readers that are too slow.
-// Thread-safe. Sequences begin anew at a restart, above every earlier one.
+// Numbers the events of each watched space without gaps and keeps the last
+// kHistory of them, for readers that are slow or come back. A space that nobody
+// has watched costs nothing. Thread-safe.
 class EventHub {
  public:
-  static constexpr size_t kHistory = 8192;
-  static constexpr size_t kMaxBacklog = 65536;
+  static constexpr size_t kHistory = 65536;
 
-  // Sequences of spaces that are new to this hub start above `first_sequence`.
+  // Sequences start above `first_sequence`; a caller that gives microseconds
+  // since the epoch makes them start above those of any earlier process, so
+  // that a reader from before a restart is told to begin anew.
   explicit EventHub(uint64_t first_sequence) : first_sequence_(first_sequence) {}
 
   void Publish(const PartEvent& event);
   void PublishCleared(KeyScope scope);
 
+  using SnapshotPage = std::function<absl::Status(const std::string& after, size_t limit,
+                                                  std::vector<PartState>& parts, std::string& next)>;
   // With `from_sequence`, continues behind it. Errors: kOutOfRange (not in the
-  // history). Otherwise starts with a snapshot: `list` is called page by page,
-  // outside of every lock, as the reader takes events.
-  using SnapshotPage =
-      std::function<absl::Status(const std::string& after, size_t limit,
-                                 std::vector<PartState>& parts, std::string& next)>;
+  // history). Otherwise starts with a snapshot, read page by page from `list`
+  // as the reader takes events, without a lock held; changes meanwhile follow
+  // it, so some are told twice and none is missed.
+  //
+  // `wake` is called without a lock held, and possibly just after the
+  // subscription is gone: it owns what it touches.
   absl::StatusOr<std::unique_ptr<EventSubscription>> Subscribe(KeyScope scope,
                                                                uint64_t from_sequence,
                                                                SnapshotPage list,
                                                                std::function<void()> wake);
 
-  struct Channel;
+  class Channel;
 
  private:
-  std::shared_ptr<Channel> ChannelOf(KeyScope scope, bool create);
+  void Append(KeyScope scope, BlockEvent event);
 
   const uint64_t first_sequence_;
-  Mutex mutex_;  // taken before a channel's own
+  Mutex mutex_;
+  // Channels live as long as the hub; shared with subscriptions that may
+  // outlive a deleted space.
   std::map<KeyScope, std::shared_ptr<Channel>> channels_ ABSL_GUARDED_BY(mutex_);
 };
 

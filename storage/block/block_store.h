@@ -120,8 +120,10 @@ struct PartRead {
 
 struct LevelFigures {
   LevelStats stats;
-  uint64_t exact_bytes = 0;
-  uint64_t parts = 0;
+  uint64_t parts = 0;        // whose nearest level this is
+  uint64_t exact_bytes = 0;  // of these
+  uint64_t pinned_parts = 0;        // of `parts`
+  uint64_t pinned_exact_bytes = 0;  // of `exact_bytes`
   uint64_t lookups = 0;  // of what the node held at this level or below
   uint64_t hits = 0;
   uint64_t demoted = 0;

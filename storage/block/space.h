@@ -124,6 +124,11 @@ struct PartGeometry {
 // space does not have, with the range).
 absl::StatusOr<PartGeometry> GeometryOf(const SpaceSpec& spec, const PartId& part);
 
+// Every part that a block of the space has, by group, tp rank, pp rank. At most
+// kMaxPartsPerBlock, which ValidateSpace sees to.
+inline constexpr size_t kMaxPartsPerBlock = 4096;
+std::vector<PartId> AllParts(const SpaceSpec& spec);
+
 // Blocks that a match needs of a window group: ceil(window / tokens per block).
 uint32_t WindowBlocks(const Group& group, uint32_t tokens_per_block);
 

@@ -1,0 +1,267 @@
+#include "server/engine/get_session.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "storage/base/status_macros.h"
+#include "storage/base/units.h"
+
+namespace mnemo {
+namespace {
+
+// A part on disk is read whole: a layer-major read keeps what it read, up to
+// this many bytes a call, instead of reading it again for each layer.
+constexpr uint64_t kMaxHeldBytes = 64 * kMiB;
+
+PartId PartAt(const GetRequest& request, size_t index) {
+  return request.parts.empty() ? PartId{} : request.parts[index % request.parts.size()];
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<GetSession>> GetSessionImpl::Create(
+    const CallContext& call, CallScope scope, const GetRequest& request, BlockStore& store,
+    Clock& clock, EngineObserver& observer) {
+  std::unique_ptr<GetSessionImpl> session(
+      new GetSessionImpl(call, std::move(scope), store, clock, observer));
+  MNEMO_RETURN_IF_ERROR(session->Plan(request));
+  // A lease is released when its read ends, so only by a read that began.
+  session->lease_ = request.lease;
+  return session;
+}
+
+GetSessionImpl::~GetSessionImpl() {
+  if (lease_ == 0) return;
+  // A lease that ended meanwhile needs no release.
+  store_.RenewLease(lease_, call_.identity.tenant, Nanos(0)).IgnoreError();
+}
+
+absl::Status GetSessionImpl::CheckLayers(const PartPlan& part, const GetRequest& request) const {
+  const uint32_t layers = part.geometry.layers;
+  const bool all = request.first_layer == 0 &&
+                   (request.layer_count == 0 || request.layer_count == layers);
+  if (all) return absl::OkStatus();
+  if (!part.geometry.layers_readable) {
+    return absl::FailedPreconditionError(fmt::format(
+        "first_layer and layer_count ask for a range, but parts of group {} are read whole",
+        part.key.part.group));
+  }
+  if (request.first_layer >= layers || request.layer_count > layers - request.first_layer) {
+    return absl::InvalidArgumentError(
+        fmt::format("layers [{}, {}) are asked for; the part has {}", request.first_layer,
+                    uint64_t{request.first_layer} + request.layer_count, layers));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status GetSessionImpl::Plan(const GetRequest& request) {
+  MNEMO_RETURN_IF_ERROR(CheckKeys(scope_, request.keys, kMaxKeysPerGet));
+  const size_t parts_a_key = std::max<size_t>(1, request.parts.size());
+  const size_t total = request.keys.keys.size() * parts_a_key;
+  if (total > kMaxPartsPerGet) {
+    return absl::InvalidArgumentError(
+        fmt::format("keys times parts is {}; it must be at most {}", total, kMaxPartsPerGet));
+  }
+  order_ = request.order;
+  first_layer_ = request.first_layer;
+  layer_count_ = request.layer_count;
+  parts_.reserve(total);
+  for (size_t i = 0; i < total; ++i) {
+    const size_t k = i / parts_a_key;
+    const PartId part = PartAt(request, i);
+    const std::string_view stretch =
+        request.keys.stretches.empty() ? std::string_view() : request.keys.stretches[k];
+    MNEMO_ASSIGN_OR_RETURN(PartGeometry geometry, GeometryOf(scope_.spec(), part));
+    PartPlan plan{.key = PartKeyOf(scope_, request.keys.keys[k], stretch, part),
+                  .geometry = std::move(geometry)};
+    // The same parts come with every key: one check of each is enough.
+    if (k == 0) MNEMO_RETURN_IF_ERROR(CheckLayers(plan, request));
+    const uint32_t steps = !plan.geometry.layers_readable ? 1
+                           : layer_count_ != 0            ? layer_count_
+                                                          : plan.geometry.layers - first_layer_;
+    layers_ = std::max(layers_, steps);
+    parts_.push_back(std::move(plan));
+  }
+  return absl::OkStatus();
+}
+
+std::vector<GetSessionImpl::Run> GetSessionImpl::RunsOf(const PartPlan& part, uint32_t first,
+                                                        uint32_t count) const {
+  const std::vector<uint64_t>& sizes = part.geometry.sections.sizes;
+  const auto run = [&](uint32_t section, uint32_t sections) {
+    Run out{.first = section, .count = sections};
+    for (uint32_t i = 0; i < section; ++i) out.offset += sizes[i];
+    for (uint32_t i = section; i < section + sections; ++i) out.bytes += sizes[i];
+    return out;
+  };
+  if (part.geometry.layout == Layout::kKvMajor) {
+    std::vector<Run> runs = {run(first, count)};
+    if (part.geometry.has_v) runs.push_back(run(part.geometry.layers + first, count));
+    return runs;
+  }
+  const uint32_t per_layer = part.geometry.has_v ? 2 : 1;
+  return {run(first * per_layer, count * per_layer)};
+}
+
+std::vector<GetSessionImpl::Run> GetSessionImpl::AllRunsOf(const PartPlan& part) const {
+  const PartGeometry& geometry = part.geometry;
+  if (first_layer_ == 0 && (layer_count_ == 0 || layer_count_ == geometry.layers)) {
+    return {Run{.first = 0, .count = 0, .offset = 0, .bytes = geometry.bytes}};
+  }
+  return RunsOf(part, first_layer_,
+                layer_count_ != 0 ? layer_count_ : geometry.layers - first_layer_);
+}
+
+absl::StatusOr<PartRead> GetSessionImpl::Read(const PartPlan& part, const Run& run) {
+  const MonoTime start = clock_.Mono();
+  absl::StatusOr<PartRead> read = store_.Read(part.key, run.first, run.count);
+  if (read.ok()) {
+    observer_.OnRead(read->level, read->bytes.size(), clock_.Mono() - start);
+  } else if (absl::IsNotFound(read.status())) {
+    observer_.OnMiss();
+  }
+  return read;
+}
+
+ReadStep GetSessionImpl::ErrorOf(size_t index, const absl::Status& error) const {
+  return {.kind = ReadStep::Kind::kHeader, .index = static_cast<uint32_t>(index), .error = error};
+}
+
+ReadStep GetSessionImpl::HeaderOf(size_t index, const PartRead& read, uint64_t following) const {
+  return {.kind = ReadStep::Kind::kHeader,
+          .index = static_cast<uint32_t>(index),
+          .size = read.payload_bytes,
+          .digest = read.digest,
+          .level = read.level,
+          .bytes_following = following,
+          .depth = read.depth};
+}
+
+// All of one part: its header and its data.
+void GetSessionImpl::StepBlockMajor() {
+  const size_t index = cursor_++;
+  const PartPlan& part = parts_[index];
+  std::vector<ReadStep> steps;
+  uint64_t following = 0;
+  std::optional<PartRead> first;
+  for (const Run& run : AllRunsOf(part)) {
+    absl::StatusOr<PartRead> read = Read(part, run);
+    // A part replaced between two runs must not be put together from both.
+    if (read.ok() && first && !(read->digest == first->digest)) {
+      read = absl::AbortedError("the part was replaced during the read; read it again");
+    }
+    if (!read.ok()) {
+      ready_.push_back(ErrorOf(index, read.status()));
+      return;
+    }
+    following += read->bytes.size();
+    steps.push_back({.kind = ReadStep::Kind::kData,
+                     .index = static_cast<uint32_t>(index),
+                     .offset = run.offset,
+                     .bytes = read->bytes});
+    if (!first) first = *std::move(read);
+  }
+  std::move(steps.rbegin(), steps.rend(), std::back_inserter(ready_));
+  ready_.push_back(HeaderOf(index, *first, following));
+}
+
+void GetSessionImpl::StepLayerHeader() {
+  const size_t index = cursor_++;
+  PartPlan& part = parts_[index];
+  const std::optional<PartState> state = store_.Describe(part.key);
+  if (!state || state->pending) {
+    observer_.OnMiss();
+    ready_.push_back(ErrorOf(index, absl::NotFoundError("no such part")));
+    return;
+  }
+  uint64_t following = 0;
+  for (const Run& run : AllRunsOf(part)) following += run.bytes;
+  if (following == 0) following = state->payload_bytes;
+  PartRead read{.digest = state->digest,
+                .payload_bytes = state->payload_bytes,
+                .level = state->level,
+                .depth = state->depth};
+  if (state->level != Level::kL1 && held_bytes_ + state->payload_bytes <= kMaxHeldBytes) {
+    absl::StatusOr<PartRead> whole = Read(part, Run{});
+    if (!whole.ok()) {
+      ready_.push_back(ErrorOf(index, whole.status()));
+      return;
+    }
+    held_bytes_ += whole->payload_bytes;
+    part.held = *std::move(whole);
+    read = *part.held;
+  }
+  part.digest = read.digest;
+  part.open = true;
+  ready_.push_back(HeaderOf(index, read, following));
+}
+
+void GetSessionImpl::StepLayerData() {
+  const size_t index = cursor_++;
+  PartPlan& part = parts_[index];
+  if (!part.open) return;
+  const bool layered = part.geometry.layers_readable;
+  const uint32_t steps =
+      !layered ? 1 : layer_count_ != 0 ? layer_count_ : part.geometry.layers - first_layer_;
+  if (layer_ >= steps) return;
+  const std::vector<Run> runs =
+      layered ? RunsOf(part, first_layer_ + layer_, 1) : AllRunsOf(part);
+  std::vector<ReadStep> steps_out;
+  for (const Run& run : runs) {
+    ReadStep step{.kind = ReadStep::Kind::kData,
+                  .index = static_cast<uint32_t>(index),
+                  .offset = run.offset};
+    if (part.held) {
+      const uint64_t bytes = run.bytes != 0 ? run.bytes : part.held->payload_bytes;
+      step.bytes = part.held->bytes.Slice(run.offset, bytes);
+    } else {
+      absl::StatusOr<PartRead> read = Read(part, run);
+      if (read.ok() && !(read->digest == part.digest)) {
+        read = absl::AbortedError("the part was replaced during the read; read it again");
+      }
+      if (!read.ok()) {
+        part.open = false;
+        ready_.push_back(ErrorOf(index, read.status()));
+        return;
+      }
+      step.bytes = std::move(read->bytes);
+    }
+    steps_out.push_back(std::move(step));
+  }
+  if (layer_ + 1 == steps) part.held.reset();
+  std::move(steps_out.rbegin(), steps_out.rend(), std::back_inserter(ready_));
+}
+
+absl::StatusOr<std::optional<ReadStep>> GetSessionImpl::Next() {
+  while (ready_.empty()) {
+    if (call_.cancelled.load(std::memory_order_relaxed)) {
+      return absl::CancelledError("the call was cancelled");
+    }
+    if (call_.ShouldStop(clock_)) return absl::DeadlineExceededError("the deadline has passed");
+    if (cursor_ < parts_.size()) {
+      if (order_ != ReadOrder::kLayerMajor) {
+        StepBlockMajor();
+      } else if (!headers_done_) {
+        StepLayerHeader();
+      } else {
+        StepLayerData();
+      }
+      continue;
+    }
+    if (order_ != ReadOrder::kLayerMajor) return std::nullopt;
+    cursor_ = 0;
+    if (!headers_done_) {
+      headers_done_ = true;
+    } else if (++layer_ >= layers_) {
+      cursor_ = parts_.size();
+      order_ = ReadOrder::kBlockMajor;  // nothing is left in either order
+      return std::nullopt;
+    }
+  }
+  ReadStep step = std::move(ready_.back());
+  ready_.pop_back();
+  return step;
+}
+
+}  // namespace mnemo

@@ -1,0 +1,81 @@
+#include "server/engine/reservations.h"
+
+#include <fmt/format.h>
+
+#include <random>
+
+namespace mnemo {
+
+bool Reservations::AliveLocked(uint64_t id) const {
+  const auto found = reservations_.find(id);
+  return found != reservations_.end() && found->second.ends > clock_.Mono();
+}
+
+bool Reservations::HeldByOther(const std::string& part, uint64_t own) const {
+  MutexLock lock(mutex_);
+  const auto holder = holders_.find(part);
+  return holder != holders_.end() && holder->second != own && AliveLocked(holder->second);
+}
+
+absl::StatusOr<uint64_t> Reservations::Take(uint64_t tenant, const std::vector<std::string>& parts,
+                                            Nanos duration, std::vector<bool>& taken) {
+  // Ids are random, so that one client cannot name another's.
+  std::random_device entropy;
+  uint64_t id = 0;
+  taken.assign(parts.size(), false);
+  MutexLock lock(mutex_);
+  while (id == 0 || reservations_.contains(id)) id = (uint64_t{entropy()} << 32) | entropy();
+  if (holders_.size() + parts.size() > kMaxParts) {
+    return absl::ResourceExhaustedError(
+        fmt::format("{} parts are reserved and {} more were offered; at most {} may be",
+                    holders_.size(), parts.size(), kMaxParts));
+  }
+  Reservation reservation{.tenant = tenant, .ends = clock_.Mono() + duration};
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const auto holder = holders_.find(parts[i]);
+    if (holder != holders_.end() && (holder->second == id || AliveLocked(holder->second))) continue;
+    holders_[parts[i]] = id;
+    reservation.parts.push_back(parts[i]);
+    taken[i] = true;
+  }
+  if (reservation.parts.empty()) return 0;
+  reservations_[id] = std::move(reservation);
+  return id;
+}
+
+bool Reservations::Owns(uint64_t id, uint64_t tenant) const {
+  MutexLock lock(mutex_);
+  return AliveLocked(id) && reservations_.at(id).tenant == tenant;
+}
+
+void Reservations::Release(uint64_t id) {
+  MutexLock lock(mutex_);
+  ReleaseLocked(id);
+}
+
+void Reservations::ReleaseLocked(uint64_t id) {
+  const auto found = reservations_.find(id);
+  if (found == reservations_.end()) return;
+  for (const std::string& part : found->second.parts) {
+    const auto holder = holders_.find(part);
+    // A part whose reservation ran out may be another's by now.
+    if (holder != holders_.end() && holder->second == id) holders_.erase(holder);
+  }
+  reservations_.erase(found);
+}
+
+void Reservations::Expire() {
+  MutexLock lock(mutex_);
+  std::vector<uint64_t> ended;
+  for (const auto& [id, reservation] : reservations_) {
+    if (reservation.ends <= clock_.Mono()) ended.push_back(id);
+  }
+  for (const uint64_t id : ended) ReleaseLocked(id);
+}
+
+bool Reservations::empty() const {
+  MutexLock lock(mutex_);
+  return holders_.empty();
+}
+
+}  // namespace mnemo
