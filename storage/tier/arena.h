@@ -16,6 +16,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -55,6 +56,9 @@ class WritableValue {
   Locator locator_;
   uint64_t size_ = 0;
   std::vector<MutableByteView> pieces_;
+  // Where the last Write ended, so that writing in order does not search.
+  size_t cursor_piece_ = 0;
+  uint64_t cursor_offset_ = 0;
 };
 
 struct ArenaOptions {
@@ -123,23 +127,28 @@ class Arena {
   // Gives back a value that was never sealed.
   void Cancel(Locator locator);
   void Unpin(Locator locator);
-  void FreeExtentsLocked(ValueRecord& record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // The caller passes them to ReturnPages after unlocking.
-  std::vector<uint32_t> TakeSurplusSlabsLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void ReturnPages(const std::vector<uint32_t>& slabs);
-  std::vector<MutableByteView> PiecesLocked(const ValueRecord& record)
+  void TakeExtentsLocked(uint64_t granules) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Frees the record and its extents. Answers slabs that are empty now beyond
+  // the slack: taken, for the caller to hand to ReturnPages after unlocking.
+  std::vector<uint32_t> RemoveLocked(Locator locator, const ValueRecord& record)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void ReturnPages(const std::vector<uint32_t>& slabs);
+  std::vector<MutableByteView> PiecesOf(uint64_t size, std::span<const Extent> extents) const;
 
   const ArenaOptions options_;
   uint8_t* const base_;
 
   mutable Mutex mutex_;  // innermost: nothing is locked while it is held
+  CondVar pages_returned_;
   BuddyBitmaps free_ ABSL_GUARDED_BY(mutex_);
   ValueTable values_ ABSL_GUARDED_BY(mutex_);
   ArenaStats stats_ ABSL_GUARDED_BY(mutex_);
-  // A slab whose pages may be resident, and how many of those are wholly free.
-  std::vector<bool> resident_ ABSL_GUARDED_BY(mutex_);
+  std::vector<Extent> taken_ ABSL_GUARDED_BY(mutex_);  // scratch of Reserve
+  // Granules in use of each slab, and whether its pages may be resident.
+  std::vector<uint16_t> slab_used_ ABSL_GUARDED_BY(mutex_);
+  std::vector<bool> slab_resident_ ABSL_GUARDED_BY(mutex_);
   uint32_t empty_resident_slabs_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint32_t returning_slabs_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace mnemo

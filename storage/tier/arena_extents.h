@@ -13,6 +13,8 @@
 
 namespace mnemo {
 
+inline constexpr uint32_t kGranulesPerSlab = 4096;
+
 // A bit set that finds its first member in O(log64 n).
 class SummaryBitmap {
  public:
@@ -58,9 +60,8 @@ class BuddyBitmaps {
   Extent Take(uint32_t max_order);
   // Takes a slab known to be wholly free.
   void TakeSlab(uint32_t slab);
-  // Gives an extent back; true if its slab is wholly free now.
-  bool Give(Extent extent);
-  bool SlabIsFree(uint32_t slab) const { return free_[kMaxOrder].Test(slab); }
+  // Gives an extent back, merged with its free buddies.
+  void Give(Extent extent);
   uint64_t MemoryBytes() const;
 
  private:
@@ -105,6 +106,8 @@ class ValueTable {
 
  private:
   static constexpr uint32_t kPageRecords = 256;
+
+  ValueRecord& At(uint32_t slot) { return pages_[slot / kPageRecords][slot % kPageRecords]; }
 
   std::vector<std::unique_ptr<ValueRecord[]>> pages_;
   std::vector<uint32_t> unused_;

@@ -1,0 +1,49 @@
+#include "storage/codec/codec.h"
+
+#include <fmt/format.h>
+
+#include <cstring>
+
+namespace mnemo {
+namespace {
+
+class RawCodec final : public Codec {
+ public:
+  CodecId id() const override { return CodecId::kRaw; }
+  uint64_t MaxEncodedSize(uint64_t exact_size) const override { return exact_size; }
+
+  absl::StatusOr<uint64_t> Encode(ByteView exact, uint32_t /*element_bytes*/,
+                                  MutableByteView into) const override {
+    if (into.size() < exact.size()) {
+      return absl::InvalidArgumentError(
+          fmt::format("room of {} bytes, not {} or more", into.size(), exact.size()));
+    }
+    if (!exact.empty()) std::memcpy(into.data(), exact.data(), exact.size());
+    return exact.size();
+  }
+
+  absl::Status Decode(ByteView encoded, MutableByteView exact) const override {
+    if (encoded.size() != exact.size()) {
+      return absl::DataLossError(
+          fmt::format("raw section of {} bytes, not {}", encoded.size(), exact.size()));
+    }
+    if (!exact.empty()) std::memcpy(exact.data(), encoded.data(), exact.size());
+    return absl::OkStatus();
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<Codec> MakeRawCodec() { return std::make_unique<RawCodec>(); }
+
+CodecSet::CodecSet() : codecs_{MakeRawCodec(), MakeLosslessCodec()} {}
+
+absl::StatusOr<const Codec*> CodecSet::Find(uint8_t id) const {
+  if (id >= codecs_.size()) {
+    return absl::DataLossError(
+        fmt::format("codec {} is not known (0 to {})", id, codecs_.size() - 1));
+  }
+  return codecs_[id].get();
+}
+
+}  // namespace mnemo
