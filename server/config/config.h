@@ -1,0 +1,114 @@
+// The daemon's configuration, and the only reader of flags, environment and
+// files.
+//
+// A value comes from the first of: flag, environment (MNEMO_*), file, default.
+// Each keeps its origin. What a key means, its range and its default stand in
+// one table: server/config/registry.cc.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "server/config/command_line.h"
+#include "server/config/registry.h"
+#include "storage/base/clock.h"
+
+namespace mnemo {
+
+// Size not given: derived from the machine.
+inline constexpr uint64_t kAutoSize = UINT64_MAX;
+
+// All settings. A plain value; after LoadConfig no field is kAutoSize.
+struct Config {
+  std::string data_dir;
+  std::string ready_file;  // empty: none; "-": standard output
+
+  std::string listen;
+  std::string unix_socket;  // empty: none
+  std::string metrics_listen;  // empty: none
+  std::string probe_listen;    // empty: none
+  bool insecure = false;
+
+  struct Memory {
+    uint64_t total = kAutoSize;
+    uint64_t l1 = kAutoSize;
+    uint64_t l2 = kAutoSize;
+    uint64_t disk_cache = kAutoSize;
+    uint64_t inflight = kAutoSize;
+    uint64_t directory = kAutoSize;
+  } memory;
+
+  struct Disk {
+    uint64_t total = kAutoSize;
+    uint64_t l3 = kAutoSize;
+    uint64_t archive = kAutoSize;
+    bool direct_reads = false;
+  } disk;
+
+  Nanos wal_interval{0};
+  double high_watermark = 0;
+  double low_watermark = 0;
+  int64_t promote_hits = 0;
+  std::string eviction_policy;
+  Nanos max_reservation{0};
+  double lease_share = 0;
+  double pin_share = 0;
+
+  int64_t worker_threads = 0;
+  int64_t request_threads = 0;
+  int64_t request_queue = 0;
+
+  struct Objective {
+    Nanos p99{0};
+    double hit_ratio = 0;  // 0: none
+  };
+  Objective l1_objective;
+  Objective l2_objective;
+  Objective l3_objective;
+  Objective disk_objective;
+
+  std::string log_format;
+  std::string log_level;
+  Nanos shutdown_drain{0};
+};
+
+// One setting as it is in force.
+struct ConfigEntry {
+  std::string key;
+  std::string value;   // as it would be written; secrets masked
+  std::string origin;  // "default", "file:PATH", "env:NAME" or "flag"
+  std::string description;
+};
+
+struct LoadedConfig {
+  Config config;
+  std::vector<ConfigEntry> entries;   // by key
+  std::vector<std::string> warnings;  // to be logged once
+};
+
+// What sizes are derived from.
+struct HostFacts {
+  uint64_t memory_bytes = 0;     // the smaller of RAM and the cgroup's limit
+  uint64_t disk_free_bytes = 0;  // on the file system of the data directory
+  uint64_t disk_used_bytes = 0;  // by the data directory itself
+};
+using HostProbe = std::function<absl::StatusOr<HostFacts>(const std::string& data_dir)>;
+using Environment = std::map<std::string, std::string>;
+
+// The process's environment.
+Environment ReadEnvironment();
+
+// Puts together what the command line, the environment and the file say,
+// derives the sizes left open, and checks everything. Errors:
+// kInvalidArgument, naming the key, its origin and the allowed range; an
+// unknown key with the nearest known one; kNotFound (no such file).
+absl::StatusOr<LoadedConfig> LoadConfig(const CommandLine& command_line,
+                                        const Environment& environment, const HostProbe& probe,
+                                        const std::vector<Setting>& registry = ConfigRegistry());
+
+}  // namespace mnemo

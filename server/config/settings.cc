@@ -1,0 +1,300 @@
+// The table itself.
+#include <algorithm>
+
+#include "server/config/config.h"
+#include "server/config/registry.h"
+
+namespace mnemo {
+namespace {
+
+// Shorthand for a field of Config, or of a member of it.
+#define MNEMO_FIELD(Kind, member) \
+  Kind { [](Config& config) -> auto& { return config.member; } }
+
+std::vector<Setting> AddressSettings() {
+  return {
+      {.key = "data_dir",
+       .field = MNEMO_FIELD(TextField, data_dir),
+       .default_text = "/var/lib/mnemo",
+       .description = "Folder of everything that is kept. Made if it is not there. One daemon at a "
+                      "time.",
+       .has_flag = true},
+      {.key = "insecure",
+       .field = MNEMO_FIELD(BooleanField, insecure),
+       .default_text = "false",
+       .description = "Allows `listen` and `metrics.listen` beyond loopback without TLS. Whoever "
+                      "reaches the port then reads and writes everything.",
+       .has_flag = true},
+      {.key = "listen",
+       .field = AddressField{[](Config& config) -> auto& { return config.listen; }, false},
+       .default_text = "127.0.0.1:7070",
+       .description = "Address of the gRPC service. Port 0 takes any free one. Beyond loopback only "
+                      "with `insecure`.",
+       .has_flag = true},
+      {.key = "metrics.listen",
+       .field = MNEMO_FIELD(AddressField, metrics_listen),
+       .default_text = "127.0.0.1:7071",
+       .description = "Address of /metrics and of the status page, or off. Beyond loopback only with "
+                      "`insecure`.",
+       .has_flag = true},
+      {.key = "probe.listen",
+       .field = MNEMO_FIELD(AddressField, probe_listen),
+       .default_text = "127.0.0.1:7072",
+       .description = "Address of /livez, /readyz and /startupz, or off. They tell nothing but yes or "
+                      "no, so any address is allowed.",
+       .has_flag = true},
+      {.key = "ready_file",
+       .field = MNEMO_FIELD(TextField, ready_file),
+       .default_text = "",
+       .description = "Gets one JSON line with the bound addresses once the daemon serves; - is "
+                      "standard output.",
+       .has_flag = true},
+      {.key = "unix_socket",
+       .field = MNEMO_FIELD(SocketField, unix_socket),
+       .default_text = "auto",
+       .description = "UNIX socket of the gRPC service, off for none; auto is mnemod.sock in "
+                      "`data_dir`. At most 107 bytes.",
+       .has_flag = true},
+  };
+}
+
+std::vector<Setting> MemorySettings() {
+  return {
+      {.key = "memory.directory",
+       .field = MNEMO_FIELD(SizeField, memory.directory),
+       .default_text = "auto",
+       .minimum = "4MiB",
+       .maximum = "16TiB",
+       .description = "Set aside for the directory, which takes up to 160 bytes a part."},
+      {.key = "memory.disk_cache",
+       .field = MNEMO_FIELD(SizeField, memory.disk_cache),
+       .default_text = "auto",
+       .minimum = "16MiB",
+       .maximum = "16TiB",
+       .description = "Block cache and memtables of all RocksDB instances together."},
+      {.key = "memory.inflight",
+       .field = MNEMO_FIELD(SizeField, memory.inflight),
+       .default_text = "auto",
+       .minimum = "8MiB",
+       .maximum = "16TiB",
+       .description = "Bytes of calls in progress; the gate sheds what would exceed it."},
+      {.key = "memory.l1",
+       .field = MNEMO_FIELD(SizeField, memory.l1),
+       .default_text = "auto",
+       .minimum = "64MiB",
+       .maximum = "16TiB",
+       .description = "L1: parts in RAM, exact bytes."},
+      {.key = "memory.l2",
+       .field = MNEMO_FIELD(SizeField, memory.l2),
+       .default_text = "auto",
+       .minimum = "0",
+       .maximum = "16TiB",
+       .description = "L2: parts in RAM, encoded where it pays. 0: no L2."},
+      {.key = "memory.total",
+       .field = MNEMO_FIELD(SizeField, memory.total),
+       .default_text = "auto",
+       .minimum = "160MiB",
+       .maximum = "16TiB",
+       .description = "All memory of the daemon. auto: half of the cgroup's limit or of RAM. What is "
+                      "not given of memory.* is derived from it.",
+       .has_flag = true},
+  };
+}
+
+std::vector<Setting> DiskSettings() {
+  return {
+      {.key = "disk.archive",
+       .field = MNEMO_FIELD(SizeField, disk.archive),
+       .default_text = "auto",
+       .minimum = "0",
+       .maximum = "1024TiB",
+       .description = "Disk: the cold level. 0: none."},
+      {.key = "disk.direct_reads",
+       .field = MNEMO_FIELD(BooleanField, disk.direct_reads),
+       .default_text = "false",
+       .description = "Reads around the page cache (O_DIRECT), so that only memory.disk_cache "
+                      "caches."},
+      {.key = "disk.l3",
+       .field = MNEMO_FIELD(SizeField, disk.l3),
+       .default_text = "auto",
+       .minimum = "64MiB",
+       .maximum = "1024TiB",
+       .description = "L3: parts on fast local disk."},
+      {.key = "disk.total",
+       .field = MNEMO_FIELD(SizeField, disk.total),
+       .default_text = "auto",
+       .minimum = "64MiB",
+       .maximum = "1024TiB",
+       .description = "All disk of the daemon. auto: 80 % of what is free or already its own.",
+       .has_flag = true},
+      {.key = "wal.interval",
+       .field = MNEMO_FIELD(DurationField, wal_interval),
+       .default_text = "100ms",
+       .minimum = "1ms",
+       .maximum = "10s",
+       .description = "How often class interval is synced: the most that a power loss costs it."},
+  };
+}
+
+std::vector<Setting> PlacementSettings() {
+  return {
+      {.key = "eviction.policy",
+       .field = MNEMO_FIELD(ChoiceField, eviction_policy),
+       .default_text = "sieve",
+       .choices = {"s3fifo", "sieve", "lru"},
+       .description = "Which parts leave a full level first. All keep a chain's ancestors before its "
+                      "descendants."},
+      {.key = "lease.share",
+       .field = MNEMO_FIELD(RealField, lease_share),
+       .default_text = "0.25",
+       .minimum = "0",
+       .maximum = "0.5",
+       .description = "Share of L1, L2 and L3 that one tenant may hold under leases."},
+      {.key = "pin.share",
+       .field = MNEMO_FIELD(RealField, pin_share),
+       .default_text = "0.5",
+       .minimum = "0",
+       .maximum = "0.75",
+       .description = "Share of the disk levels that may be pinned."},
+      {.key = "promote_hits",
+       .field = MNEMO_FIELD(IntegerField, promote_hits),
+       .default_text = "2",
+       .minimum = "1",
+       .maximum = "10",
+       .description = "Uses at a farther level before a part comes nearer."},
+      {.key = "reservation.max",
+       .field = MNEMO_FIELD(DurationField, max_reservation),
+       .default_text = "60s",
+       .minimum = "1s",
+       .maximum = "10m",
+       .description = "The longest that an Offer may keep others from writing a part."},
+      {.key = "watermark.high",
+       .field = MNEMO_FIELD(RealField, high_watermark),
+       .default_text = "0.95",
+       .minimum = "0.5",
+       .maximum = "0.99",
+       .description = "Parts leave a level above this share of it."},
+      {.key = "watermark.low",
+       .field = MNEMO_FIELD(RealField, low_watermark),
+       .default_text = "0.9",
+       .minimum = "0.1",
+       .maximum = "0.98",
+       .description = "Parts leave until this share is left; below watermark.high."},
+  };
+}
+
+std::vector<Setting> ObjectiveSettings() {
+  const std::string_view latency =
+      "Objective for the 99th percentile, from decoded request to answer, of one 128 KiB part.";
+  const std::string_view hits =
+      "Objective for the share of look-ups answered here, of those for what lies here or below. 0: "
+      "none.";
+  return {
+      {.key = "objective.disk.p99",
+       .field = MNEMO_FIELD(DurationField, disk_objective.p99),
+       .default_text = "100ms",
+       .minimum = "1us",
+       .maximum = "1m",
+       .description = latency},
+      {.key = "objective.l1.hit_ratio",
+       .field = MNEMO_FIELD(RealField, l1_objective.hit_ratio),
+       .default_text = "0.9",
+       .minimum = "0",
+       .maximum = "1",
+       .description = hits},
+      {.key = "objective.l1.p99",
+       .field = MNEMO_FIELD(DurationField, l1_objective.p99),
+       .default_text = "100us",
+       .minimum = "1us",
+       .maximum = "1m",
+       .description = latency},
+      {.key = "objective.l2.hit_ratio",
+       .field = MNEMO_FIELD(RealField, l2_objective.hit_ratio),
+       .default_text = "0.8",
+       .minimum = "0",
+       .maximum = "1",
+       .description = hits},
+      {.key = "objective.l2.p99",
+       .field = MNEMO_FIELD(DurationField, l2_objective.p99),
+       .default_text = "1ms",
+       .minimum = "1us",
+       .maximum = "1m",
+       .description = latency},
+      {.key = "objective.l3.hit_ratio",
+       .field = MNEMO_FIELD(RealField, l3_objective.hit_ratio),
+       .default_text = "0.7",
+       .minimum = "0",
+       .maximum = "1",
+       .description = hits},
+      {.key = "objective.l3.p99",
+       .field = MNEMO_FIELD(DurationField, l3_objective.p99),
+       .default_text = "10ms",
+       .minimum = "1us",
+       .maximum = "1m",
+       .description = latency},
+  };
+}
+
+std::vector<Setting> ProcessSettings() {
+  return {
+      {.key = "log.format",
+       .field = MNEMO_FIELD(ChoiceField, log_format),
+       .default_text = "text",
+       .choices = {"text", "json"},
+       .description = "Form of the log on standard error: key=value, or one JSON object a line.",
+       .has_flag = true},
+      {.key = "log.level",
+       .field = MNEMO_FIELD(ChoiceField, log_level),
+       .default_text = "info",
+       .choices = {"debug", "info", "warning", "error"},
+       .description = "Least important lines that are written.",
+       .has_flag = true},
+      {.key = "request.queue",
+       .field = MNEMO_FIELD(IntegerField, request_queue),
+       .default_text = "1024",
+       .minimum = "1",
+       .maximum = "65536",
+       .description = "Calls that may wait for a thread; beyond it a call is UNAVAILABLE."},
+      {.key = "request.threads",
+       .field = MNEMO_FIELD(IntegerField, request_threads),
+       .default_text = "8",
+       .minimum = "1",
+       .maximum = "256",
+       .description = "Threads that run calls; each may wait for the disk."},
+      {.key = "shutdown.drain",
+       .field = MNEMO_FIELD(DurationField, shutdown_drain),
+       .default_text = "10s",
+       .minimum = "0",
+       .maximum = "20s",
+       .description = "How long calls in progress may go on after SIGTERM; then they are "
+                      "cancelled."},
+      {.key = "worker.threads",
+       .field = MNEMO_FIELD(IntegerField, worker_threads),
+       .default_text = "2",
+       .minimum = "1",
+       .maximum = "64",
+       .description = "Threads that move parts between levels."},
+  };
+}
+
+#undef MNEMO_FIELD
+
+}  // namespace
+
+const std::vector<Setting>& ConfigRegistry() {
+  // Constant after the first call; leaked, so that nothing depends on the
+  // order of destructors.
+  static const auto* const registry = [] {
+    auto* settings = new std::vector<Setting>;
+    for (const auto& group : {AddressSettings(), MemorySettings(), DiskSettings(),
+                              PlacementSettings(), ObjectiveSettings(), ProcessSettings()}) {
+      settings->insert(settings->end(), group.begin(), group.end());
+    }
+    std::sort(settings->begin(), settings->end(),
+              [](const Setting& a, const Setting& b) { return a.key < b.key; });
+    return settings;
+  }();
+  return *registry;
+}
+
+}  // namespace mnemo
