@@ -74,6 +74,8 @@ function(mnemo_test name)
   file(GLOB sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/*_test.cc")
   add_executable(${name} ${sources})
   target_link_libraries(${name} PRIVATE mnemo_options ${ARG_DEPS} GTest::gmock GTest::gtest_main)
+  # Compiling tests takes longer than running them: docs/decisions/0007.
+  target_compile_options(${name} PRIVATE $<$<CONFIG:Release>:-O1>)
   if(NOT ARG_LABEL)
     set(ARG_LABEL unit)
   endif()
