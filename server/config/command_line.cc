@@ -15,6 +15,9 @@ namespace {
 
 // Deeper than any key: the walk ends before a hostile file can recurse.
 constexpr int kMaxDepth = 8;
+// More than there are settings: aliases of aliases would otherwise expand
+// without end.
+constexpr size_t kMaxAssignments = 1000;
 
 absl::Status AtLine(const std::string& path, const YAML::Mark& mark, std::string_view what) {
   return absl::InvalidArgumentError(fmt::format("{}:{}: {}", path, mark.line + 1, what));
@@ -26,6 +29,7 @@ absl::Status Flatten(const YAML::Node& node, const std::string& prefix, int dept
                      std::vector<Assignment>& into) {
   if (depth > kMaxDepth) return AtLine(path, node.Mark(), "nested too deeply");
   for (const auto& entry : node) {
+    if (into.size() >= kMaxAssignments) return AtLine(path, node.Mark(), "too many keys");
     if (!entry.first.IsScalar()) return AtLine(path, entry.first.Mark(), "a key is not a word");
     const std::string& name = entry.first.Scalar();
     const std::string key = prefix.empty() ? name : prefix + "." + name;
