@@ -1,0 +1,152 @@
+#include "storage/tier/instance.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "storage/base/status_macros.h"
+#include "storage/tier/rocks_level.h"
+#include "storage/tier/rocks_recovery.h"
+#include "storage/tier/rocks_status.h"
+#include "storage/tier/rocks_store.h"
+#include "storage/tier/space_keeper.h"
+
+namespace mnemo {
+namespace {
+
+template <typename T>
+absl::Status CheckRange(std::string_view field, T value, T least, T most) {
+  if (value >= least && value <= most) return absl::OkStatus();
+  return absl::InvalidArgumentError(fmt::format("{} is {} ({} to {})", field, value, least, most));
+}
+
+class RocksInstance final : public Instance {
+ public:
+  static absl::StatusOr<std::unique_ptr<Instance>> Open(const InstanceOptions& options,
+                                                        FileSystem& files, const Clock& clock,
+                                                        TierResources& resources,
+                                                        OpenReport& report) {
+    MNEMO_ASSIGN_OR_RETURN(Recovered recovered,
+                           RecoverInstance(options, files, clock, resources, report));
+    std::unique_ptr<RocksInstance> instance(new RocksInstance(options, std::move(recovered)));
+    MNEMO_ASSIGN_OR_RETURN(instance->log_, OperationLog::Open(*instance->writer_));
+    instance->store_ = std::make_unique<RocksStore>(*instance->writer_, *instance->log_);
+    instance->level_ =
+        std::make_unique<RocksLevel>(*instance->writer_, *instance->log_, options);
+    MNEMO_ASSIGN_OR_RETURN(report.damaged_metadata, instance->level_->Load());
+    report.blocks = instance->level_->Stats().values;
+    return instance;
+  }
+
+  ~RocksInstance() override { Close().IgnoreError(); }
+
+  Store& store() override { return *store_; }
+  DurableLevel& blocks() override { return *level_; }
+
+  absl::Status MaintainSpace() override {
+    MNEMO_RETURN_IF_ERROR(db_->Recover());
+    MNEMO_RETURN_IF_ERROR(log_->TrimAll(options_.log_retained_operations));
+    return keeper_->Maintain(level_->Stats().live_bytes, options_.blob_file_bytes);
+  }
+  absl::Status Compact() override { return keeper_->CollectAll(); }
+  absl::Status Flush() override { return db_->Flush(); }
+  absl::Status VerifyFiles() override {
+    return FromRocks(db_->db().VerifyFileChecksums(rocksdb::ReadOptions()), "verify");
+  }
+
+  InstanceStats Stats() const override {
+    InstanceStats stats;
+    stats.blocks = level_->Stats();
+    for (rocksdb::ColumnFamilyHandle* family : db_->families()) {
+      stats.table_bytes += db_->Property(family, "rocksdb.total-sst-files-size");
+      stats.blob_bytes += db_->Property(family, "rocksdb.total-blob-file-size");
+      stats.blob_garbage_bytes += db_->Property(family, "rocksdb.live-blob-file-garbage-size");
+      stats.write_buffer_bytes += db_->Property(family, "rocksdb.cur-size-all-mem-tables");
+    }
+    const RocksWriteCounters& counters = db_->counters();
+    stats.accepted_bytes = db_->accepted_bytes();
+    stats.wal_written_bytes = counters.wal_bytes;
+    stats.table_written_bytes = counters.table_bytes;
+    stats.blob_written_bytes = counters.blob_bytes;
+    stats.wal_syncs = counters.wal_syncs;
+    stats.resumes = db_->resumes();
+    stats.mark_failures = mark_->failures();
+    stats.writable = db_->Writable();
+    return stats;
+  }
+
+  absl::Status Close() override {
+    if (db_ == nullptr) return absl::OkStatus();
+    writer_->Stop();
+    const uint64_t sequence = db_->db().GetLatestSequenceNumber();
+    absl::Status closed = db_->Close();
+    // Only what is known to be whole is called so.
+    if (closed.ok()) closed = mark_->Finish(sequence);
+    db_.reset();
+    return closed;
+  }
+
+ private:
+  RocksInstance(const InstanceOptions& options, Recovered recovered)
+      : options_(options),
+        db_(std::move(recovered.db)),
+        mark_(std::move(recovered.mark)),
+        writer_(std::make_unique<DurableWriter>(
+            *db_, options, options.durability == Durability::kSync ? mark_.get() : nullptr)),
+        keeper_(std::make_unique<SpaceKeeper>(*db_)) {}
+
+  const InstanceOptions options_;
+  std::unique_ptr<RocksDb> db_;
+  std::unique_ptr<DurableMark> mark_;
+  std::unique_ptr<DurableWriter> writer_;
+  std::unique_ptr<OperationLog> log_;
+  std::unique_ptr<RocksStore> store_;
+  std::unique_ptr<RocksLevel> level_;
+  std::unique_ptr<SpaceKeeper> keeper_;
+};
+
+}  // namespace
+
+absl::Status InstanceOptions::Validate() const {
+  if (path.empty()) return absl::InvalidArgumentError("path is empty (a folder)");
+  if (level != Level::kL3 && level != Level::kDisk) {
+    return absl::InvalidArgumentError(fmt::format("level is {} ({} or {})", LevelLabel(level),
+                                                  LevelLabel(Level::kL3),
+                                                  LevelLabel(Level::kDisk)));
+  }
+  MNEMO_RETURN_IF_ERROR(CheckRange<int>("durability", static_cast<int>(durability), 1, 3));
+  MNEMO_RETURN_IF_ERROR(CheckRange<int64_t>("interval_sync_period (ns)",
+                                            interval_sync_period.count(), 1'000'000,
+                                            60'000'000'000));
+  MNEMO_RETURN_IF_ERROR(
+      CheckRange<uint64_t>("log_retained_operations", log_retained_operations, 1, 1ull << 40));
+  MNEMO_RETURN_IF_ERROR(
+      CheckRange<uint64_t>("write_buffer_bytes", write_buffer_bytes, 1ull << 20, 1ull << 30));
+  MNEMO_RETURN_IF_ERROR(CheckRange<uint64_t>("min_blob_bytes", min_blob_bytes, 512, 1ull << 20));
+  MNEMO_RETURN_IF_ERROR(
+      CheckRange<uint64_t>("blob_file_bytes", blob_file_bytes, 1ull << 20, 4ull << 30));
+  return CheckRange<int>("max_open_files", max_open_files, 64, 1'000'000);
+}
+
+double InstanceStats::WriteAmplification() const {
+  if (accepted_bytes == 0) return 0;
+  return static_cast<double>(wal_written_bytes + table_written_bytes + blob_written_bytes) /
+         static_cast<double>(accepted_bytes);
+}
+
+double InstanceStats::SpaceAmplification() const {
+  if (blocks.live_bytes == 0) return 0;
+  return static_cast<double>(table_bytes + blob_bytes) / static_cast<double>(blocks.live_bytes);
+}
+
+absl::StatusOr<std::unique_ptr<Instance>> Instance::Open(const InstanceOptions& options,
+                                                         FileSystem& files, const Clock& clock,
+                                                         TierResources& resources,
+                                                         OpenReport* report) {
+  MNEMO_RETURN_IF_ERROR(options.Validate());
+  OpenReport ignored;
+  return RocksInstance::Open(options, files, clock, resources,
+                             report != nullptr ? *report : ignored);
+}
+
+}  // namespace mnemo

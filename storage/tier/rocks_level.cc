@@ -1,0 +1,263 @@
+#include "storage/tier/rocks_level.h"
+
+#include <fmt/format.h>
+
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "storage/base/status_macros.h"
+#include "storage/tier/rocks_status.h"
+
+namespace mnemo {
+namespace {
+
+constexpr size_t kMaxParent = 64;
+// RocksDB keeps lengths of keys and values in 32 bits.
+constexpr uint64_t kMaxEnvelope = 1ull << 30;
+constexpr size_t kScanReadahead = 2u << 20;
+
+rocksdb::Slice AsSlice(std::string_view text) { return {text.data(), text.size()}; }
+ByteView AsBytes(const rocksdb::Slice& slice) {
+  return {reinterpret_cast<const uint8_t*>(slice.data()), slice.size()};
+}
+
+absl::Status CheckKey(const StoredKey& key) {
+  if (key.valid()) return absl::OkStatus();
+  return absl::InvalidArgumentError("key: not a stored key (storage/tier/stored_key.h)");
+}
+
+}  // namespace
+
+RocksLevel::RocksLevel(DurableWriter& writer, OperationLog& log, const InstanceOptions& options)
+    : writer_(writer),
+      log_(log),
+      durability_(options.durability),
+      epoch_(options.epoch),
+      capacity_bytes_(options.capacity_bytes) {}
+
+absl::StatusOr<uint64_t> RocksLevel::Load() {
+  const auto visit = [](const StoredKey&, const BlockMetadata&) { return true; };
+  MNEMO_ASSIGN_OR_RETURN(const Scanned scanned, ScanMetadata("", "", visit));
+  values_ = scanned.values;
+  live_bytes_ = scanned.bytes;
+  return scanned.damaged;
+}
+
+absl::Status RocksLevel::CheckPut(const StoredKey& key, const BlockMetadata& metadata,
+                                  uint64_t bytes) const {
+  MNEMO_RETURN_IF_ERROR(CheckKey(key));
+  if (metadata.durability > durability_) {
+    return absl::InvalidArgumentError(
+        fmt::format("durability is {} (at most {} in this instance)",
+                    static_cast<int>(metadata.durability), static_cast<int>(durability_)));
+  }
+  if (metadata.parent.size() > kMaxParent) {
+    return absl::InvalidArgumentError(
+        fmt::format("parent of {} bytes (0 to {})", metadata.parent.size(), kMaxParent));
+  }
+  if (bytes > kMaxEnvelope) {
+    return absl::InvalidArgumentError(
+        fmt::format("envelope of {} bytes (0 to {})", bytes, kMaxEnvelope));
+  }
+  if (capacity_bytes_ > 0 && live_bytes_ + bytes > capacity_bytes_) {
+    return absl::ResourceExhaustedError(
+        fmt::format("{} live bytes and {} more (capacity_bytes is {})", live_bytes_.load(), bytes,
+                    capacity_bytes_));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<uint64_t> RocksLevel::PresentBytes(const StoredKey& key) const {
+  const RocksDb& db = writer_.db();
+  rocksdb::PinnableSlice value;
+  MNEMO_RETURN_IF_ERROR(FromRocks(
+      db.db().Get(rocksdb::ReadOptions(), db.metadata(), AsSlice(key.bytes()), &value),
+      "block metadata"));
+  const absl::StatusOr<BlockMetadata> metadata = DecodeMetadata(AsBytes(value));
+  return metadata.ok() ? metadata->stored_bytes : 0;
+}
+
+absl::StatusOr<Locator> RocksLevel::Put(const StoredKey& key, const BlockMetadata& metadata,
+                                        const std::vector<ByteView>& envelope) {
+  BlockMetadata stored = metadata;
+  stored.stored_bytes = 0;
+  for (const ByteView piece : envelope) stored.stored_bytes += piece.size();
+  MNEMO_RETURN_IF_ERROR(CheckPut(key, metadata, stored.stored_bytes));
+  MNEMO_RETURN_IF_ERROR(writer_.db().Admit(stored.stored_bytes));
+
+  const RocksDb& db = writer_.db();
+  std::vector<rocksdb::Slice> pieces;
+  pieces.reserve(envelope.size());
+  for (const ByteView piece : envelope) pieces.push_back(AsSlice(AsText(piece)));
+  const rocksdb::Slice key_slice = AsSlice(key.bytes());
+  const std::string encoded = EncodeMetadata(stored);
+  // Sized at once: growing would copy tens of megabytes over and over.
+  rocksdb::WriteBatch batch(stored.stored_bytes + 2 * encoded.size() + 3 * key.bytes().size() +
+                            256);
+  MNEMO_RETURN_IF_ERROR(FromRocks(
+      batch.Put(db.payloads(), rocksdb::SliceParts(&key_slice, 1),
+                rocksdb::SliceParts(pieces.data(), static_cast<int>(pieces.size()))),
+      "batch"));
+  MNEMO_RETURN_IF_ERROR(
+      FromRocks(batch.Put(db.metadata(), key_slice, AsSlice(encoded)), "batch"));
+
+  const std::unique_ptr<OperationLog::Turn> turn = log_.Take({key.shard()});
+  const absl::StatusOr<uint64_t> replaced = PresentBytes(key);
+  if (!replaced.ok() && !absl::IsNotFound(replaced.status())) return replaced.status();
+  if (durability_ != Durability::kCache) {
+    turn->Append(batch, {.shard = key.shard(),
+                         .epoch = epoch_,
+                         .kind = OperationKind::kPutBlock,
+                         .key = key.bytes(),
+                         .payload = encoded});
+  }
+  MNEMO_RETURN_IF_ERROR(turn->Write(batch, false));
+  live_bytes_ += stored.stored_bytes;
+  if (replaced.ok()) {
+    live_bytes_ -= *replaced;
+  } else {
+    ++values_;
+  }
+  return Locator{};
+}
+
+absl::StatusOr<PinnedBytes> RocksLevel::Get(const StoredKey& key, Locator) const {
+  const RocksDb& db = writer_.db();
+  // shared_ptr because PinnedBytes shares its owner among slices.
+  const auto value = std::make_shared<rocksdb::PinnableSlice>();
+  MNEMO_RETURN_IF_ERROR(FromRocks(
+      db.db().Get(rocksdb::ReadOptions(), db.payloads(), AsSlice(key.bytes()), value.get()),
+      "block"));
+  return PinnedBytes({AsBytes(*value)}, value);
+}
+
+absl::Status RocksLevel::UpdateMetadata(const StoredKey& key, const BlockMetadata& metadata) {
+  MNEMO_RETURN_IF_ERROR(CheckPut(key, metadata, 0));
+  const RocksDb& db = writer_.db();
+  const std::unique_ptr<OperationLog::Turn> turn = log_.Take({key.shard()});
+  BlockMetadata stored = metadata;
+  MNEMO_ASSIGN_OR_RETURN(stored.stored_bytes, PresentBytes(key));
+  const std::string encoded = EncodeMetadata(stored);
+  rocksdb::WriteBatch batch;
+  MNEMO_RETURN_IF_ERROR(
+      FromRocks(batch.Put(db.metadata(), AsSlice(key.bytes()), AsSlice(encoded)), "batch"));
+  turn->Append(batch, {.shard = key.shard(),
+                       .epoch = epoch_,
+                       .kind = OperationKind::kUpdateBlock,
+                       .key = key.bytes(),
+                       .payload = encoded});
+  return turn->Write(batch, false);
+}
+
+absl::Status RocksLevel::Erase(const StoredKey& key, Locator) {
+  MNEMO_RETURN_IF_ERROR(CheckKey(key));
+  const RocksDb& db = writer_.db();
+  const std::unique_ptr<OperationLog::Turn> turn = log_.Take({key.shard()});
+  const absl::StatusOr<uint64_t> present = PresentBytes(key);
+  if (absl::IsNotFound(present.status())) return absl::OkStatus();
+  // Metadata that cannot be read does not keep its block: it goes as well.
+  rocksdb::WriteBatch batch;
+  MNEMO_RETURN_IF_ERROR(FromRocks(batch.Delete(db.metadata(), AsSlice(key.bytes())), "batch"));
+  MNEMO_RETURN_IF_ERROR(FromRocks(batch.Delete(db.payloads(), AsSlice(key.bytes())), "batch"));
+  turn->Append(batch, {.shard = key.shard(),
+                       .epoch = epoch_,
+                       .kind = OperationKind::kDeleteBlock,
+                       .key = key.bytes()});
+  MNEMO_RETURN_IF_ERROR(turn->Write(batch, false));
+  if (!present.ok()) return absl::OkStatus();
+  live_bytes_ -= *present;
+  --values_;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<uint64_t> RocksLevel::ErasePrefix(uint16_t shard, std::string_view prefix) {
+  if (prefix.size() < StoredKey::kPrefixSize || prefix.size() > UINT16_MAX ||
+      LoadBig<uint16_t>(prefix.data()) != shard || shard >= kShardCount) {
+    return absl::InvalidArgumentError(
+        fmt::format("prefix of {} bytes ({} to {}, of a key of shard {})", prefix.size(),
+                    StoredKey::kPrefixSize, UINT16_MAX, shard));
+  }
+  const RocksDb& db = writer_.db();
+  const std::string end = PrefixEnd(prefix);
+  const std::unique_ptr<OperationLog::Turn> turn = log_.Take({shard});
+  const auto visit = [](const StoredKey&, const BlockMetadata&) { return true; };
+  MNEMO_ASSIGN_OR_RETURN(const Scanned scanned, ScanMetadata(prefix, end, visit));
+  if (scanned.values == 0 && scanned.damaged == 0) return uint64_t{0};
+  rocksdb::WriteBatch batch;
+  for (rocksdb::ColumnFamilyHandle* family : {db.metadata(), db.payloads()}) {
+    MNEMO_RETURN_IF_ERROR(
+        FromRocks(batch.DeleteRange(family, AsSlice(prefix), AsSlice(end)), "batch"));
+  }
+  turn->Append(batch, {.shard = shard,
+                       .epoch = epoch_,
+                       .kind = OperationKind::kDeleteSpace,
+                       .key = std::string(prefix)});
+  MNEMO_RETURN_IF_ERROR(turn->Write(batch, false));
+  live_bytes_ -= scanned.bytes;
+  values_ -= scanned.values;
+  return scanned.values;
+}
+
+absl::StatusOr<RocksLevel::Scanned> RocksLevel::ScanMetadata(
+    std::string_view begin, std::string_view end,
+    const std::function<bool(const StoredKey&, const BlockMetadata&)>& visit) const {
+  const RocksDb& db = writer_.db();
+  rocksdb::ReadOptions options;
+  options.readahead_size = kScanReadahead;
+  options.fill_cache = false;
+  const rocksdb::Slice upper = AsSlice(end);
+  if (!end.empty()) options.iterate_upper_bound = &upper;
+  Scanned scanned;
+  uint16_t shard = begin.size() >= 2 ? LoadBig<uint16_t>(begin.data()) : 0;
+  std::string from(begin);
+  while (true) {
+    const std::unique_ptr<rocksdb::Iterator> it(db.db().NewIterator(options, db.metadata()));
+    for (it->Seek(AsSlice(from)); it->Valid(); it->Next()) {
+      const StoredKey key = StoredKey::FromBytes(it->key().ToString());
+      const absl::StatusOr<BlockMetadata> metadata = DecodeMetadata(AsBytes(it->value()));
+      if (!key.valid() || !metadata.ok()) {
+        ++scanned.damaged;
+        continue;
+      }
+      shard = key.shard();
+      ++scanned.values;
+      scanned.bytes += metadata->stored_bytes;
+      if (!visit(key, *metadata)) return scanned;
+    }
+    if (it->status().ok()) return scanned;
+    if (!it->status().IsCorruption()) return FromRocks(it->status(), "block metadata");
+    // A damaged table block hides what follows it. The next shard is beyond it,
+    // or meets it again and goes on to the one after.
+    ++scanned.damaged;
+    if (++shard >= kShardCount) return scanned;
+    from.clear();
+    AppendBig<uint16_t>(from, shard);
+    if (!end.empty() && from >= end) return scanned;
+  }
+}
+
+absl::Status RocksLevel::ForEach(
+    const std::function<bool(const StoredKey&, const BlockMetadata&)>& visit) const {
+  MNEMO_ASSIGN_OR_RETURN(const Scanned scanned, ScanMetadata("", "", visit));
+  if (scanned.damaged == 0) return absl::OkStatus();
+  return absl::DataLossError(
+      fmt::format("block metadata: {} damaged places were passed over", scanned.damaged));
+}
+
+LevelStats RocksLevel::Stats() const {
+  const RocksDb& db = writer_.db();
+  LevelStats stats;
+  stats.capacity_bytes = capacity_bytes_;
+  for (rocksdb::ColumnFamilyHandle* family : {db.metadata(), db.payloads()}) {
+    for (const char* property : {"rocksdb.total-sst-files-size", "rocksdb.total-blob-file-size",
+                                 "rocksdb.cur-size-all-mem-tables"}) {
+      stats.used_bytes += db.Property(family, property);
+    }
+  }
+  stats.live_bytes = live_bytes_;
+  stats.values = values_;
+  return stats;
+}
+
+}  // namespace mnemo

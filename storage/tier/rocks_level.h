@@ -1,0 +1,64 @@
+// Blocks in an instance: payload, metadata and log entry in one write.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "storage/tier/durable_writer.h"
+#include "storage/tier/instance.h"
+#include "storage/tier/operation_log.h"
+
+namespace mnemo {
+
+// Thread-safe. Borrows `writer` and `log`.
+//
+// Put stores `metadata.stored_bytes` as what the envelope has, whatever the
+// caller said. Metadata and payload lie apart, so that a start reads 100 bytes
+// a block; both are found by the stored key, and a locator is always 0.
+class RocksLevel final : public DurableLevel {
+ public:
+  RocksLevel(DurableWriter& writer, OperationLog& log, const InstanceOptions& options);
+
+  // Counts what is there, from metadata. Before any other call. Returns how
+  // many entries do not decode or could not be read.
+  absl::StatusOr<uint64_t> Load();
+
+  absl::StatusOr<Locator> Put(const StoredKey& key, const BlockMetadata& metadata,
+                              const std::vector<ByteView>& envelope) override;
+  absl::StatusOr<PinnedBytes> Get(const StoredKey& key, Locator locator) const override;
+  absl::Status UpdateMetadata(const StoredKey& key, const BlockMetadata& metadata) override;
+  absl::Status Erase(const StoredKey& key, Locator locator) override;
+  absl::StatusOr<uint64_t> ErasePrefix(uint16_t shard, std::string_view prefix) override;
+  absl::Status ForEach(
+      const std::function<bool(const StoredKey&, const BlockMetadata&)>& visit) const override;
+  absl::Status Sync() override { return writer_.Sync(); }
+  LevelStats Stats() const override;
+
+ private:
+  struct Scanned {
+    uint64_t values = 0;
+    uint64_t bytes = 0;
+    uint64_t damaged = 0;
+  };
+
+  absl::Status CheckPut(const StoredKey& key, const BlockMetadata& metadata,
+                        uint64_t bytes) const;
+  // Bytes of the present value; kNotFound. Damaged metadata counts as 0 bytes.
+  absl::StatusOr<uint64_t> PresentBytes(const StoredKey& key) const;
+  // Visits metadata in [begin, end), past what is damaged.
+  absl::StatusOr<Scanned> ScanMetadata(
+      std::string_view begin, std::string_view end,
+      const std::function<bool(const StoredKey&, const BlockMetadata&)>& visit) const;
+
+  DurableWriter& writer_;
+  OperationLog& log_;
+  const Durability durability_;
+  const uint64_t epoch_;
+  const uint64_t capacity_bytes_;
+  std::atomic<uint64_t> values_{0};
+  std::atomic<uint64_t> live_bytes_{0};
+};
+
+}  // namespace mnemo

@@ -1,0 +1,122 @@
+#include "storage/tier/rocks_store.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+#include <vector>
+
+#include "storage/base/status_macros.h"
+#include "storage/tier/rocks_status.h"
+
+namespace mnemo {
+namespace {
+
+rocksdb::Slice AsSlice(std::string_view text) { return {text.data(), text.size()}; }
+
+class RocksSnapshot final : public StoreSnapshot {
+ public:
+  explicit RocksSnapshot(rocksdb::DB& db) : db_(db), snapshot_(db.GetSnapshot()) {}
+  ~RocksSnapshot() override { db_.ReleaseSnapshot(snapshot_); }
+  const rocksdb::Snapshot* get() const { return snapshot_; }
+
+ private:
+  rocksdb::DB& db_;
+  const rocksdb::Snapshot* const snapshot_;
+};
+
+rocksdb::ReadOptions ReadAt(const StoreSnapshot* snapshot) {
+  rocksdb::ReadOptions options;
+  if (snapshot != nullptr) options.snapshot = static_cast<const RocksSnapshot*>(snapshot)->get();
+  return options;
+}
+
+absl::Status CheckShard(uint16_t shard) {
+  if (shard < kShardCount) return absl::OkStatus();
+  return absl::InvalidArgumentError(fmt::format("shard is {} (0 to {})", shard, kShardCount - 1));
+}
+
+absl::Status CheckBatch(const StoreBatch& batch) {
+  if (batch.operations().empty()) {
+    return absl::InvalidArgumentError("operations: 0 in the batch (at least 1)");
+  }
+  for (const Operation& operation : batch.operations()) {
+    MNEMO_RETURN_IF_ERROR(CheckShard(operation.shard));
+    if (operation.key.size() > UINT16_MAX) {
+      return absl::InvalidArgumentError(
+          fmt::format("operation key of {} bytes (0 to {})", operation.key.size(), UINT16_MAX));
+    }
+  }
+  for (const StoreBatch::Write& write : batch.writes()) {
+    if (!write.key.valid()) {
+      return absl::InvalidArgumentError("key: not a stored key (storage/tier/stored_key.h)");
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status RocksStore::Apply(const StoreBatch& batch, bool sync) {
+  MNEMO_RETURN_IF_ERROR(CheckBatch(batch));
+  const RocksDb& db = writer_.db();
+  std::vector<uint16_t> shards;
+  for (const Operation& operation : batch.operations()) shards.push_back(operation.shard);
+  rocksdb::WriteBatch writes;
+  for (const StoreBatch::Write& write : batch.writes()) {
+    const rocksdb::Slice key = AsSlice(write.key.bytes());
+    const rocksdb::Status added = write.value.has_value()
+                                      ? writes.Put(db.state(), key, AsSlice(*write.value))
+                                      : writes.Delete(db.state(), key);
+    MNEMO_RETURN_IF_ERROR(FromRocks(added, "batch"));
+  }
+  const std::unique_ptr<OperationLog::Turn> turn = log_.Take(std::move(shards));
+  for (const Operation& operation : batch.operations()) turn->Append(writes, operation);
+  return turn->Write(writes, sync);
+}
+
+absl::StatusOr<std::string> RocksStore::Get(const StoredKey& key,
+                                            const StoreSnapshot* snapshot) const {
+  const RocksDb& db = writer_.db();
+  std::string value;
+  MNEMO_RETURN_IF_ERROR(FromRocks(
+      db.db().Get(ReadAt(snapshot), db.state(), AsSlice(key.bytes()), &value), "state"));
+  return value;
+}
+
+absl::Status RocksStore::Scan(
+    std::string_view begin, std::string_view end,
+    const std::function<bool(const StoredKey&, std::string_view)>& visit,
+    const StoreSnapshot* snapshot) const {
+  const RocksDb& db = writer_.db();
+  rocksdb::ReadOptions options = ReadAt(snapshot);
+  const rocksdb::Slice upper = AsSlice(end);
+  if (!end.empty()) options.iterate_upper_bound = &upper;
+  const std::unique_ptr<rocksdb::Iterator> it(db.db().NewIterator(options, db.state()));
+  for (it->Seek(AsSlice(begin)); it->Valid(); it->Next()) {
+    const StoredKey key = StoredKey::FromBytes(it->key().ToString());
+    if (!key.valid()) return absl::DataLossError("state: an entry without a stored key");
+    if (!visit(key, {it->value().data(), it->value().size()})) return absl::OkStatus();
+  }
+  return FromRocks(it->status(), "state");
+}
+
+std::unique_ptr<StoreSnapshot> RocksStore::Snapshot() const {
+  return std::make_unique<RocksSnapshot>(writer_.db().db());
+}
+
+absl::Status RocksStore::ReadLog(uint16_t shard, uint64_t first_sequence,
+                                 const std::function<bool(const Operation&)>& visit) const {
+  MNEMO_RETURN_IF_ERROR(CheckShard(shard));
+  return log_.Read(shard, first_sequence, visit);
+}
+
+uint64_t RocksStore::LastSequence(uint16_t shard) const {
+  return shard < kShardCount ? log_.LastSequence(shard) : 0;
+}
+
+absl::Status RocksStore::TrimLog(uint16_t shard, uint64_t first_kept) {
+  MNEMO_RETURN_IF_ERROR(CheckShard(shard));
+  return log_.Trim(shard, first_kept);
+}
+
+}  // namespace mnemo

@@ -1,0 +1,105 @@
+#include "storage/tier/space_keeper.h"
+
+#include <rocksdb/metadata.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "storage/base/status_macros.h"
+#include "storage/tier/rocks_status.h"
+
+namespace mnemo {
+namespace {
+
+// The bound is 30 % over live bytes. Collecting starts below it, as it needs
+// room itself, and stops lower, so that it does not start again at once.
+constexpr uint64_t kStartPercent = 18;
+constexpr uint64_t kStopPercent = 10;
+
+uint64_t Percent(uint64_t of, uint64_t percent) { return of / 100 * percent; }
+
+}  // namespace
+
+SpaceKeeper::Files SpaceKeeper::Measure() const {
+  Files files;
+  for (rocksdb::ColumnFamilyHandle* family : {db_.metadata(), db_.payloads()}) {
+    files.bytes += db_.Property(family, "rocksdb.total-sst-files-size");
+    files.bytes += db_.Property(family, "rocksdb.total-blob-file-size");
+  }
+  files.blob_files = db_.Property(db_.payloads(), "rocksdb.num-blob-files");
+  files.known_garbage = db_.Property(db_.payloads(), "rocksdb.live-blob-file-garbage-size");
+  return files;
+}
+
+double SpaceKeeper::ShareHolding(uint64_t bytes) const {
+  rocksdb::ColumnFamilyMetaData metadata;
+  db_.db().GetColumnFamilyMetaData(db_.payloads(), &metadata);
+  std::vector<rocksdb::BlobMetaData>& files = metadata.blob_files;
+  if (files.empty()) return 0;
+  std::sort(files.begin(), files.end(),
+            [](const rocksdb::BlobMetaData& a, const rocksdb::BlobMetaData& b) {
+              return a.blob_file_number < b.blob_file_number;
+            });
+  uint64_t held = 0;
+  size_t count = 0;
+  while (count < files.size() && held < bytes) held += files[count++].garbage_blob_bytes;
+  // RocksDB takes the files below share * size, rounded down: aim between.
+  return std::min(1.0, (static_cast<double>(count) + 0.5) / static_cast<double>(files.size()));
+}
+
+absl::Status SpaceKeeper::CompactKeys() {
+  rocksdb::CompactRangeOptions options;
+  options.exclusive_manual_compaction = false;
+  options.bottommost_level_compaction = rocksdb::BottommostLevelCompaction::kForceOptimized;
+  options.blob_garbage_collection_policy = rocksdb::BlobGarbageCollectionPolicy::kDisable;
+  for (rocksdb::ColumnFamilyHandle* family : {db_.metadata(), db_.payloads()}) {
+    MNEMO_RETURN_IF_ERROR(
+        FromRocks(db_.db().CompactRange(options, family, nullptr, nullptr), "compact"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SpaceKeeper::Rewrite(double share) {
+  rocksdb::CompactRangeOptions options;
+  options.exclusive_manual_compaction = false;
+  options.bottommost_level_compaction = rocksdb::BottommostLevelCompaction::kForce;
+  options.blob_garbage_collection_policy = rocksdb::BlobGarbageCollectionPolicy::kForce;
+  options.blob_garbage_collection_age_cutoff = share;
+  return FromRocks(db_.db().CompactRange(options, db_.payloads(), nullptr, nullptr), "collect");
+}
+
+absl::Status SpaceKeeper::Maintain(uint64_t live_bytes, uint64_t blob_file_bytes) {
+  if (!mutex_.TryLock()) return absl::OkStatus();
+  struct Unlocker {
+    Mutex& mutex;
+    ~Unlocker() ABSL_NO_THREAD_SAFETY_ANALYSIS { mutex.Unlock(); }
+  } const unlocker{mutex_};
+  const uint64_t slack = 2 * blob_file_bytes;
+  const uint64_t start = live_bytes + Percent(live_bytes, kStartPercent) + slack;
+  const uint64_t stop = live_bytes + Percent(live_bytes, kStopPercent) + slack / 2;
+  Files files = Measure();
+  if (files.bytes <= start) return absl::OkStatus();
+  // Holes that RocksDB knows already need no other look at the keys.
+  if (files.bytes - std::min(files.bytes, files.known_garbage) > stop) {
+    MNEMO_RETURN_IF_ERROR(CompactKeys());
+    files = Measure();
+  }
+  if (files.bytes <= stop) return absl::OkStatus();
+  const double share = ShareHolding(std::min(files.bytes - stop, files.known_garbage));
+  return share > 0 && files.known_garbage > 0 ? Rewrite(share) : absl::OkStatus();
+}
+
+absl::Status SpaceKeeper::CollectAll() {
+  MutexLock lock(mutex_);
+  MNEMO_RETURN_IF_ERROR(CompactKeys());
+  MNEMO_RETURN_IF_ERROR(Rewrite(1.0));
+  rocksdb::CompactRangeOptions options;
+  options.exclusive_manual_compaction = false;
+  for (rocksdb::ColumnFamilyHandle* family : {db_.state(), db_.log()}) {
+    MNEMO_RETURN_IF_ERROR(
+        FromRocks(db_.db().CompactRange(options, family, nullptr, nullptr), "compact"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace mnemo
