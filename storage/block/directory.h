@@ -12,7 +12,9 @@
 // that is not here is represented by a placeholder, invisible to look-ups, so
 // that parts may come in any order and a parent that is deleted and stored
 // again finds its children. `children` counts the direct children that are
-// here, pending or placeholders; an entry with none has no descendant here.
+// here, pending or placeholders; an entry with none has no descendant here. A
+// link holds only where the child's depth is its parent's plus one, so links
+// make no cycle, whatever clients say.
 //
 // Life of an entry: Reserve (pending) -> Publish (present) -> Remove (gone for
 // everybody) -> Recycle (its id may be used again). Between Remove and Recycle
@@ -24,6 +26,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -109,6 +112,7 @@ struct Reservation {
     kReserved,  // `ref` is the writer's, until the deadline
     kPending,   // somebody else is writing or removing it
     kPresent,   // it is there, with `digest`
+    kExpired,   // `ref` is there, but its time is over: Remove it, then try again
   };
   Outcome outcome = Outcome::kReserved;
   EntryRef ref;
@@ -173,7 +177,8 @@ class Directory {
                                    const std::optional<RamPlace>& ram,
                                    const std::optional<DiskPlace>& disk);
   // Gives a reservation up; a no-op if it is not the caller's any more.
-  void Abandon(EntryRef reserved);
+  // `new_leaves`: as of Recycle.
+  void Abandon(EntryRef reserved, std::vector<EntryId>& new_leaves);
   // Reserve and Publish in one, for parts found on disk at start.
   // Errors: kAlreadyExists, and those of Reserve.
   absl::StatusOr<EntryRef> Restore(const NewPart& part, const Digest128& digest, bool pinned,
@@ -249,8 +254,8 @@ class Directory {
                                    size_t limit) const;
   // Looks at `slots` slots from `cursor` on (0 at first, wraps around) and
   // answers present entries whose time is over. Reservations whose deadline
-  // passed are given up on the way.
-  std::vector<EntryRef> Expired(uint64_t& cursor, size_t slots);
+  // passed are given up on the way; `new_leaves`: as of Recycle.
+  std::vector<EntryRef> Expired(uint64_t& cursor, size_t slots, std::vector<EntryId>& new_leaves);
 
   // --- counting
 
@@ -262,18 +267,27 @@ class Directory {
   uint64_t MemoryBytes() const;
 
  private:
-  struct Parent;
-
   DirectoryShard& ShardOfId(EntryId id) const;
-  // Finds or makes the parent's entry and counts a child there.
+  absl::Status CheckNew(const NewPart& part) const;
+  // Reserve without the parent. `fresh`: the entry has no parent link yet.
+  absl::StatusOr<Reservation> ReserveEntry(const NewPart& part, uint32_t lane, MonoTime deadline,
+                                           bool& fresh);
+  // Finds or makes the parent's entry, and counts a child there; kNoEntry where
+  // no link may be.
   absl::StatusOr<EntryId> LinkParent(const NewPart& part, uint32_t lane);
   void UnlinkParent(EntryId parent, std::vector<EntryId>& new_leaves);
-  absl::Status CheckNew(const NewPart& part) const;
+  // Both require the shard's lock. A new entry, counted in memory_.
+  absl::StatusOr<uint32_t> InsertEntry(DirectoryShard& shard, uint64_t hash, uint32_t lane,
+                                       std::string_view key);
+  DirectoryEntry Snapshot(DirectoryShard& shard, EntryId id) const;
+  uint32_t NowTicks() const;
 
   const DirectoryOptions options_;
   const Clock& clock_;
   const MonoTime started_;
   const std::unique_ptr<LaneTable> lanes_;
+  std::atomic<uint64_t> memory_;  // of the shards
+  // One lock each, inside; taken before that of lanes_.
   std::array<std::unique_ptr<DirectoryShard>, kShardCount> shards_;
 };
 

@@ -61,6 +61,8 @@ class LeaseTable {
   };
 
   Lease TakeLocked(LeaseId id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void EraseEnd(MonoTime ends, LeaseId id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  static void Append(EndedLeases& to, const EndedLeases& more);
   // Without the lock: takes the shards' locks of the directory.
   void DropParts(const Lease& lease, EndedLeases& ended);
 
@@ -69,6 +71,8 @@ class LeaseTable {
   mutable Mutex mutex_;  // before the directory's locks; never held across them
   LeaseId next_id_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<LeaseId, Lease> leases_ ABSL_GUARDED_BY(mutex_);
+  // What refused Grants had leased for a moment; handed out by EndExpired.
+  EndedLeases refused_ ABSL_GUARDED_BY(mutex_);
   std::multimap<MonoTime, LeaseId> by_end_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<uint64_t, uint64_t> tenant_bytes_ ABSL_GUARDED_BY(mutex_);
 };
