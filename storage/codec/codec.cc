@@ -46,4 +46,14 @@ absl::StatusOr<const Codec*> CodecSet::Find(uint8_t id) const {
   return codecs_[id].get();
 }
 
+std::string_view CodecName(uint8_t id) {
+  switch (static_cast<CodecId>(id)) {
+    case CodecId::kRaw:
+      return "raw";
+    case CodecId::kLossless:
+      return "lossless";
+  }
+  return "unknown";
+}
+
 }  // namespace mnemo

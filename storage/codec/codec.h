@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <string_view>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -13,6 +14,8 @@ namespace mnemo {
 
 // On disk: never renumber. Up to 15 fit the directory's entry.
 enum class CodecId : uint8_t { kRaw = 0, kLossless = 1 };
+// "raw", "lossless"; "unknown" for what this build does not know.
+std::string_view CodecName(uint8_t id);
 
 // Thread-safe. Encoded bytes describe themselves but for their exact size,
 // which the envelope's section table keeps.

@@ -1,0 +1,139 @@
+#include "server/rpc/gate.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "storage/base/status_macros.h"
+#include "storage/base/units.h"
+
+namespace mnemo {
+namespace {
+
+constexpr MethodRule kRules[] = {
+    {"mnemo.v1.SpaceService/Open", CallClass::kDefault},
+    {"mnemo.v1.SpaceService/Get", CallClass::kDefault},
+    {"mnemo.v1.SpaceService/List", CallClass::kDefault},
+    {"mnemo.v1.SpaceService/Update", CallClass::kDefault},
+    {"mnemo.v1.SpaceService/Delete", CallClass::kDefault},
+    {"mnemo.v1.BlockService/Offer", CallClass::kDefault},
+    {"mnemo.v1.BlockService/Put", CallClass::kBatch},
+    {"mnemo.v1.BlockService/Match", CallClass::kCritical},
+    {"mnemo.v1.BlockService/Get", CallClass::kCritical},
+    {"mnemo.v1.BlockService/Delete", CallClass::kDefault},
+    {"mnemo.v1.BlockService/Touch", CallClass::kDefault},
+    {"mnemo.v1.BlockService/Pin", CallClass::kDefault},
+    {"mnemo.v1.BlockService/Unpin", CallClass::kDefault},
+    {"mnemo.v1.BlockService/Renew", CallClass::kCritical},
+    {"mnemo.v1.BlockService/Describe", CallClass::kDefault},
+    {"mnemo.v1.BlockService/List", CallClass::kDefault},
+    {"mnemo.v1.BlockService/Flush", CallClass::kDefault},
+    {"mnemo.v1.BlockService/Watch", CallClass::kBackground, true},
+    {"mnemo.v1.AdminService/GetNodeStatus", CallClass::kDefault},
+    {"mnemo.v1.AdminService/ListLevels", CallClass::kDefault},
+    {"mnemo.v1.AdminService/ListTiers", CallClass::kDefault},
+    {"mnemo.v1.AdminService/ExplainPlacement", CallClass::kDefault},
+    {"mnemo.v1.AdminService/GetConfig", CallClass::kDefault},
+};
+
+}  // namespace
+
+std::span<const MethodRule> AllMethodRules() { return kRules; }
+
+const MethodRule& RuleOf(std::string_view method) {
+  const auto* rule = std::find_if(std::begin(kRules), std::end(kRules),
+                                  [&](const MethodRule& r) { return r.method == method; });
+  MNEMO_CHECK(rule != std::end(kRules));
+  return *rule;
+}
+
+std::string_view ClassLabel(CallClass call_class) {
+  switch (call_class) {
+    case CallClass::kCritical:
+      return "critical";
+    case CallClass::kDefault:
+      return "default";
+    case CallClass::kBatch:
+      return "batch";
+    case CallClass::kBackground:
+      return "background";
+  }
+  return "";
+}
+
+absl::Status GateOptions::Validate() const {
+  const auto check = [](std::string_view field, uint64_t value, uint64_t low, uint64_t high) {
+    if (value >= low && value <= high) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        fmt::format("{} is {}; it must be {} to {}", field, value, low, high));
+  };
+  MNEMO_RETURN_IF_ERROR(check("critical_threads", critical_threads, 1, 1024));
+  MNEMO_RETURN_IF_ERROR(check("default_threads", default_threads, 1, 1024));
+  MNEMO_RETURN_IF_ERROR(check("batch_threads", batch_threads, 1, 1024));
+  MNEMO_RETURN_IF_ERROR(check("max_queued", max_queued, 1, 1 << 20));
+  // One message of payload, and what precedes its grant, always fit.
+  return check("inflight_bytes", inflight_bytes, 16 * kMiB, uint64_t{1} << 40);
+}
+
+Gate::Gate(const GateOptions& options, Clock& clock, RpcObserver& observer)
+    : options_(options),
+      clock_(clock),
+      observer_(observer),
+      bytes_(options.inflight_bytes),
+      critical_({.name = "rpc-critical",
+                 .threads = options.critical_threads,
+                 .max_queued = options.max_queued}),
+      default_({.name = "rpc-default",
+                .threads = options.default_threads,
+                .max_queued = options.max_queued}),
+      batch_({.name = "rpc-batch",
+              .threads = options.batch_threads,
+              .max_queued = options.max_queued}) {}
+
+absl::Status Gate::Admit(const MethodRule& rule, MonoTime deadline, CallContext& call) {
+  call.call_class = rule.call_class;
+  if (stopping_) {
+    observer_.OnShed(rule.call_class, "shutdown");
+    return absl::UnavailableError("the daemon is shutting down");
+  }
+  call.deadline = deadline;
+  if (deadline == MonoTime::max() && !rule.endless) {
+    call.deadline = clock_.Mono() + options_.default_deadline;
+  }
+  return absl::OkStatus();
+}
+
+Executor& Gate::ExecutorOf(CallClass call_class) {
+  switch (call_class) {
+    case CallClass::kCritical:
+      return critical_;
+    case CallClass::kBatch:
+      return batch_;
+    default:
+      return default_;
+  }
+}
+
+absl::Status Gate::Submit(const CallContext& call, std::function<void()> work) {
+  const CallClass call_class = call.call_class;
+  const bool taken = ExecutorOf(call_class).TrySubmit(
+      [this, call_class, queued = clock_.Mono(), work = std::move(work)] {
+        observer_.OnQueued(call_class, clock_.Mono() - queued);
+        work();
+      });
+  if (taken) return absl::OkStatus();
+  observer_.OnShed(call_class, "queue-full");
+  return absl::UnavailableError(
+      fmt::format("the queue of class {} is full, {} calls", ClassLabel(call_class),
+                  options_.max_queued));
+}
+
+void Gate::Shutdown() {
+  StopAdmitting();
+  critical_.Shutdown();
+  default_.Shutdown();
+  batch_.Shutdown();
+}
+
+}  // namespace mnemo

@@ -1,0 +1,97 @@
+// The one gate that every call on every plane passes.
+//
+// Permissive for now: everybody is the local tenant. What it decides already is
+// the class, the deadline, the place in a bounded queue, and the bytes.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "server/engine/call.h"
+#include "server/rpc/byte_budget.h"
+#include "storage/base/clock.h"
+#include "storage/base/executor.h"
+
+namespace mnemo {
+
+// What the gate knows of a method; every method of every service has one rule.
+struct MethodRule {
+  std::string_view method;  // "mnemo.v1.BlockService/Match"
+  CallClass call_class = CallClass::kDefault;
+  bool endless = false;     // a watch: no default deadline
+};
+std::span<const MethodRule> AllMethodRules();
+// The rule of a method; a method without one is a broken invariant.
+const MethodRule& RuleOf(std::string_view method);
+// "critical", "default", "batch", "background".
+std::string_view ClassLabel(CallClass call_class);
+
+// What metrics learn of calls. Thread-safe; neither blocks nor throws.
+class RpcObserver {
+ public:
+  virtual ~RpcObserver() = default;
+  virtual void OnQueued(CallClass call_class, Nanos delay) = 0;
+  virtual void OnShed(CallClass call_class, std::string_view reason) = 0;
+  virtual void OnFinished(const MethodRule& rule, absl::StatusCode code, Nanos took) = 0;
+};
+
+class NullRpcObserver final : public RpcObserver {
+ public:
+  void OnQueued(CallClass, Nanos) override {}
+  void OnShed(CallClass, std::string_view) override {}
+  void OnFinished(const MethodRule&, absl::StatusCode, Nanos) override {}
+};
+
+struct GateOptions {
+  size_t critical_threads = 4;
+  size_t default_threads = 2;
+  size_t batch_threads = 4;
+  size_t max_queued = 4096;            // of each class
+  Nanos default_deadline = std::chrono::seconds(30);  // where the client gave none
+  uint64_t inflight_bytes = uint64_t{256} << 20;      // payload between sockets and levels
+  absl::Status Validate() const;
+};
+
+// Thread-safe. Outlives every call.
+class Gate {
+ public:
+  Gate(const GateOptions& options, Clock& clock, RpcObserver& observer);
+
+  // Decides on a call before any of its payload is read, and fills `call`.
+  // `deadline` is the client's, or max. Errors: kUnavailable (shutting down).
+  absl::Status Admit(const MethodRule& rule, MonoTime deadline, CallContext& call);
+
+  // Runs `work` on the threads of the call's class. Errors: kUnavailable (the
+  // queue is full, or shutting down); `work` was then not taken.
+  absl::Status Submit(const CallContext& call, std::function<void()> work);
+
+  ByteBudget& bytes() { return bytes_; }
+  RpcObserver& observer() { return observer_; }
+  Clock& clock() { return clock_; }
+
+  // Admits nothing from now on; what was admitted goes on.
+  void StopAdmitting() { stopping_ = true; }
+  // Runs what was submitted, then stops the threads.
+  void Shutdown();
+
+ private:
+  Executor& ExecutorOf(CallClass call_class);
+
+  const GateOptions options_;
+  Clock& clock_;
+  RpcObserver& observer_;
+  ByteBudget bytes_;
+  std::atomic<bool> stopping_{false};
+  Executor critical_;
+  Executor default_;
+  Executor batch_;
+};
+
+}  // namespace mnemo

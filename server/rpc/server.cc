@@ -1,0 +1,129 @@
+#include "server/rpc/server.h"
+
+#include <fmt/format.h>
+#include <grpc/grpc.h>
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/resource_quota.h>
+
+#include <algorithm>
+
+#include "server/rpc/admin_service.h"
+#include "server/rpc/block_service.h"
+#include "server/rpc/space_service.h"
+#include "storage/base/units.h"
+
+namespace mnemo {
+namespace {
+
+constexpr int kReceiveLimit = 8 << 20;
+// Settings that raised the throughput of large messages, and bounds on what a
+// silent or hostile peer may hold; docs/decisions has the reasons.
+void Tune(const RpcServerOptions& options, grpc::ServerBuilder& builder) {
+  builder.SetMaxReceiveMessageSize(kReceiveLimit);
+  builder.SetMaxSendMessageSize(kReceiveLimit);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_FRAME_SIZE, (16 << 20) - 1);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 8 << 20);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_WRITE_BUFFER_SIZE, 1 << 20);
+  builder.AddChannelArgument("grpc.experimental.tcp_read_chunk_size", 1 << 20);
+  builder.AddChannelArgument("grpc.experimental.tcp_max_read_chunk_size", 4 << 20);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, options.max_concurrent_streams);
+  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, 10'000);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 60'000);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10'000);
+  // A second daemon on the same port is a mistake to be told, not shared.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  grpc::ResourceQuota quota("mnemo");
+  quota.Resize(options.receive_buffer_bytes);
+  builder.SetResourceQuota(quota);
+}
+
+class RpcServerImpl final : public RpcServer {
+ public:
+  RpcServerImpl(Gate& gate, SpaceEngine& spaces, BlockEngine& blocks, AdminEngine& admin,
+                const NodeFacts& node)
+      : gate_(gate),
+        space_service_(gate, spaces),
+        block_service_(gate, blocks),
+        admin_service_(gate, admin, node) {}
+  ~RpcServerImpl() override { Shutdown(Nanos(0)); }
+
+  absl::Status Serve(const RpcServerOptions& options) {
+    grpc::EnableDefaultHealthCheckService(true);
+    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+    grpc::ServerBuilder builder;
+    Tune(options, builder);
+    const auto credentials = grpc::InsecureServerCredentials();
+    std::vector<int> ports(options.addresses.size(), 0);
+    for (size_t i = 0; i < options.addresses.size(); ++i) {
+      builder.AddListeningPort(options.addresses[i], credentials, &ports[i]);
+    }
+    int unix_bound = 0;
+    if (!options.unix_socket.empty()) {
+      builder.AddListeningPort("unix:" + options.unix_socket, credentials, &unix_bound);
+    }
+    builder.RegisterService(&space_service_);
+    builder.RegisterService(&block_service_);
+    builder.RegisterService(&admin_service_);
+    server_ = builder.BuildAndStart();
+    for (size_t i = 0; i < ports.size(); ++i) {
+      if (ports[i] == 0) return CannotBind(options.addresses[i]);
+      const std::string& address = options.addresses[i];
+      bound_.push_back(address.substr(0, address.rfind(':') + 1) + std::to_string(ports[i]));
+    }
+    if (!options.unix_socket.empty() && unix_bound == 0) return CannotBind(options.unix_socket);
+    if (!server_) return absl::InternalError("the gRPC server did not start");
+    SetReady(false);
+    return absl::OkStatus();
+  }
+
+  const std::vector<std::string>& bound_addresses() const override { return bound_; }
+
+  void SetReady(bool ready) override {
+    grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService();
+    health->SetServingStatus("", true);
+    for (const char* name : {"mnemo.ready", "mnemo.v1.SpaceService", "mnemo.v1.BlockService",
+                             "mnemo.v1.AdminService"}) {
+      health->SetServingStatus(name, ready);
+    }
+  }
+
+  void Shutdown(Nanos drain) override {
+    if (!server_) return;
+    SetReady(false);
+    gate_.StopAdmitting();
+    server_->Shutdown(std::chrono::system_clock::now() + drain);
+    server_->Wait();
+    server_.reset();
+  }
+
+ private:
+  static absl::Status CannotBind(const std::string& address) {
+    return absl::AlreadyExistsError(
+        fmt::format("cannot listen on {}: it is taken, or not an address of this host", address));
+  }
+
+  Gate& gate_;
+  SpaceServiceHandler space_service_;
+  BlockServiceHandler block_service_;
+  AdminServiceHandler admin_service_;
+  std::unique_ptr<grpc::Server> server_;
+  std::vector<std::string> bound_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const RpcServerOptions& options,
+                                                            Gate& gate, SpaceEngine& spaces,
+                                                            BlockEngine& blocks,
+                                                            AdminEngine& admin,
+                                                            const NodeFacts& node) {
+  auto server = std::make_unique<RpcServerImpl>(gate, spaces, blocks, admin, node);
+  if (absl::Status status = server->Serve(options); !status.ok()) return status;
+  return server;
+}
+
+}  // namespace mnemo

@@ -1,0 +1,46 @@
+// The gRPC server: every service on every listener.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "server/rpc/gate.h"
+
+namespace mnemo {
+
+class AdminEngine;
+class BlockEngine;
+class NodeFacts;
+class SpaceEngine;
+
+struct RpcServerOptions {
+  std::vector<std::string> addresses;  // "127.0.0.1:7070", "[::1]:0"
+  std::string unix_socket;             // a path; empty: none
+  int max_concurrent_streams = 1024;   // of one connection
+  uint64_t receive_buffer_bytes = uint64_t{256} << 20;  // of all connections: ResourceQuota
+};
+
+// Thread-safe. Serves from Start to Shutdown.
+class RpcServer {
+ public:
+  // Errors: kAlreadyExists (an address is taken; it is named),
+  // kInvalidArgument. What is handed in outlives the server.
+  static absl::StatusOr<std::unique_ptr<RpcServer>> Start(const RpcServerOptions& options,
+                                                          Gate& gate, SpaceEngine& spaces,
+                                                          BlockEngine& blocks, AdminEngine& admin,
+                                                          const NodeFacts& node);
+  virtual ~RpcServer() = default;
+  // As bound: a port 0 is replaced by the one that was given.
+  virtual const std::vector<std::string>& bound_addresses() const = 0;
+  // Health of "" is SERVING while the process lives; that of "mnemo.ready" and of
+  // every service follows this. Not ready at first.
+  virtual void SetReady(bool ready) = 0;
+  // Takes no new calls, lets those under way end until `drain` has passed, cancels
+  // the rest. Idempotent.
+  virtual void Shutdown(Nanos drain) = 0;
+};
+
+}  // namespace mnemo

@@ -1,0 +1,47 @@
+#include "server/rpc/unary.h"
+
+namespace mnemo {
+namespace {
+
+constexpr char kPushbackMs[] = "100";
+
+}  // namespace
+
+MonoTime DeadlineOf(const grpc::CallbackServerContext& context, const Clock& clock) {
+  const auto deadline = context.deadline();
+  if (deadline == std::chrono::system_clock::time_point::max()) return MonoTime::max();
+  const auto left = deadline - std::chrono::system_clock::now();
+  // A client that says "never" in its own words must not overflow ours.
+  if (left > std::chrono::hours(24)) return MonoTime::max();
+  return clock.Mono() + std::chrono::duration_cast<Nanos>(left);
+}
+
+void AddPushback(grpc::CallbackServerContext& context, const absl::Status& status) {
+  if (absl::IsUnavailable(status)) {
+    context.AddTrailingMetadata("grpc-retry-pushback-ms", kPushbackMs);
+  }
+}
+
+void UnaryCall::Begin() {
+  absl::Status status = gate_.Admit(rule_, DeadlineOf(*context_, gate_.clock()), call_);
+  if (status.ok()) {
+    status = gate_.Submit(call_, [this] {
+      if (call_.cancelled) return End(absl::CancelledError("the call was cancelled"));
+      if (call_.ShouldStop(gate_.clock())) {
+        return End(absl::DeadlineExceededError("the deadline passed in the queue"));
+      }
+      End(work_(call_));
+    });
+  }
+  if (!status.ok()) {
+    AddPushback(*context_, status);
+    End(status);
+  }
+}
+
+void UnaryCall::End(const absl::Status& status) {
+  gate_.observer().OnFinished(rule_, status.code(), gate_.clock().Mono() - started_);
+  Finish(ToGrpc(status));
+}
+
+}  // namespace mnemo

@@ -1,0 +1,117 @@
+#include "server/rpc/watch_stream.h"
+
+#include <utility>
+
+namespace mnemo {
+namespace {
+
+constexpr size_t kEventsPerMessage = 1024;
+
+}  // namespace
+
+WatchStream::WatchStream(Gate& gate, BlockEngine& blocks, grpc::CallbackServerContext* context,
+                         const v1::WatchRequest& request)
+    : gate_(gate),
+      blocks_(blocks),
+      context_(context),
+      rule_(RuleOf("mnemo.v1.BlockService/Watch")),
+      started_(gate.clock().Mono()),
+      request_(request),
+      shared_(std::make_shared<Shared>()) {}
+
+grpc::ServerWriteReactor<v1::WatchResponse>* WatchStream::Start(
+    Gate& gate, BlockEngine& blocks, grpc::CallbackServerContext* context,
+    const v1::WatchRequest* request) {
+  auto* stream = new WatchStream(gate, blocks, context, *request);
+  stream->Begin();
+  return stream;
+}
+
+void WatchStream::Begin() {
+  const absl::Status status =
+      gate_.Admit(rule_, DeadlineOf(*context_, gate_.clock()), call_);
+  if (!status.ok()) return End(status);
+  {
+    MutexLock lock(shared_->mutex);
+    shared_->stream = this;
+  }
+  Submit();
+}
+
+void WatchStream::Wake() {
+  {
+    MutexLock lock(mutex_);
+    if (state_ != State::kWaiting) {
+      woken_ = true;
+      return;
+    }
+    state_ = State::kBusy;
+  }
+  Submit();
+}
+
+void WatchStream::OnCancel() {
+  call_.cancelled = true;
+  Wake();
+}
+
+void WatchStream::Submit() {
+  const absl::Status status = gate_.Submit(call_, [this] { Advance(); });
+  if (!status.ok()) End(status);
+}
+
+void WatchStream::Advance() {
+  if (call_.cancelled) return End(absl::CancelledError("the watch has ended"));
+  if (!subscription_) {
+    auto subscription = blocks_.Watch(call_, FromProto(request_.space()), request_.from_sequence(),
+                                      [shared = shared_] {
+                                        MutexLock lock(shared->mutex);
+                                        if (shared->stream != nullptr) shared->stream->Wake();
+                                      });
+    if (!subscription.ok()) return End(subscription.status());
+    subscription_ = *std::move(subscription);
+  }
+  for (;;) {
+    absl::StatusOr<std::vector<BlockEvent>> events = subscription_->Take(kEventsPerMessage);
+    if (!events.ok()) return End(events.status());
+    if (!events->empty()) {
+      response_.Clear();
+      for (const BlockEvent& event : *events) ToProto(event, response_.add_events());
+      StartWrite(&response_);
+      return;
+    }
+    MutexLock lock(mutex_);
+    if (!std::exchange(woken_, false)) {
+      state_ = State::kWaiting;
+      return;
+    }
+    // Woken since Take looked: look again, unless it was a cancellation.
+    if (call_.cancelled) break;
+  }
+  End(absl::CancelledError("the watch has ended"));
+}
+
+void WatchStream::OnWriteDone(bool ok) {
+  if (!ok) return End(absl::CancelledError("the client has gone"));
+  Submit();
+}
+
+void WatchStream::End(const absl::Status& status) {
+  {
+    MutexLock lock(mutex_);
+    state_ = State::kEnded;
+  }
+  AddPushback(*context_, status);
+  gate_.observer().OnFinished(rule_, status.code(), gate_.clock().Mono() - started_);
+  Finish(ToGrpc(status));
+}
+
+void WatchStream::OnDone() {
+  {
+    MutexLock lock(shared_->mutex);
+    shared_->stream = nullptr;
+  }
+  delete this;
+}
+
+}  // namespace mnemo

@@ -1,0 +1,59 @@
+// One Watch: events of a space out to the socket, until the client leaves.
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <memory>
+
+#include "server/engine/block_engine.h"
+#include "server/rpc/unary.h"
+#include "storage/base/mutex.h"
+
+namespace mnemo {
+
+// Owned by itself through the state that it shares with wake-ups, which may
+// come after the call is done.
+class WatchStream final : public grpc::ServerWriteReactor<v1::WatchResponse> {
+ public:
+  static grpc::ServerWriteReactor<v1::WatchResponse>* Start(Gate& gate, BlockEngine& blocks,
+                                                            grpc::CallbackServerContext* context,
+                                                            const v1::WatchRequest* request);
+
+  void OnWriteDone(bool ok) override;
+  void OnCancel() override;
+  void OnDone() override;
+
+ private:
+  // What a wake-up needs; outlives the stream.
+  struct Shared {
+    Mutex mutex;
+    WatchStream* stream ABSL_GUARDED_BY(mutex) = nullptr;  // null once it has ended
+  };
+  // Whether work is queued or a message in flight. While waiting, only a wake-up
+  // or a cancellation starts work, whichever is first.
+  enum class State : uint8_t { kBusy, kWaiting, kEnded };
+
+  WatchStream(Gate& gate, BlockEngine& blocks, grpc::CallbackServerContext* context,
+              const v1::WatchRequest& request);
+  void Begin();
+  void Wake();
+  void Submit() ABSL_LOCKS_EXCLUDED(mutex_);
+  void Advance();
+  void End(const absl::Status& status);
+
+  Gate& gate_;
+  BlockEngine& blocks_;
+  grpc::CallbackServerContext* const context_;
+  const MethodRule& rule_;
+  const MonoTime started_;
+  const v1::WatchRequest& request_;
+  const std::shared_ptr<Shared> shared_;
+  CallContext call_;
+  std::unique_ptr<EventSubscription> subscription_;
+  v1::WatchResponse response_;
+  Mutex mutex_;
+  State state_ ABSL_GUARDED_BY(mutex_) = State::kBusy;
+  bool woken_ ABSL_GUARDED_BY(mutex_) = false;  // while busy
+};
+
+}  // namespace mnemo

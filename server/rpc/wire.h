@@ -1,0 +1,50 @@
+// The messages that carry payload, read and written as bytes.
+//
+// A PutRequest with data and a GetResponse with data are encoded by hand, field
+// by field as the contract says, so that the payload is neither copied into a
+// message nor out of one. Everything else goes through protobuf.
+#pragma once
+
+#include <grpcpp/support/byte_buffer.h>
+#include <grpcpp/support/slice.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "mnemo/v1/block.pb.h"
+#include "storage/base/bytes.h"
+#include "storage/tier/block_level.h"
+
+namespace mnemo {
+
+// A PutRequest as it came: either a PutStart, or data whose pieces point into
+// `slices`.
+struct ParsedPut {
+  enum class Kind : uint8_t { kStart, kData };
+  Kind kind = Kind::kStart;
+  v1::PutStart start;
+  uint32_t index = 0;
+  uint64_t offset = 0;
+  uint64_t size = 0;
+  std::vector<ByteView> pieces;
+  std::vector<grpc::Slice> slices;
+};
+
+// Reads one message. Never past its end, whatever it says. Errors:
+// kInvalidArgument (not a PutRequest; neither start nor data).
+absl::StatusOr<ParsedPut> ParsePut(const grpc::ByteBuffer& message);
+
+// The same over pieces of memory, in order; `out.pieces` point into them.
+absl::Status ParsePutData(const std::vector<ByteView>& message, ParsedPut& out);
+
+// A GetResponse{data} whose payload slices refer to `bytes` and keep it pinned
+// until gRPC has sent them.
+grpc::ByteBuffer EncodeGetData(uint32_t index, uint64_t offset, const PinnedBytes& bytes);
+
+// Any message through protobuf.
+grpc::ByteBuffer EncodeMessage(const google::protobuf::MessageLite& message);
+bool DecodeMessage(const grpc::ByteBuffer& buffer, google::protobuf::MessageLite& message);
+
+}  // namespace mnemo
