@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import pathlib
-import sys
 import threading
 
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3] / "support" / "python"))
-
-from fake_server import FakeServer  # noqa: E402
-from mnemod import Client, RetryPolicy  # noqa: E402
-from mnemod.connectors.llama_cpp import FULL, WINDOW, EngineOptions, KvGroup  # noqa: E402
-from mnemod.connectors.llama_prefix import PrefixStore, space_of  # noqa: E402
+from fake_server import FakeServer
+from mnemod import Client, RetryPolicy
+from mnemod.connectors.llama_cpp import FULL, WINDOW, EngineOptions, KvGroup
+from mnemod.connectors.llama_prefix import PrefixStore, space_of
 
 BLOCK = 4
 FULL_BYTES, WINDOW_BYTES = 64, 96
