@@ -12,7 +12,6 @@ namespace {
 
 constexpr std::string_view kMagic = "MNEMOMRK";
 constexpr uint32_t kVersion = 1;
-constexpr size_t kHeaderSize = 16;
 constexpr size_t kRecordSize = 24;
 constexpr uint64_t kCleanFlag = 1;
 constexpr uint64_t kChecksumSeed = 0x6d6e656d6f6d726b;  // "mnemomrk"

@@ -70,10 +70,12 @@ absl::Status SpaceKeeper::Rewrite(double share) {
 
 absl::Status SpaceKeeper::Maintain(uint64_t live_bytes, uint64_t blob_file_bytes) {
   if (!mutex_.TryLock()) return absl::OkStatus();
-  struct Unlocker {
-    Mutex& mutex;
-    ~Unlocker() ABSL_NO_THREAD_SAFETY_ANALYSIS { mutex.Unlock(); }
-  } const unlocker{mutex_};
+  const absl::Status status = MaintainLocked(live_bytes, blob_file_bytes);
+  mutex_.Unlock();
+  return status;
+}
+
+absl::Status SpaceKeeper::MaintainLocked(uint64_t live_bytes, uint64_t blob_file_bytes) {
   const uint64_t slack = 2 * blob_file_bytes;
   const uint64_t start = live_bytes + Percent(live_bytes, kStartPercent) + slack;
   const uint64_t stop = live_bytes + Percent(live_bytes, kStopPercent) + slack / 2;

@@ -36,6 +36,8 @@ class SpaceKeeper {
   // How large a share of the blob files, oldest first, must be rewritten to be
   // rid of `bytes` of known garbage.
   double ShareHolding(uint64_t bytes) const;
+  absl::Status MaintainLocked(uint64_t live_bytes, uint64_t blob_file_bytes)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CompactKeys() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Rewrite(double share) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
