@@ -7,7 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <span>
-#include <sstream>
+#include <vector>
 
 #include "storage/base/status_macros.h"
 #include "storage/base/units.h"
@@ -28,34 +28,48 @@ constexpr uint64_t RoundDownToMiB(uint64_t bytes) { return bytes / kMiB * kMiB; 
 // `total`; `spare` is the weight of what stays free.
 absl::Status Split(std::string_view total_key, uint64_t total, uint64_t spare,
                    std::span<const Share> shares) {
-  uint64_t given = 0;
-  uint64_t weights = spare;
+  uint64_t taken = 0;
   std::string named;
+  std::vector<const Share*> open;
   for (const Share& share : shares) {
     if (*share.size == kAutoSize) {
-      weights += share.weight;
+      open.push_back(&share);
       continue;
     }
-    given += *share.size;
+    taken += *share.size;
     named += fmt::format("{}{} {}", named.empty() ? "" : " + ", share.key,
                          FormatByteSize(*share.size));
   }
-  if (given > total) {
+  if (taken > total) {
     return absl::InvalidArgumentError(fmt::format("{} is more than {} {}", named, total_key,
                                                   FormatByteSize(total)));
   }
-  uint64_t sum = given;
-  for (const Share& share : shares) {
-    if (*share.size != kAutoSize) continue;
-    const uint64_t mebibytes = (total - given) / kMiB * share.weight / weights;
-    *share.size = std::max(share.minimum, mebibytes * kMiB);
-    sum += *share.size;
-  }
-  if (sum > total) {
+  uint64_t least = taken;
+  for (const Share* share : open) least += share->minimum;
+  if (least > total) {
     return absl::InvalidArgumentError(fmt::format(
         "{}: {} is too small; its parts need at least {}{}", total_key, FormatByteSize(total),
-        FormatByteSize(sum), named.empty() ? "" : fmt::format(", {} of it given", named)));
+        FormatByteSize(least), named.empty() ? "" : fmt::format(", {} of it given", named)));
   }
+  // Those whose share is under their minimum take that, and leave less for the
+  // others, until nobody is under it.
+  const auto share_of = [&](const Share& share) {
+    uint64_t weights = spare;
+    for (const Share* other : open) weights += other->weight;
+    return (total - taken) / kMiB * share.weight / weights * kMiB;
+  };
+  for (auto it = open.begin(); it != open.end();) {
+    const Share& share = **it;
+    if (share_of(share) >= share.minimum) {
+      ++it;
+      continue;
+    }
+    *share.size = share.minimum;
+    taken += share.minimum;
+    open.erase(it);
+    it = open.begin();
+  }
+  for (const Share* share : open) *share->size = share_of(*share);
   return absl::OkStatus();
 }
 
@@ -134,11 +148,12 @@ absl::Status DeriveSizes(const HostFacts& facts, Config& config) {
   if (memory.total == kAutoSize) {
     memory.total = std::max(RoundDownToMiB(facts.memory_bytes / 2), 160 * kMiB);
   }
-  const Share memory_shares[] = {{"memory.l1", &memory.l1, 45, 64 * kMiB},
-                                 {"memory.l2", &memory.l2, 25, 0},
+  const Share memory_shares[] = {{"memory.l1", &memory.l1, 42, 64 * kMiB},
+                                 {"memory.l2", &memory.l2, 24, 0},
                                  {"memory.disk_cache", &memory.disk_cache, 12, 16 * kMiB},
                                  {"memory.inflight", &memory.inflight, 8, 8 * kMiB},
-                                 {"memory.directory", &memory.directory, 6, 4 * kMiB}};
+                                 {"memory.directory", &memory.directory, 6, 4 * kMiB},
+                                 {"memory.connections", &memory.connections, 4, 16 * kMiB}};
   MNEMO_RETURN_IF_ERROR(Split("memory.total", memory.total, 4, memory_shares));
 
   Config::Disk& disk = config.disk;

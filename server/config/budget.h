@@ -12,9 +12,9 @@ namespace mnemo {
 // Fills the sizes of `config` that are kAutoSize.
 //
 // memory.total: half of facts.memory_bytes. Its split, of what is left after
-// the sizes given: L1 45, L2 25, disk cache 12, in flight 8, directory 6 of 100
-// parts; 4 stay free for stacks, connections and the program itself. Parts of a
-// size given are left out of the sum. Each is rounded down to 1 MiB and is at
+// the sizes given: L1 42, L2 24, disk cache 12, in flight 8, directory 6,
+// connections 4 of 100 parts; 4 stay free for stacks and the program itself.
+// Parts of a size given are left out of the sum. Each is rounded down to 1 MiB and is at
 // least its setting's minimum.
 //
 // disk.total: 80 % of what is free or already ours. Its split: L3 60, archive

@@ -40,6 +40,7 @@ struct Config {
     uint64_t l2 = kAutoSize;
     uint64_t disk_cache = kAutoSize;
     uint64_t inflight = kAutoSize;
+    uint64_t connections = kAutoSize;
     uint64_t directory = kAutoSize;
   } memory;
 
@@ -60,8 +61,14 @@ struct Config {
   double pin_share = 0;
 
   int64_t worker_threads = 0;
-  int64_t request_threads = 0;
-  int64_t request_queue = 0;
+  int64_t grpc_max_streams = 0;
+  struct Gate {
+    int64_t critical_threads = 0;
+    int64_t default_threads = 0;
+    int64_t batch_threads = 0;
+    int64_t queue = 0;  // of each class
+    Nanos default_deadline{0};
+  } gate;
 
   struct Objective {
     Nanos p99{0};

@@ -60,6 +60,12 @@ std::vector<Setting> AddressSettings() {
 
 std::vector<Setting> MemorySettings() {
   return {
+      {.key = "memory.connections",
+       .field = MNEMO_FIELD(SizeField, memory.connections),
+       .default_text = "auto",
+       .minimum = "16MiB",
+       .maximum = "16TiB",
+       .description = "gRPC's own buffers of all connections together."},
       {.key = "memory.directory",
        .field = MNEMO_FIELD(SizeField, memory.directory),
        .default_text = "auto",
@@ -235,6 +241,48 @@ std::vector<Setting> ObjectiveSettings() {
   };
 }
 
+std::vector<Setting> GateSettings() {
+  return {
+      {.key = "gate.batch_threads",
+       .field = MNEMO_FIELD(IntegerField, gate.batch_threads),
+       .default_text = "4",
+       .minimum = "1",
+       .maximum = "256",
+       .description = "Threads for puts and other bulk work; each may wait for the disk."},
+      {.key = "gate.critical_threads",
+       .field = MNEMO_FIELD(IntegerField, gate.critical_threads),
+       .default_text = "4",
+       .minimum = "1",
+       .maximum = "256",
+       .description = "Threads for matches and gets; each may wait for the disk."},
+      {.key = "gate.default_deadline",
+       .field = MNEMO_FIELD(DurationField, gate.default_deadline),
+       .default_text = "30s",
+       .minimum = "100ms",
+       .maximum = "1h",
+       .description = "Deadline of calls whose client gave none."},
+      {.key = "gate.default_threads",
+       .field = MNEMO_FIELD(IntegerField, gate.default_threads),
+       .default_text = "2",
+       .minimum = "1",
+       .maximum = "256",
+       .description = "Threads for all other calls."},
+      {.key = "gate.queue",
+       .field = MNEMO_FIELD(IntegerField, gate.queue),
+       .default_text = "4096",
+       .minimum = "1",
+       .maximum = "65536",
+       .description = "Calls of a class that may wait for a thread; beyond it a call is "
+                      "UNAVAILABLE."},
+      {.key = "grpc.max_streams",
+       .field = MNEMO_FIELD(IntegerField, grpc_max_streams),
+       .default_text = "1024",
+       .minimum = "1",
+       .maximum = "65536",
+       .description = "Calls at once on one connection."},
+  };
+}
+
 std::vector<Setting> ProcessSettings() {
   return {
       {.key = "log.format",
@@ -249,18 +297,6 @@ std::vector<Setting> ProcessSettings() {
        .choices = {"debug", "info", "warning", "error"},
        .description = "Least important lines that are written.",
        .has_flag = true},
-      {.key = "request.queue",
-       .field = MNEMO_FIELD(IntegerField, request_queue),
-       .default_text = "1024",
-       .minimum = "1",
-       .maximum = "65536",
-       .description = "Calls that may wait for a thread; beyond it a call is UNAVAILABLE."},
-      {.key = "request.threads",
-       .field = MNEMO_FIELD(IntegerField, request_threads),
-       .default_text = "8",
-       .minimum = "1",
-       .maximum = "256",
-       .description = "Threads that run calls; each may wait for the disk."},
       {.key = "shutdown.drain",
        .field = MNEMO_FIELD(DurationField, shutdown_drain),
        .default_text = "10s",
@@ -287,7 +323,8 @@ const std::vector<Setting>& ConfigRegistry() {
   static const auto* const registry = [] {
     auto* settings = new std::vector<Setting>;
     for (const auto& group : {AddressSettings(), MemorySettings(), DiskSettings(),
-                              PlacementSettings(), ObjectiveSettings(), ProcessSettings()}) {
+                              PlacementSettings(), GateSettings(), ObjectiveSettings(),
+                              ProcessSettings()}) {
       settings->insert(settings->end(), group.begin(), group.end());
     }
     std::sort(settings->begin(), settings->end(),

@@ -19,14 +19,15 @@ using ::testing::HasSubstr;
 constexpr HostFacts kHost{16 * kGiB, 100 * kGiB, 0};
 
 uint64_t Sum(const Config::Memory& memory) {
-  return memory.l1 + memory.l2 + memory.disk_cache + memory.inflight + memory.directory;
+  return memory.l1 + memory.l2 + memory.disk_cache + memory.inflight + memory.directory +
+         memory.connections;
 }
 
 TEST(DeriveSizesTest, DefaultsSplitHalfOfTheMachine) {
   Config config;
   ASSERT_OK(DeriveSizes(kHost, config));
   EXPECT_EQ(config.memory.total, 8 * kGiB);
-  EXPECT_EQ(config.memory.l1, 8 * kGiB / kMiB * 45 / 100 * kMiB);
+  EXPECT_EQ(config.memory.l1, 8 * kGiB / kMiB * 42 / 100 * kMiB);
   EXPECT_LE(Sum(config.memory), config.memory.total);
   EXPECT_GE(Sum(config.memory), config.memory.total / 100 * 95);
   EXPECT_EQ(config.disk.total, 80 * kGiB);
@@ -50,7 +51,7 @@ TEST(DeriveSizesTest, SizesGivenAreKeptAndTheRestShared) {
   ASSERT_OK(DeriveSizes(kHost, config));
   EXPECT_EQ(config.memory.l1, 800 * kMiB);
   EXPECT_EQ(config.memory.l2, 0u);
-  EXPECT_GE(config.memory.disk_cache, 80 * kMiB);
+  EXPECT_EQ(config.memory.disk_cache, (224 * 12 / 34) * kMiB);
   EXPECT_LE(Sum(config.memory), kGiB);
 }
 

@@ -1,0 +1,36 @@
+// Whether the daemon lives, has started, and takes calls.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "storage/base/mutex.h"
+
+namespace mnemo {
+
+// Goes from kStarting to kReady to kStopping, never back. Thread-safe.
+class Health {
+ public:
+  enum class Phase : uint8_t { kStarting, kReady, kStopping };
+
+  void SetReady();
+  void SetStopping();
+  Phase phase() const;
+  bool ready() const { return phase() == Phase::kReady; }
+
+  // What is wrong although it runs, by a name that a later call replaces; an
+  // empty text mends it.
+  void SetProblem(const std::string& name, const std::string& text);
+  std::vector<std::string> problems() const;
+
+ private:
+  mutable Mutex mutex_;
+  Phase phase_ ABSL_GUARDED_BY(mutex_) = Phase::kStarting;
+  std::vector<std::pair<std::string, std::string>> problems_ ABSL_GUARDED_BY(mutex_);
+};
+
+// "starting", "ready", "stopping".
+std::string_view PhaseName(Health::Phase phase);
+
+}  // namespace mnemo

@@ -1,0 +1,60 @@
+// What is read when somebody looks: levels, budgets, process.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "server/observe/health.h"
+#include "storage/base/clock.h"
+#include "storage/block/block_store.h"
+
+namespace mnemo {
+
+// What a level is meant to reach.
+struct LevelObjective {
+  Nanos p99{0};          // 0: none
+  double hit_ratio = 0;  // 0: none
+};
+using LevelObjectives = std::array<LevelObjective, kLevelCount>;
+
+// The node at one moment.
+struct NodeFigures {
+  std::array<LevelFigures, kLevelCount> levels{};
+  BlockStoreCounters counters;
+  uint64_t parts = 0;
+  uint64_t spaces = 0;
+  uint64_t inflight_bytes = 0;
+  uint64_t inflight_capacity_bytes = 0;
+  uint64_t memory_budget_bytes = 0;
+  uint64_t disk_budget_bytes = 0;
+  uint64_t disk_used_bytes = 0;
+  uint64_t disk_free_bytes = 0;
+};
+// Called on the threads that serve pages.
+using FiguresSource = std::function<NodeFigures()>;
+
+// What does not change while the process lives.
+struct NodeIdentity {
+  std::string version;
+  uint32_t format_version = 0;
+  std::string node_id;
+  WallTime started;
+  bool insecure = false;
+  std::vector<std::string> addresses;  // "grpc=127.0.0.1:7070"
+  std::string recovery;                // what the start found; empty: a clean stop
+  LevelObjectives objectives{};
+};
+
+// This process, from /proc; zeros where that cannot be read.
+struct ProcessFigures {
+  uint64_t resident_bytes = 0;
+  double cpu_seconds = 0;
+  uint64_t open_files = 0;
+  uint64_t max_files = 0;
+};
+ProcessFigures ReadProcess();
+
+}  // namespace mnemo

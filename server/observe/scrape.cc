@@ -1,0 +1,189 @@
+#include "server/observe/scrape.h"
+
+#include <fmt/format.h>
+#include <prometheus/registry.h>
+#include <prometheus/text_serializer.h>
+
+#include <algorithm>
+#include <sstream>
+
+#include "server/observe/metric_families.h"
+
+namespace mnemo {
+namespace {
+
+using prometheus::MetricFamily;
+using prometheus::MetricType;
+using Families = std::vector<MetricFamily>;
+
+std::string LabelOf(size_t level) { return std::string(LevelLabel(static_cast<Level>(level))); }
+
+void AddValue(Families& families, const std::string& name, const std::string& help,
+              MetricType type, double value) {
+  families.push_back(MetricFamilyBuilder(name, help, type).Add(value).Take());
+}
+
+void AddByLevel(Families& families, const NodeFigures& figures, const std::string& name,
+                const std::string& help, MetricType type,
+                uint64_t (*value)(const LevelFigures&), const MetricLabels& more = {}) {
+  MetricFamilyBuilder family(name, help, type);
+  for (size_t i = 0; i < kLevelCount; ++i) {
+    MetricLabels labels = {{"level", LabelOf(i)}};
+    labels.insert(labels.end(), more.begin(), more.end());
+    family.Add(static_cast<double>(value(figures.levels[i])), labels);
+  }
+  families.push_back(family.Take());
+}
+
+void AddLevels(Families& families, const NodeFigures& figures) {
+  const auto gauge = [&](const char* name, const char* help, uint64_t (*value)(const LevelFigures&)) {
+    AddByLevel(families, figures, name, help, MetricType::Gauge, value);
+  };
+  const auto counter = [&](const char* name, const char* help,
+                           uint64_t (*value)(const LevelFigures&)) {
+    AddByLevel(families, figures, name, help, MetricType::Counter, value);
+  };
+  gauge("mnemo_level_used_bytes", "What the parts at a level take, overhead included.",
+        [](const LevelFigures& level) { return level.stats.used_bytes; });
+  gauge("mnemo_level_capacity_bytes", "What a level may hold; 0 is bounded by the disk alone.",
+        [](const LevelFigures& level) { return level.stats.capacity_bytes; });
+  gauge("mnemo_level_live_bytes", "The parts at a level as stored, without overhead.",
+        [](const LevelFigures& level) { return level.stats.live_bytes; });
+  gauge("mnemo_level_exact_bytes", "The parts at a level before codecs.",
+        [](const LevelFigures& level) { return level.exact_bytes; });
+  gauge("mnemo_level_parts", "Parts at a level.",
+        [](const LevelFigures& level) { return level.parts; });
+  counter("mnemo_level_lookups_total", "Reads of parts held at a level or below it.",
+          [](const LevelFigures& level) { return level.lookups; });
+  counter("mnemo_level_hits_total", "Reads answered at a level.",
+          [](const LevelFigures& level) { return level.hits; });
+  counter("mnemo_promotions_total", "Parts that came to a nearer level, by the one they left.",
+          [](const LevelFigures& level) { return level.promoted; });
+  counter("mnemo_demotions_total", "Parts that went to a farther level, by the one they left.",
+          [](const LevelFigures& level) { return level.demoted; });
+  AddByLevel(families, figures, "mnemo_evictions_total", "Parts dropped, by level and reason.",
+             MetricType::Counter, [](const LevelFigures& level) { return level.evicted; },
+             {{"reason", "pressure"}});
+}
+
+void AddCounters(Families& families, const BlockStoreCounters& counters) {
+  const uint64_t corrupt[kLevelCount] = {counters.corrupt_l1, counters.corrupt_l2,
+                                         counters.corrupt_l3, counters.corrupt_archive};
+  MetricFamilyBuilder corruption("mnemo_corruption_detected_total",
+                                 "Stored parts that failed their checksum, by where and what came "
+                                 "of it.",
+                                 MetricType::Counter);
+  for (size_t i = 0; i < kLevelCount; ++i) {
+    corruption.Add(static_cast<double>(corrupt[i]), {{"source", LabelOf(i)}, {"action", "miss"}});
+  }
+  families.push_back(corruption.Take());
+  families.push_back(MetricFamilyBuilder("mnemo_write_behind_parts_total",
+                                         "Cache parts that left RAM, by whether they were admitted "
+                                         "to disk.",
+                                         MetricType::Counter)
+                         .Add(static_cast<double>(counters.write_behind), {{"result", "written"}})
+                         .Add(static_cast<double>(counters.write_behind_skipped),
+                              {{"result", "skipped"}})
+                         .Take());
+  AddValue(families, "mnemo_refused_puts_total", "Writes refused for want of room.",
+           MetricType::Counter, static_cast<double>(counters.refused_puts));
+  AddValue(families, "mnemo_expired_parts_total", "Parts dropped at the end of their time to live.",
+           MetricType::Counter, static_cast<double>(counters.expired));
+}
+
+void AddBudgets(Families& families, const NodeFigures& figures) {
+  const auto gauge = [&](const char* name, const char* help, uint64_t value) {
+    AddValue(families, name, help, MetricType::Gauge, static_cast<double>(value));
+  };
+  gauge("mnemo_parts", "Parts known.", figures.parts);
+  gauge("mnemo_spaces", "Spaces of all tenants.", figures.spaces);
+  gauge("mnemo_inflight_bytes", "Payload bytes of calls in progress.", figures.inflight_bytes);
+  gauge("mnemo_inflight_capacity_bytes", "What mnemo_inflight_bytes may reach.",
+        figures.inflight_capacity_bytes);
+  gauge("mnemo_memory_budget_bytes", "memory.total.", figures.memory_budget_bytes);
+  gauge("mnemo_disk_budget_bytes", "disk.total.", figures.disk_budget_bytes);
+  gauge("mnemo_disk_used_bytes", "Used by the disk levels.", figures.disk_used_bytes);
+  gauge("mnemo_disk_free_bytes", "Free on the file system of the data directory.",
+        figures.disk_free_bytes);
+}
+
+void AddProcess(Families& families) {
+  const ProcessFigures process = ReadProcess();
+  AddValue(families, "process_resident_memory_bytes", "Resident memory.", MetricType::Gauge,
+           static_cast<double>(process.resident_bytes));
+  AddValue(families, "process_cpu_seconds_total", "User and system time.", MetricType::Counter,
+           process.cpu_seconds);
+  AddValue(families, "process_open_fds", "Open file descriptors.", MetricType::Gauge,
+           static_cast<double>(process.open_files));
+  AddValue(families, "process_max_fds", "File descriptors that may be open.", MetricType::Gauge,
+           static_cast<double>(process.max_files));
+}
+
+}  // namespace
+
+Scrape::Scrape(const prometheus::Registry& registry, const Metrics& metrics, const Health& health,
+               NodeIdentity identity, FiguresSource figures)
+    : registry_(registry),
+      metrics_(metrics),
+      health_(health),
+      identity_(std::move(identity)),
+      figures_(std::move(figures)) {}
+
+std::string Scrape::Text() const {
+  Families families = registry_.Collect();
+  for (MetricFamily& family : metrics_.CollectHistograms()) families.push_back(std::move(family));
+  AddProcess(families);
+  AddValue(families, "process_start_time_seconds", "Start, since the Unix epoch.",
+           MetricType::Gauge, static_cast<double>(identity_.started.nanos) / 1e9);
+  AddValue(families, "mnemo_ready", "1 while the daemon takes calls.", MetricType::Gauge,
+           health_.ready() ? 1 : 0);
+  AddValue(families, "mnemo_insecure", "1 if it serves beyond loopback without TLS.",
+           MetricType::Gauge, identity_.insecure ? 1 : 0);
+  families.push_back(MetricFamilyBuilder("mnemo_build_info", "Always 1; the labels say what runs.",
+                                         MetricType::Gauge)
+                         .Add(1, {{"version", identity_.version},
+                                  {"format", fmt::format("{}", identity_.format_version)}})
+                         .Take());
+  if (health_.ready()) {
+    const NodeFigures figures = figures_();
+    AddLevels(families, figures);
+    AddCounters(families, figures.counters);
+    AddBudgets(families, figures);
+    MetricFamilyBuilder ratios("mnemo_qos_objective_ratio",
+                               "Measured over objective since the start; at least 1 is met.",
+                               MetricType::Gauge);
+    for (const ObjectiveRatio& each : ObjectiveRatios(identity_.objectives, metrics_, figures)) {
+      ratios.Add(each.ratio, {{"objective", each.objective}});
+    }
+    families.push_back(ratios.Take());
+  }
+  // A family without series would be a HELP line about nothing.
+  std::erase_if(families, [](const MetricFamily& family) { return family.metric.empty(); });
+  std::sort(families.begin(), families.end(),
+            [](const MetricFamily& a, const MetricFamily& b) { return a.name < b.name; });
+  std::ostringstream out;
+  prometheus::TextSerializer().Serialize(out, families);
+  return out.str();
+}
+
+std::vector<ObjectiveRatio> ObjectiveRatios(const LevelObjectives& objectives,
+                                            const Metrics& metrics, const NodeFigures& figures) {
+  std::vector<ObjectiveRatio> ratios;
+  for (size_t i = 0; i < kLevelCount; ++i) {
+    const LevelObjective& objective = objectives[i];
+    const LevelFigures& level = figures.levels[i];
+    if (objective.hit_ratio > 0 && level.lookups > 0) {
+      const double hit_ratio =
+          static_cast<double>(level.hits) / static_cast<double>(level.lookups);
+      ratios.push_back({LabelOf(i) + "_hit_ratio", hit_ratio / objective.hit_ratio});
+    }
+    const LatencyHistogram::Snapshot times = metrics.ReadTimes(static_cast<Level>(i));
+    const Nanos p99 = times.Quantile(0.99);
+    if (objective.p99.count() > 0 && p99.count() > 0) {
+      ratios.push_back({LabelOf(i) + "_p99", Seconds(objective.p99) / Seconds(p99)});
+    }
+  }
+  return ratios;
+}
+
+}  // namespace mnemo
