@@ -9,6 +9,7 @@
 
 from ._retry import RetryPolicy
 from ._version import VERSION as __version__
+from .aio import AsyncClient, AsyncSpaceHandle, AsyncWatch
 from .blocks import (
     Block,
     BlockEvent,
@@ -45,6 +46,7 @@ from .errors import (
     UnauthenticatedError,
     UnavailableError,
 )
+from .failopen import AsyncFailOpen, BreakerOptions, CircuitBreaker, FailOpen, FailOpenStats
 from .keys import hash_chain, short_key
 from .spaces import (
     DType,

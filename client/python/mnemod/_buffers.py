@@ -3,10 +3,28 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import List, Sequence, Tuple
+from typing import Any, List, Optional, Sequence, Tuple
 
 from ._wire import as_segments
+from .blocks import Digest
 from .spaces import Group, GroupKind, Layout
+
+xxhash: Any
+try:
+    import xxhash
+except ImportError:  # a platform without a wheel of it
+    xxhash = None
+
+
+def digest_of(segments: Sequence[memoryview]) -> Optional[Digest]:
+    """128-bit XXH3 of the segments in order; None without xxhash."""
+    if xxhash is None:
+        return None
+    state = xxhash.xxh3_128()
+    for segment in segments:
+        state.update(segment)
+    value: int = state.intdigest()
+    return Digest(value >> 64, value & (1 << 64) - 1)
 
 
 class Source:
@@ -17,6 +35,10 @@ class Source:
         self.size = sum(len(segment) for segment in self._segments)
         self._segment = 0
         self._offset = 0
+
+    def digest(self) -> Optional[Digest]:
+        """The digest of all of it; None without xxhash."""
+        return digest_of(self._segments)
 
     def rewind(self) -> None:
         """Starts again at the first byte."""
@@ -53,6 +75,14 @@ class Sink:
     def view(self, size: int) -> "memoryview | None":
         """The first `size` bytes, if they lie in one buffer."""
         return self._segments[0][:size] if len(self._segments) == 1 else None
+
+    def digest(self, size: int) -> Optional[Digest]:
+        """The digest of the first `size` bytes; None without xxhash."""
+        segments = []
+        for start, segment in zip(self._starts, self._segments):
+            if start < size:
+                segments.append(segment[: size - start])
+        return digest_of(segments)
 
     def write(self, position: int, data: memoryview) -> None:
         """Copies `data` to `position`; it must lie within `size`."""

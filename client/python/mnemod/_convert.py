@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Optional, Tuple
 
 from . import blocks, spaces
+from ._buffers import Source
 from ._contract import pb
 from .blocks import Digest, Level, Part
 from .errors import MnemoError, make_error
@@ -141,18 +142,19 @@ def from_item_error(message: Any) -> MnemoError:
     return make_error(message.code, message.message)
 
 
-def to_offer(block: blocks.Block, size: int) -> Any:
+def to_offer(block: blocks.Block, source: Source) -> Any:
     """A part to be stored, without its bytes."""
     message = pb.PartOffer(
         key=block.key,
         part=to_part(block.part),
-        size=size,
+        size=source.size,
         depth=block.depth,
         parent=block.parent,
         stretch=block.stretch,
     )
-    if block.checksum is not None:
-        message.checksum = block.checksum
+    digest = block.digest or source.digest()
+    if digest is not None:
+        message.digest.high, message.digest.low = digest
     return message
 
 

@@ -38,9 +38,6 @@ class Requests:
         """The space."""
         return pb.SpaceRef(id=self.space_id)
 
-    def _key_list(self, keys: Sequence[bytes], stretches: Stretches) -> Any:
-        return pb.KeyList(keys=keys, stretches=stretches or ())
-
     def match(
         self,
         keys: Sequence[bytes],
@@ -89,12 +86,12 @@ class Requests:
             lease=lease,
         )
 
-    def offer(self, blocks: Sequence[Block], sizes: Sequence[int], reserve: float) -> Any:
+    def offer(self, blocks: Sequence[Block], reserve: float) -> Any:
         """For BlockService.Offer."""
         return pb.OfferRequest(
             space=self.ref(),
             salt=self.salt,
-            parts=[_convert.to_offer(block, size) for block, size in zip(blocks, sizes)],
+            parts=[_convert.to_offer(block, Source(block.data)) for block in blocks],
             reservation_ms=milliseconds(reserve),
         )
 
@@ -108,10 +105,12 @@ class Requests:
             time_to_live_seconds=time_to_live,
         )
 
-    def keyed(self, request: Any, keys: Sequence[bytes], stretches: Stretches) -> Any:
-        """For Touch, Pin, Unpin, Describe and Delete of keys."""
-        return request(
-            space=self.ref(), salt=self.salt, keys=self._key_list(keys, stretches)
+    def keyed(self, method: str, keys: Sequence[bytes], stretches: Stretches) -> Any:
+        """For BlockService.Touch, Pin, Unpin, Describe, and Delete of keys."""
+        return getattr(pb, f"{method}Request")(
+            space=self.ref(),
+            salt=self.salt,
+            keys=pb.KeyList(keys=keys, stretches=stretches or ()),
         )
 
     def list(

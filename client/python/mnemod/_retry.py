@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 import random
 import threading
+import time
 from typing import Callable, Optional
 
 from .errors import Code, MnemoError
@@ -59,6 +60,17 @@ class RetryBudget:
         with self._lock:
             self._tokens = max(0.0, self._tokens - 1.0)
             return self._tokens > self._capacity / 2
+
+
+class TimeLimit:
+    """The end of a method's time, over all the calls that it makes."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+
+    def left(self) -> float:
+        """Seconds that are left; 0 when none are."""
+        return max(self._end - time.monotonic(), 0.0)
 
 
 class Retrier:

@@ -40,8 +40,11 @@ class PutSession:
     Parts that ended are not sent again in a later try.
     """
 
-    def __init__(self, start: Any, blocks: Sequence[Block], sources: Sequence[Source]) -> None:
+    def __init__(
+        self, start: Any, blocks: Sequence[Block], sources: Sequence[Source], raises: bool = True
+    ) -> None:
         self._start = start
+        self._raises = raises
         self._blocks = blocks
         self._sources = sources
         self._results: List[Optional[PutResult]] = [None] * len(blocks)
@@ -71,7 +74,7 @@ class PutSession:
         start = pb.PutStart()
         start.CopyFrom(self._start)
         for index in self._carried:
-            start.parts.append(_convert.to_offer(self._blocks[index], self._sources[index].size))
+            start.parts.append(_convert.to_offer(self._blocks[index], self._sources[index]))
         data: bytes = pb.PutRequest(start=start).SerializeToString()
         return data
 
@@ -121,9 +124,9 @@ class PutSession:
     def finish(self, error: Optional[MnemoError]) -> List[PutResult]:
         """The results, in the order of the blocks.
 
-        Errors: `error`, if no part ended.
+        Errors: `error`, if no part ended, unless this goes on from another call.
         """
-        if error is not None and all(result is None for result in self._results):
+        if self._raises and error and all(result is None for result in self._results):
             raise error
         if error is None:
             error = make_error(Code.INTERNAL, "the call ended without a result for this part")
@@ -136,7 +139,7 @@ class PutSession:
 class _Incoming:
     """One part being read."""
 
-    __slots__ = ("result", "sink", "runs", "whole", "expected", "received", "done")
+    __slots__ = ("result", "sink", "runs", "whole", "expected", "received", "done", "settled")
 
     def __init__(self, result: GetResult, sink: Optional[Sink], runs: Sequence[Run]) -> None:
         self.result = result
@@ -146,6 +149,8 @@ class _Incoming:
         self.expected = -1
         self.received = 0
         self.done = False
+        # Done in an earlier try: what a later one says of it does not count.
+        self.settled = False
 
     def fail(self, error: MnemoError) -> None:
         self.result.error = error
@@ -163,6 +168,8 @@ class GetSession:
         keys: Sequence[bytes],
         parts: Sequence[Part],
         into: Optional[Sequence[Any]],
+        verify: bool,
+        raises: bool = True,
     ) -> None:
         count = len(keys) * len(parts)
         if into is not None and len(into) != count:
@@ -170,6 +177,8 @@ class GetSession:
         self._request = request
         self._keys = keys
         self._parts = parts
+        self._verify = verify
+        self._raises = raises
         self._is_range = bool(request.first_layer or request.layer_count)
         runs = [self._runs(info, part) if self._is_range else [] for part in parts]
         self._items = [
@@ -211,6 +220,7 @@ class GetSession:
             if not all(item.done for item in self._items[k * width : (k + 1) * width])
         ]
         for item in self._items:
+            item.settled = item.done
             if not item.done:
                 item.expected = -1
                 item.received = 0
@@ -240,12 +250,15 @@ class GetSession:
 
     def _on_header(self, header: Any) -> None:
         item = self._item(header.index)
-        if item.done:
+        if item.settled:
             return
-        result = item.result
         if header.HasField("error"):
+            # Also behind data: it withdraws a part that could not be read on.
             item.fail(_convert.from_item_error(header.error))
             return
+        if item.done or item.expected >= 0:
+            raise make_error(Code.INTERNAL, f"part {header.index}: a second header")
+        result = item.result
         result.size = header.size
         result.digest = _convert.from_digest(header.digest)
         result.level = Level(header.level)
@@ -268,7 +281,7 @@ class GetSession:
         item.whole = not self._is_range or item.sink.size == header.size
         result.data = item.sink.view(header.size if item.whole else item.expected)
         if item.expected == 0:
-            item.done = True
+            self._complete(item)
 
     def _on_data(self, index: int, offset: int, data: memoryview) -> None:
         item = self._item(index)
@@ -288,14 +301,24 @@ class GetSession:
             raise make_error(Code.INTERNAL, f"part {index}: offset {offset} is outside of it")
         item.sink.write(position, data)
         item.received += len(data)
-        item.done = item.received == item.expected
+        if item.received == item.expected:
+            self._complete(item)
+
+    def _complete(self, item: _Incoming) -> None:
+        item.done = True
+        size = item.result.size
+        if not self._verify or item.expected != size or item.sink is None:
+            return
+        digest = item.sink.digest(size)
+        if digest is not None and digest != item.result.digest:
+            item.fail(make_error(Code.DATA_LOSS, "the bytes differ from their digest on arrival"))
 
     def finish(self, error: Optional[MnemoError]) -> List[GetResult]:
         """The results, key by key and within a key part by part.
 
-        Errors: `error`, if no part ended.
+        Errors: `error`, if no part ended, unless this goes on from another call.
         """
-        if error is not None and not any(item.done for item in self._items):
+        if self._raises and error and not any(item.done for item in self._items):
             raise error
         for item in self._items:
             if not item.done:

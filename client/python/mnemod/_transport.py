@@ -10,7 +10,7 @@ import grpc
 
 from ._channel import Metadata, from_rpc_error
 from ._contract import METHODS
-from ._retry import Retrier
+from ._retry import Retrier, TimeLimit
 from ._sessions import DONE, WAIT, GetSession, PutSession
 from .blocks import GetResult, PutResult
 from .errors import CancelledError, MnemoError
@@ -76,19 +76,23 @@ class Transport:
             self._sleep,
         )
 
+    def limit(self, deadline: Optional[float]) -> TimeLimit:
+        """When a method that begins now has to end."""
+        return TimeLimit(self._deadline if deadline is None else deadline)
+
     def _try(
         self,
         attempt_once: Callable[[float], Any],
         deadline: Optional[float],
         idempotent: bool = True,
     ) -> Any:
-        limit = time.monotonic() + (self._deadline if deadline is None else deadline)
+        limit = self.limit(deadline)
         attempt = 1
         while True:
             try:
-                answer = attempt_once(max(limit - time.monotonic(), 0.0))
+                answer = attempt_once(limit.left())
             except MnemoError as error:
-                delay = self._retrier.delay(error, attempt, idempotent, limit - time.monotonic())
+                delay = self._retrier.delay(error, attempt, idempotent, limit.left())
                 if delay is None:
                     raise
                 self._sleep(delay)

@@ -79,7 +79,8 @@ class Block:
 
     `data` is anything with the buffer protocol (bytes, memoryview, numpy), or
     a sequence of such, stored one behind the other. It must not change until
-    the call returns. `checksum` is XXH3 of 64 bits over it, if known.
+    the call returns. `digest` is that of `data`; computed if it is not given and
+    xxhash is installed.
     """
 
     key: bytes
@@ -88,7 +89,7 @@ class Block:
     depth: int = 0
     parent: bytes = b""
     stretch: bytes = b""
-    checksum: Optional[int] = None
+    digest: Optional[Digest] = None
 
 
 def chain(

@@ -96,7 +96,8 @@ class Client:
         self, name: Union[str, int], *, salt: bytes = b"", deadline: Optional[float] = None
     ) -> "SpaceHandle":
         """Finds a space by name or id, whatever its geometry. Errors: NotFoundError."""
-        return SpaceHandle(self._transport, self.space_info(name, deadline=deadline)[0], salt)
+        info, _ = self.space_info(name, deadline=deadline)
+        return SpaceHandle(self._transport, info, salt)
 
     def space_info(
         self, name: Union[str, int], *, deadline: Optional[float] = None
@@ -138,8 +139,8 @@ class Client:
     def delete_space(self, name: Union[str, int], *, deadline: Optional[float] = None) -> int:
         """Deletes a space and its blocks; returns how many parts. Idempotent."""
         request = pb.DeleteSpaceRequest(space=_space_ref(name))
-        parts: int = self._transport.call("SpaceService.Delete", request, deadline).parts_deleted
-        return parts
+        answer = self._transport.call("SpaceService.Delete", request, deadline)
+        return int(answer.parts_deleted)
 
     def flush(self, *, deadline: Optional[float] = None) -> int:
         """Writes out everything of the tenant; returns how many CACHE parts."""
@@ -148,27 +149,24 @@ class Client:
 
     def node_status(self, *, deadline: Optional[float] = None) -> admin.NodeStatus:
         """What the node is and how it does."""
-        return admin.from_node_status(
-            self._transport.call("AdminService.GetNodeStatus", pb.GetNodeStatusRequest(), deadline)
-        )
+        request = pb.GetNodeStatusRequest()
+        answer = self._transport.call("AdminService.GetNodeStatus", request, deadline)
+        return admin.from_node_status(answer)
 
     def levels(self, *, deadline: Optional[float] = None) -> Tuple[admin.LevelInfo, ...]:
         """The levels, nearest first."""
-        return admin.from_levels(
-            self._transport.call("AdminService.ListLevels", pb.ListLevelsRequest(), deadline)
-        )
+        answer = self._transport.call("AdminService.ListLevels", pb.ListLevelsRequest(), deadline)
+        return admin.from_levels(answer)
 
     def tiers(self, *, deadline: Optional[float] = None) -> Tuple[admin.TierInfo, ...]:
         """The table of tiers."""
-        return admin.from_tiers(
-            self._transport.call("AdminService.ListTiers", pb.ListTiersRequest(), deadline)
-        )
+        answer = self._transport.call("AdminService.ListTiers", pb.ListTiersRequest(), deadline)
+        return admin.from_tiers(answer)
 
     def config(self, *, deadline: Optional[float] = None) -> Tuple[admin.ConfigEntry, ...]:
         """The configuration in force."""
-        return admin.from_config(
-            self._transport.call("AdminService.GetConfig", pb.GetConfigRequest(), deadline)
-        )
+        answer = self._transport.call("AdminService.GetConfig", pb.GetConfigRequest(), deadline)
+        return admin.from_config(answer)
 
 
 def _space_ref(name: Union[str, int]) -> Any:
@@ -179,7 +177,8 @@ class SpaceHandle:
     """One space, under one salt. Thread-safe.
 
     Keys are 1 to 64 bytes. Lists longer than one call may carry are split into
-    several calls, but for match. Times are seconds. `stretches` belong to
+    several calls, but for match. Times are seconds; a deadline holds for a
+    method with all its calls, in an iterator for each page. `stretches` belong to
     spaces with chain affinity: one for each key.
     """
 
@@ -216,14 +215,9 @@ class SpaceHandle:
         Wanted parts are reserved for `reserve` seconds (0: the server's 5);
         give the reservation to `put`. At most 4,096 parts.
         """
-        sizes = [Source(block.data).size for block in blocks]
+        request = self._requests.offer(blocks, reserve)
         # Not repeated: a second offer would find its own reservation pending.
-        answer = self._transport.call(
-            "BlockService.Offer",
-            self._requests.offer(blocks, sizes, reserve),
-            deadline,
-            idempotent=False,
-        )
+        answer = self._transport.call("BlockService.Offer", request, deadline, idempotent=False)
         verdicts = tuple(_convert.from_verdict(verdict) for verdict in answer.verdicts)
         return OfferResult(verdicts, answer.reservation)
 
@@ -255,12 +249,14 @@ class SpaceHandle:
     ) -> List[PutResult]:
         """Stores any number of parts in as few calls as possible, one at a time.
 
-        `deadline` holds for each call.
+        Raises only if the first call failed before any part ended.
         """
+        limit = self._transport.limit(deadline)
         results: List[PutResult] = []
         for batch, sources in split_puts(blocks):
             start = self._requests.put_start(durability, time_to_live, 0)
-            results += self._transport.put(PutSession(start, batch, sources), deadline)
+            session = PutSession(start, batch, sources, raises=not results)
+            results += self._transport.put(session, limit.left())
         return results
 
     # Reading
@@ -305,6 +301,7 @@ class SpaceHandle:
         order: ReadOrder = ReadOrder.UNSPECIFIED,
         into: Optional[Sequence[Any]] = None,
         lease: int = 0,
+        verify: bool = True,
         stretches: Stretches = None,
         deadline: Optional[float] = None,
     ) -> List[GetResult]:
@@ -316,13 +313,15 @@ class SpaceHandle:
         least as long as what is read. A layer range lies packed in its buffer
         in order of offset, unless the buffer is as long as the whole part:
         then each byte goes to its own place. `lease` is released when the read
-        ends. Raises only if the call failed before any part ended.
+        ends. `verify` compares parts that are read whole with their digest, if
+        xxhash is installed. Raises only if the call failed before any part ended.
         """
         wanted = [Part(*part) for part in parts]
         width = max(len(wanted), 1)
         if into is not None and len(into) != len(keys) * len(wanted):
             raise ValueError(f"into: {len(into)} buffers, {len(keys)} keys of {len(wanted)} parts")
         pieces = split(len(keys), max(min(MAX_GET_KEYS, MAX_GET_ITEMS // width), 1))
+        limit = self._transport.limit(deadline)
         results: List[GetResult] = []
         for piece in pieces:
             request = self._requests.get(
@@ -333,8 +332,10 @@ class SpaceHandle:
                 stretches=stretches[piece] if stretches else None,
             )
             memory = into[piece.start * width : piece.stop * width] if into is not None else None
-            session = GetSession(request, self.info, keys[piece], wanted, memory)
-            results += self._transport.get(session, deadline)
+            session = GetSession(
+                request, self.info, keys[piece], wanted, memory, verify, raises=not results
+            )
+            results += self._transport.get(session, limit.left())
         return results
 
     def renew(self, lease: int, seconds: float, *, deadline: Optional[float] = None) -> float:
@@ -353,20 +354,15 @@ class SpaceHandle:
         self, name: str, keys: Sequence[bytes], stretches: Stretches, deadline: Optional[float],
         limit: int = MAX_KEYS,
     ) -> List[Tuple[int, Any]]:
-        kind = getattr(pb, f"{name}Request")
-        return [
-            (
-                piece.start,
-                self._transport.call(
-                    f"BlockService.{name}",
-                    self._requests.keyed(
-                        kind, keys[piece], stretches[piece] if stretches else None
-                    ),
-                    deadline,
-                ),
+        time_limit = self._transport.limit(deadline)
+        answers = []
+        for piece in split(len(keys), limit):
+            request = self._requests.keyed(
+                name, keys[piece], stretches[piece] if stretches else None
             )
-            for piece in split(len(keys), limit)
-        ]
+            answer = self._transport.call(f"BlockService.{name}", request, time_limit.left())
+            answers.append((piece.start, answer))
+        return answers
 
     def delete(
         self, keys: Sequence[bytes], *, stretches: Stretches = None,

@@ -1,0 +1,220 @@
+"""Calls of the asyncio client: deadlines, retries, errors, streams."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, AsyncIterator, Awaitable, Callable, List, Optional
+
+import grpc
+import grpc.aio
+
+from ._channel import Metadata, from_rpc_error
+from ._contract import METHODS
+from ._retry import Retrier, TimeLimit
+from ._sessions import WAIT, GetSession, PutSession
+from .blocks import GetResult, PutResult
+from .errors import CancelledError, MnemoError
+
+
+def _identity(message: bytes) -> bytes:
+    return message
+
+
+def _start(method: Any, *requests: Any, timeout: Optional[float], metadata: Metadata) -> Any:
+    try:
+        return method(*requests, timeout=timeout, metadata=metadata)
+    except grpc.aio.UsageError as error:
+        raise CancelledError(f"the client is closed: {error}") from None
+
+
+class AsyncTransport:
+    """Calls methods over one channel, within one event loop."""
+
+    def __init__(
+        self,
+        channel: Any,
+        retrier: Retrier,
+        deadline: float,
+        metadata: Metadata,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._channel = channel
+        self._retrier = retrier
+        self._deadline = deadline
+        self._metadata = tuple(metadata)
+        self._sleep = sleep
+        self._unary = {
+            name: channel.unary_unary(
+                method.path,
+                request_serializer=method.request.SerializeToString,
+                response_deserializer=method.response.FromString,
+            )
+            for name, method in METHODS.items()
+            if not method.client_streaming and not method.server_streaming
+        }
+        get, put, watch = (METHODS[f"BlockService.{name}"] for name in ("Get", "Put", "Watch"))
+        # Payload passes as bytes: _wire reads and writes it without protobuf.
+        self._get = channel.unary_stream(
+            get.path, request_serializer=get.request.SerializeToString,
+            response_deserializer=_identity,
+        )
+        self._put = channel.stream_stream(
+            put.path, request_serializer=_identity, response_deserializer=put.response.FromString
+        )
+        self._watch = channel.unary_stream(
+            watch.path, request_serializer=watch.request.SerializeToString,
+            response_deserializer=watch.response.FromString,
+        )
+
+    def without_retries(self) -> "AsyncTransport":
+        """The same channel and budget; every call is tried once."""
+        return AsyncTransport(
+            self._channel, self._retrier.without_retries(), self._deadline, self._metadata,
+            self._sleep,
+        )
+
+    def limit(self, deadline: Optional[float]) -> TimeLimit:
+        """When a method that begins now has to end."""
+        return TimeLimit(self._deadline if deadline is None else deadline)
+
+    async def _try(
+        self,
+        attempt_once: Callable[[float], Awaitable[Any]],
+        deadline: Optional[float],
+        idempotent: bool = True,
+    ) -> Any:
+        limit = self.limit(deadline)
+        attempt = 1
+        while True:
+            try:
+                answer = await attempt_once(limit.left())
+            except MnemoError as error:
+                delay = self._retrier.delay(error, attempt, idempotent, limit.left())
+                if delay is None:
+                    raise
+                await self._sleep(delay)
+                attempt += 1
+            else:
+                self._retrier.budget.success()
+                return answer
+
+    async def call(
+        self, method: str, request: Any, deadline: Optional[float], idempotent: bool = True
+    ) -> Any:
+        """Calls a unary method. Errors: MnemoError."""
+
+        async def once(timeout: float) -> Any:
+            call = _start(
+                self._unary[method], request, timeout=timeout, metadata=self._metadata
+            )
+            try:
+                return await call
+            except grpc.RpcError as error:
+                raise from_rpc_error(error) from None
+
+        return await self._try(once, deadline, idempotent)
+
+    async def put(self, session: PutSession, deadline: Optional[float]) -> List[PutResult]:
+        """Runs a Put to its end. Errors: MnemoError (no part ended)."""
+
+        async def once(timeout: float) -> None:
+            call = _start(self._put, timeout=timeout, metadata=self._metadata)
+            await _run_put(call, session)
+
+        results: List[PutResult] = await self._session(session, once, deadline)
+        return results
+
+    async def get(self, session: GetSession, deadline: Optional[float]) -> List[GetResult]:
+        """Runs a Get to its end. Errors: MnemoError (no part ended)."""
+
+        async def once(timeout: float) -> None:
+            call = _start(
+                self._get, session.request(), timeout=timeout, metadata=self._metadata
+            )
+            try:
+                async for message in call:
+                    session.on_message(message)
+            except grpc.RpcError as error:
+                raise from_rpc_error(error) from None
+            finally:
+                call.cancel()
+
+        results: List[GetResult] = await self._session(session, once, deadline)
+        return results
+
+    async def _session(
+        self, session: Any, once: Callable[[float], Awaitable[None]], deadline: Optional[float]
+    ) -> Any:
+        tries = 0
+
+        async def attempt(timeout: float) -> None:
+            nonlocal tries
+            tries += 1
+            if tries == 1 or session.retry():
+                await once(timeout)
+
+        try:
+            await self._try(attempt, deadline)
+        except MnemoError as error:
+            return session.finish(error)
+        return session.finish(None)
+
+    def watch(self, request: Any, deadline: Optional[float]) -> "AsyncWatchStream":
+        """Starts a watch; without a deadline it runs until it is closed."""
+        return AsyncWatchStream(
+            _start(self._watch, request, timeout=deadline, metadata=self._metadata)
+        )
+
+
+class AsyncWatchStream:
+    """The messages of a watch."""
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+        self._closed = False
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        try:
+            async for message in self._call:
+                yield message
+        except grpc.RpcError as error:
+            if not self._closed:
+                raise from_rpc_error(error) from None
+        except asyncio.CancelledError:
+            # gRPC raises this in the reader of a call that close() cancelled.
+            if not self._closed:
+                raise
+
+    def close(self) -> None:
+        """Ends the watch; the iteration ends."""
+        self._closed = True
+        self._call.cancel()
+
+
+async def _run_put(call: Any, session: PutSession) -> None:
+    changed = asyncio.Event()
+
+    async def send() -> None:
+        while True:
+            message = session.next_message()
+            if message is WAIT:
+                changed.clear()
+                await changed.wait()
+            elif isinstance(message, bytes):
+                await call.write(message)
+            else:
+                await call.done_writing()
+                return
+
+    sender = asyncio.ensure_future(send())
+    try:
+        async for response in call:
+            session.on_response(response)
+            changed.set()
+    except grpc.RpcError as error:
+        raise from_rpc_error(error) from None
+    finally:
+        call.cancel()
+        sender.cancel()
+        # The call's own end tells what went wrong; the sender only felt it.
+        await asyncio.gather(sender, return_exceptions=True)

@@ -1,0 +1,503 @@
+"""The asyncio client: the calls of the blocking one as coroutines.
+
+Written by scripts/generate_aio.py from client.py; change that one.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Iterable, AsyncIterator, List, Optional, Sequence, Tuple, Union
+
+from . import _convert, admin
+from ._buffers import Source
+from ._channel import Metadata, make_channel
+from ._contract import pb
+from ._requests import (
+    MAX_DESCRIBE_KEYS,
+    MAX_GET_ITEMS,
+    MAX_GET_KEYS,
+    MAX_KEYS,
+    Requests,
+    Stretches,
+    milliseconds,
+    split,
+    split_puts,
+)
+from ._retry import Retrier, RetryBudget, RetryPolicy
+from ._sessions import GetSession, PutSession
+from ._aio_transport import AsyncTransport, AsyncWatchStream
+from .blocks import (
+    Block,
+    BlockEvent,
+    GetResult,
+    MatchResult,
+    OfferResult,
+    Part,
+    PartInfo,
+    PinResult,
+    PutResult,
+    ReadOrder,
+)
+from .spaces import Durability, Space, SpaceInfo, SpaceUsage
+
+DEFAULT_TARGET = "127.0.0.1:7070"
+DEFAULT_DEADLINE = 30.0
+WHOLE_BLOCK = (Part(),)
+
+
+class AsyncClient:
+    """A connection to one daemon. Thread-safe; connects with the first call.
+
+    `deadline` is how many seconds a call may take in all, retries included,
+    unless the call names its own. `credentials` are gRPC channel credentials;
+    without them the connection is plain. Every call raises MnemoError.
+    """
+
+    def __init__(
+        self,
+        target: str = DEFAULT_TARGET,
+        *,
+        deadline: float = DEFAULT_DEADLINE,
+        retry: RetryPolicy = RetryPolicy(),
+        credentials: Optional[Any] = None,
+        metadata: Metadata = (),
+        options: Sequence[Tuple[str, Any]] = (),
+    ) -> None:
+        self._channel = make_channel(target, credentials, options, aio=True)
+        self._transport = AsyncTransport(
+            self._channel, Retrier(retry, RetryBudget()), deadline, metadata
+        )
+
+    async def __aenter__(self) -> "AsyncClient":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Ends the connection; calls that run are cancelled."""
+        await self._channel.close()
+
+    async def open_space(
+        self,
+        space: Space,
+        *,
+        salt: bytes = b"",
+        must_exist: bool = False,
+        deadline: Optional[float] = None,
+    ) -> "AsyncSpaceHandle":
+        """Gets the space of this name, or creates it.
+
+        Errors: FailedPreconditionError (it is there and differs),
+        NotFoundError (`must_exist`, and it is not there).
+        """
+        request = pb.OpenSpaceRequest(space=_convert.to_space(space), must_exist=must_exist)
+        answer = await self._transport.call("SpaceService.Open", request, deadline)
+        info = _convert.from_space(answer.space)
+        return AsyncSpaceHandle(self._transport, info, salt, created=answer.created)
+
+    async def get_space(
+        self, name: Union[str, int], *, salt: bytes = b"", deadline: Optional[float] = None
+    ) -> "AsyncSpaceHandle":
+        """Finds a space by name or id, whatever its geometry. Errors: NotFoundError."""
+        info, _ = await self.space_info(name, deadline=deadline)
+        return AsyncSpaceHandle(self._transport, info, salt)
+
+    async def space_info(
+        self, name: Union[str, int], *, deadline: Optional[float] = None
+    ) -> Tuple[SpaceInfo, SpaceUsage]:
+        """A space and what it holds. Errors: NotFoundError."""
+        request = pb.GetSpaceRequest(space=_space_ref(name))
+        answer = await self._transport.call("SpaceService.Get", request, deadline)
+        return _convert.from_space(answer.space), _convert.from_usage(answer.usage)
+
+    async def list_spaces(
+        self, *, page_size: int = 0, deadline: Optional[float] = None
+    ) -> AsyncIterator[Tuple[SpaceInfo, SpaceUsage]]:
+        """All spaces of the tenant by name, page by page."""
+        token = ""
+        while True:
+            request = pb.ListSpacesRequest(page_size=page_size, page_token=token)
+            answer = await self._transport.call("SpaceService.List", request, deadline)
+            for item in answer.spaces:
+                yield _convert.from_space(item.space), _convert.from_usage(item.usage)
+            token = answer.next_page_token
+            if not token:
+                return
+
+    async def update_space(
+        self,
+        name: Union[str, int],
+        *,
+        durability: Durability,
+        time_to_live: int = 0,
+        deadline: Optional[float] = None,
+    ) -> SpaceInfo:
+        """Replaces the policy of a space, for later writes. Errors: NotFoundError."""
+        request = pb.UpdateSpaceRequest(
+            space=_space_ref(name), policy=_convert.to_policy(durability, time_to_live)
+        )
+        answer = await self._transport.call("SpaceService.Update", request, deadline)
+        return _convert.from_space(answer.space)
+
+    async def delete_space(self, name: Union[str, int], *, deadline: Optional[float] = None) -> int:
+        """Deletes a space and its blocks; returns how many parts. Idempotent."""
+        request = pb.DeleteSpaceRequest(space=_space_ref(name))
+        answer = await self._transport.call("SpaceService.Delete", request, deadline)
+        return int(answer.parts_deleted)
+
+    async def flush(self, *, deadline: Optional[float] = None) -> int:
+        """Writes out everything of the tenant; returns how many CACHE parts."""
+        answer = await self._transport.call("BlockService.Flush", pb.FlushRequest(), deadline)
+        return int(answer.parts_written)
+
+    async def node_status(self, *, deadline: Optional[float] = None) -> admin.NodeStatus:
+        """What the node is and how it does."""
+        request = pb.GetNodeStatusRequest()
+        answer = await self._transport.call("AdminService.GetNodeStatus", request, deadline)
+        return admin.from_node_status(answer)
+
+    async def levels(self, *, deadline: Optional[float] = None) -> Tuple[admin.LevelInfo, ...]:
+        """The levels, nearest first."""
+        answer = await self._transport.call("AdminService.ListLevels", pb.ListLevelsRequest(), deadline)
+        return admin.from_levels(answer)
+
+    async def tiers(self, *, deadline: Optional[float] = None) -> Tuple[admin.TierInfo, ...]:
+        """The table of tiers."""
+        answer = await self._transport.call("AdminService.ListTiers", pb.ListTiersRequest(), deadline)
+        return admin.from_tiers(answer)
+
+    async def config(self, *, deadline: Optional[float] = None) -> Tuple[admin.ConfigEntry, ...]:
+        """The configuration in force."""
+        answer = await self._transport.call("AdminService.GetConfig", pb.GetConfigRequest(), deadline)
+        return admin.from_config(answer)
+
+
+def _space_ref(name: Union[str, int]) -> Any:
+    return pb.SpaceRef(id=name) if isinstance(name, int) else pb.SpaceRef(name=name)
+
+
+class AsyncSpaceHandle:
+    """One space, under one salt. Thread-safe.
+
+    Keys are 1 to 64 bytes. Lists longer than one call may carry are split into
+    several calls, but for match. Times are seconds; a deadline holds for a
+    method with all its calls, in an iterator for each page. `stretches` belong to
+    spaces with chain affinity: one for each key.
+    """
+
+    def __init__(
+        self, transport: AsyncTransport, info: SpaceInfo, salt: bytes, created: bool = False
+    ) -> None:
+        self._transport = transport
+        self._requests = Requests(info.id, salt)
+        self.info = info
+        self.salt = salt
+        self.created = created
+        """Whether opening made the space."""
+
+    @property
+    def space(self) -> Space:
+        """The space's geometry and policy, as it was when the handle was made."""
+        return self.info.space
+
+    def with_salt(self, salt: bytes) -> "AsyncSpaceHandle":
+        """The same space under another salt."""
+        return AsyncSpaceHandle(self._transport, self.info, salt)
+
+    def without_retries(self) -> "AsyncSpaceHandle":
+        """The same space; every call is tried once."""
+        return AsyncSpaceHandle(self._transport.without_retries(), self.info, self.salt)
+
+    # Writing
+
+    async def offer(
+        self, blocks: Sequence[Block], *, reserve: float = 0.0, deadline: Optional[float] = None
+    ) -> OfferResult:
+        """Asks which parts are wanted, before bytes move.
+
+        Wanted parts are reserved for `reserve` seconds (0: the server's 5);
+        give the reservation to `put`. At most 4,096 parts.
+        """
+        request = self._requests.offer(blocks, reserve)
+        # Not repeated: a second offer would find its own reservation pending.
+        answer = await self._transport.call("BlockService.Offer", request, deadline, idempotent=False)
+        verdicts = tuple(_convert.from_verdict(verdict) for verdict in answer.verdicts)
+        return OfferResult(verdicts, answer.reservation)
+
+    async def put(
+        self,
+        blocks: Sequence[Block],
+        *,
+        durability: Durability = Durability.UNSPECIFIED,
+        time_to_live: int = 0,
+        reservation: int = 0,
+        deadline: Optional[float] = None,
+    ) -> List[PutResult]:
+        """Stores parts: at most 1,024, and 1 GiB in all. One result for each.
+
+        Raises only if the call failed before any part ended; otherwise parts
+        that did not end carry the error.
+        """
+        sources = [Source(block.data) for block in blocks]
+        start = self._requests.put_start(durability, time_to_live, reservation)
+        return await self._transport.put(PutSession(start, blocks, sources), deadline)
+
+    async def put_many(
+        self,
+        blocks: Iterable[Block],
+        *,
+        durability: Durability = Durability.UNSPECIFIED,
+        time_to_live: int = 0,
+        deadline: Optional[float] = None,
+    ) -> List[PutResult]:
+        """Stores any number of parts in as few calls as possible, one at a time.
+
+        Raises only if the first call failed before any part ended.
+        """
+        limit = self._transport.limit(deadline)
+        results: List[PutResult] = []
+        for batch, sources in split_puts(blocks):
+            start = self._requests.put_start(durability, time_to_live, 0)
+            session = PutSession(start, batch, sources, raises=not results)
+            results += await self._transport.put(session, limit.left())
+        return results
+
+    # Reading
+
+    async def match(
+        self,
+        keys: Sequence[bytes],
+        *,
+        lease: float = 0.0,
+        bitmap: bool = False,
+        groups: Iterable[int] = (),
+        tp_ranks: Iterable[int] = (),
+        pp_ranks: Iterable[int] = (),
+        stretches: Stretches = None,
+        peek: bool = False,
+        deadline: Optional[float] = None,
+    ) -> MatchResult:
+        """Finds the longest prefix of a chain that is here; 1 to 65,536 keys.
+
+        `lease` keeps all that matched for so long, at most 60 seconds. `groups`
+        and ranks say which parts count; all that are not optional if empty.
+        """
+        request = self._requests.match(
+            keys,
+            lease=lease,
+            bitmap=bitmap,
+            groups=groups,
+            tp_ranks=tp_ranks,
+            pp_ranks=pp_ranks,
+            stretches=stretches,
+            peek=peek,
+        )
+        answer = await self._transport.call("BlockService.Match", request, deadline)
+        return _convert.from_match(answer, bitmap)
+
+    async def get(
+        self,
+        keys: Sequence[bytes],
+        *,
+        parts: Sequence[Tuple[int, int, int]] = WHOLE_BLOCK,
+        layers: Optional[Tuple[int, int]] = None,
+        order: ReadOrder = ReadOrder.UNSPECIFIED,
+        into: Optional[Sequence[Any]] = None,
+        lease: int = 0,
+        verify: bool = True,
+        stretches: Stretches = None,
+        deadline: Optional[float] = None,
+    ) -> List[GetResult]:
+        """Reads `parts` of every key; results key by key, then part by part.
+
+        A part that is missing fails alone. `layers` is (first, count); count 0
+        means all from first on. `into` gives each result its memory: a
+        writable buffer, or a sequence of buffers that are filled in order, at
+        least as long as what is read. A layer range lies packed in its buffer
+        in order of offset, unless the buffer is as long as the whole part:
+        then each byte goes to its own place. `lease` is released when the read
+        ends. `verify` compares parts that are read whole with their digest, if
+        xxhash is installed. Raises only if the call failed before any part ended.
+        """
+        wanted = [Part(*part) for part in parts]
+        width = max(len(wanted), 1)
+        if into is not None and len(into) != len(keys) * len(wanted):
+            raise ValueError(f"into: {len(into)} buffers, {len(keys)} keys of {len(wanted)} parts")
+        pieces = split(len(keys), max(min(MAX_GET_KEYS, MAX_GET_ITEMS // width), 1))
+        limit = self._transport.limit(deadline)
+        results: List[GetResult] = []
+        for piece in pieces:
+            request = self._requests.get(
+                wanted,
+                layers=layers,
+                order=order,
+                lease=lease if piece is pieces[-1] else 0,
+                stretches=stretches[piece] if stretches else None,
+            )
+            memory = into[piece.start * width : piece.stop * width] if into is not None else None
+            session = GetSession(
+                request, self.info, keys[piece], wanted, memory, verify, raises=not results
+            )
+            results += await self._transport.get(session, limit.left())
+        return results
+
+    async def renew(self, lease: int, seconds: float, *, deadline: Optional[float] = None) -> float:
+        """Prolongs a lease from now; returns how long it holds. Errors: NotFoundError."""
+        request = pb.RenewRequest(lease=lease, lease_ms=milliseconds(seconds))
+        answer = await self._transport.call("BlockService.Renew", request, deadline)
+        return float(answer.lease_ms) / 1000
+
+    async def release(self, lease: int, *, deadline: Optional[float] = None) -> None:
+        """Ends a lease. Errors: NotFoundError (it ended before)."""
+        await self.renew(lease, 0.0, deadline=deadline)
+
+    # Keeping and deleting
+
+    async def _keyed(
+        self, name: str, keys: Sequence[bytes], stretches: Stretches, deadline: Optional[float],
+        limit: int = MAX_KEYS,
+    ) -> List[Tuple[int, Any]]:
+        time_limit = self._transport.limit(deadline)
+        answers = []
+        for piece in split(len(keys), limit):
+            request = self._requests.keyed(
+                name, keys[piece], stretches[piece] if stretches else None
+            )
+            answer = await self._transport.call(f"BlockService.{name}", request, time_limit.left())
+            answers.append((piece.start, answer))
+        return answers
+
+    async def delete(
+        self, keys: Sequence[bytes], *, stretches: Stretches = None,
+        deadline: Optional[float] = None,
+    ) -> int:
+        """Deletes blocks with all their parts; returns how many parts. Idempotent."""
+        answers = await self._keyed("Delete", keys, stretches, deadline)
+        return sum(int(answer.parts_deleted) for _, answer in answers)
+
+    async def delete_all(self, *, every_salt: bool = False, deadline: Optional[float] = None) -> int:
+        """Deletes all blocks of this salt, or of the whole space."""
+        request = pb.DeleteRequest(space=self._requests.ref())
+        if every_salt:
+            request.all_of_space = True
+        else:
+            request.salt = self.salt
+            request.all_of_salt = True
+        answer = await self._transport.call("BlockService.Delete", request, deadline)
+        return int(answer.parts_deleted)
+
+    async def touch(
+        self, keys: Sequence[bytes], *, stretches: Stretches = None,
+        deadline: Optional[float] = None,
+    ) -> int:
+        """Counts as a use; returns how many keys are here."""
+        answers = await self._keyed("Touch", keys, stretches, deadline)
+        return sum(int(answer.found) for _, answer in answers)
+
+    async def pin(
+        self, keys: Sequence[bytes], *, stretches: Stretches = None,
+        deadline: Optional[float] = None,
+    ) -> PinResult:
+        """Keeps blocks until unpin, on stable storage. Errors: ResourceExhaustedError."""
+        answers = await self._keyed("Pin", keys, stretches, deadline)
+        missing = tuple(start + index for start, answer in answers for index in answer.missing)
+        return PinResult(sum(int(answer.parts_pinned) for _, answer in answers), missing)
+
+    async def unpin(
+        self, keys: Sequence[bytes], *, stretches: Stretches = None,
+        deadline: Optional[float] = None,
+    ) -> int:
+        """Ends pins; returns how many parts. Idempotent."""
+        answers = await self._keyed("Unpin", keys, stretches, deadline)
+        return sum(int(answer.parts_unpinned) for _, answer in answers)
+
+    # Looking
+
+    async def describe(
+        self, keys: Sequence[bytes], *, stretches: Stretches = None,
+        deadline: Optional[float] = None,
+    ) -> List[PartInfo]:
+        """What is known of the parts of these keys; no use is counted."""
+        answers = await self._keyed("Describe", keys, stretches, deadline, MAX_DESCRIBE_KEYS)
+        return [_convert.from_part_info(part) for _, answer in answers for part in answer.parts]
+
+    async def list(
+        self,
+        *,
+        prefix: bytes = b"",
+        every_salt: bool = False,
+        page_size: int = 0,
+        deadline: Optional[float] = None,
+    ) -> AsyncIterator[PartInfo]:
+        """Parts of this salt, or of all, in the order of stored keys, page by page."""
+        salt = None if every_salt else self.salt
+        token = b""
+        while True:
+            request = self._requests.list(salt, prefix, page_size, token)
+            answer = await self._transport.call("BlockService.List", request, deadline)
+            for part in answer.parts:
+                yield _convert.from_part_info(part)
+            token = answer.next_page_token
+            if not token:
+                return
+
+    async def usage(self, *, deadline: Optional[float] = None) -> SpaceUsage:
+        """What the space holds now."""
+        request = pb.GetSpaceRequest(space=self._requests.ref())
+        answer = await self._transport.call("SpaceService.Get", request, deadline)
+        return _convert.from_usage(answer.usage)
+
+    async def flush(self, *, deadline: Optional[float] = None) -> int:
+        """Returns when all that was acknowledged is on stable storage."""
+        request = pb.FlushRequest(space=self._requests.ref())
+        answer = await self._transport.call("BlockService.Flush", request, deadline)
+        return int(answer.parts_written)
+
+    async def explain(
+        self, key: bytes, *, stretch: bytes = b"", deadline: Optional[float] = None
+    ) -> Tuple[admin.Placement, ...]:
+        """Where each part of a block lies and why. Errors: NotFoundError."""
+        request = pb.ExplainPlacementRequest(
+            space=self._requests.ref(), salt=self.salt, key=key, stretch=stretch
+        )
+        answer = await self._transport.call("AdminService.ExplainPlacement", request, deadline)
+        return admin.from_placements(answer)
+
+    def watch(self, *, from_sequence: int = 0, deadline: Optional[float] = None) -> "AsyncWatch":
+        """What happens to the blocks: a snapshot first, then changes.
+
+        Runs until it is closed, or for `deadline` seconds. Errors while
+        iterating: OutOfRangeError (`from_sequence` is gone),
+        ResourceExhaustedError (the reader is too slow).
+        """
+        request = pb.WatchRequest(space=self._requests.ref(), from_sequence=from_sequence)
+        return AsyncWatch(self._transport.watch(request, deadline))
+
+
+class AsyncWatch:
+    """An iterator over events; close it, or use it as a context manager."""
+
+    def __init__(self, stream: AsyncWatchStream) -> None:
+        self._stream = stream
+        self._events = self._read()
+
+    async def _read(self) -> AsyncIterator[BlockEvent]:
+        async for response in self._stream:
+            for event in response.events:
+                yield _convert.from_event(event)
+
+    def __aiter__(self) -> AsyncIterator[BlockEvent]:
+        return self._events
+
+    async def __anext__(self) -> BlockEvent:
+        return await self._events.__anext__()
+
+    async def __aenter__(self) -> "AsyncWatch":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Ends the watch, from whatever thread."""
+        self._stream.close()
