@@ -26,6 +26,8 @@ struct PartOffer {
   uint32_t depth = 0;
   std::string_view parent = {};
   std::string_view stretch = {};
+  // With it, a part that is here with other bytes is a conflict.
+  std::optional<Digest> digest = std::nullopt;
 };
 
 struct OfferRequest {
@@ -50,7 +52,7 @@ struct OfferResult {
 struct PartPut {
   std::string_view key;
   PartId part;
-  Bytes data;  // sent from where it lies; unchanged until the call is done
+  Bytes data;  // unchanged until the call is done
   uint32_t depth = 0;
   std::string_view parent = {};
   std::string_view stretch = {};
@@ -63,15 +65,20 @@ struct PutRequest {
   uint64_t reservation = 0;
   Durability durability = Durability::kDefault;
   uint64_t time_to_live_seconds = 0;
-  // Sends a checksum of each part, so that bytes damaged on the way are
-  // refused instead of stored. Costs a pass over the bytes on either side.
-  bool checksum = false;
+  // Sends the digest of each part, so that bytes damaged on the way are refused
+  // instead of stored, and a conflict is seen. Costs a pass over the bytes.
+  bool send_digests = true;
+  // Sends payload from where it lies instead of copying each MiB as it goes
+  // out. A call that ends early then waits until the transport has let go of
+  // the payload, which is at once unless the daemon has stopped reading: then
+  // it can be as late as the end of the connection, whatever the deadline.
+  bool borrow_payload = false;
 };
 
 enum class PutOutcome {
   kFailed,          // `status` says why
   kStored,          // as durable as asked
-  kAlreadyPresent,  // the same bytes were there
+  kAlreadyPresent,  // it was there: the same bytes, if digests were sent
   kConflict,        // other bytes were there and stay; `digest` is theirs
   kPending,         // somebody else is writing it; ours was not sent
 };

@@ -27,7 +27,14 @@ std::vector<std::string_view> ViewsOf(std::span<const std::string> strings);
 
 enum class Durability { kDefault = 0, kCache = 1, kInterval = 2, kSync = 3 };
 enum class Level { kNone = 0, kL1 = 1, kL2 = 2, kL3 = 3, kDisk = 4 };
-enum class GroupKind { kUnspecified = 0, kFull = 1, kWindow = 2, kState = 3, kLatent = 4, kOpaque = 5 };
+enum class GroupKind {
+  kUnspecified = 0,
+  kFull = 1,
+  kWindow = 2,
+  kState = 3,
+  kLatent = 4,
+  kOpaque = 5
+};
 enum class DType {
   kUnspecified = 0,
   kF32 = 1,

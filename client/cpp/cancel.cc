@@ -1,0 +1,33 @@
+#include "client/cpp/cancel.h"
+
+namespace mnemo::client {
+
+bool CancelSource::Impl::Add(Cancellable& call) {
+  MutexLock lock(mutex_);
+  calls_.insert(&call);
+  return cancelled_;
+}
+
+void CancelSource::Impl::Remove(Cancellable& call) {
+  MutexLock lock(mutex_);
+  calls_.erase(&call);
+}
+
+void CancelSource::Impl::Cancel() {
+  MutexLock lock(mutex_);
+  cancelled_ = true;
+  // Under the lock, so that no call ends while it is being cancelled.
+  for (Cancellable* call : calls_) call->Cancel();
+}
+
+bool CancelSource::Impl::cancelled() const {
+  MutexLock lock(mutex_);
+  return cancelled_;
+}
+
+CancelSource::CancelSource() : impl_(std::make_unique<Impl>()) {}
+CancelSource::~CancelSource() = default;
+void CancelSource::Cancel() { impl_->Cancel(); }
+bool CancelSource::cancelled() const { return impl_->cancelled(); }
+
+}  // namespace mnemo::client

@@ -1,0 +1,136 @@
+#include "client/cpp/read_assembly.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "client/cpp/convert.h"
+
+namespace mnemo::client {
+namespace {
+
+absl::Status Broken(size_t index, std::string_view what) {
+  return absl::InternalError(fmt::format("the daemon's answer for part {} {}", index, what));
+}
+
+}  // namespace
+
+ReadAssembly::ReadAssembly(const GetRequest& request)
+    : destinations_(request.destinations),
+      verify_(request.verify),
+      on_data_(request.on_data),
+      parts_(request.destinations.size()) {}
+
+void ReadAssembly::Reset() { parts_.assign(destinations_.size(), Part{}); }
+
+absl::Status ReadAssembly::OnHeader(const v1::GetHeader& header) {
+  const size_t index = header.index();
+  if (index >= parts_.size()) return Broken(index, "was not asked for");
+  Part& part = parts_[index];
+  // A second header may only withdraw what the first announced.
+  if (part.announced && !header.has_error()) return Broken(index, "has two headers");
+  if (part.announced && !part.read.status.ok()) return absl::OkStatus();
+  part.announced = true;
+  part.read.size = header.size();
+  part.read.digest = ToDigest(header.digest());
+  part.read.level = ToLevel(header.level());
+  part.read.depth = header.depth();
+  if (header.has_error()) {
+    part.read.status = ToStatus(header.error());
+    part.complete = true;
+    return absl::OkStatus();
+  }
+  if (header.bytes_following() > header.size()) {
+    return Broken(index, "announces more bytes than the part has");
+  }
+  part.expected = header.bytes_following();
+  if (part.expected == 0) Complete(index);
+  return absl::OkStatus();
+}
+
+absl::Status ReadAssembly::OnData(GetDataView piece) {
+  const size_t index = piece.index;
+  if (index >= parts_.size() || !parts_[index].announced) return Broken(index, "has no header");
+  Part& part = parts_[index];
+  const uint64_t size = piece.data.remaining();
+  if (part.complete || size == 0 || size > part.expected - part.read.bytes) {
+    return Broken(index, "has other bytes than announced");
+  }
+  if (piece.offset > part.read.size || size > part.read.size - piece.offset) {
+    return Broken(index, "has bytes beyond the part");
+  }
+  if (!AddRun(part.landed, piece.offset, piece.offset + size)) {
+    return Broken(index, "has the same bytes twice");
+  }
+  part.read.bytes += size;
+
+  const Destination& to = destinations_[index];
+  const bool fits = piece.offset >= to.part_offset &&
+                    piece.offset - to.part_offset <= to.memory.size() &&
+                    size <= to.memory.size() - (piece.offset - to.part_offset);
+  if (!fits) {
+    part.read.status = absl::OutOfRangeError(
+        fmt::format("destinations[{}] holds bytes {} to {} of the part, needed are {} to {}", index,
+                    to.part_offset, to.part_offset + to.memory.size(), piece.offset,
+                    piece.offset + size));
+  } else {
+    piece.data.CopyTo(to.memory.data() + (piece.offset - to.part_offset), size);
+    if (on_data_) on_data_(index, piece.offset, size);
+  }
+  if (part.read.bytes == part.expected) Complete(index);
+  return absl::OkStatus();
+}
+
+bool ReadAssembly::AddRun(std::map<uint64_t, uint64_t>& runs, uint64_t begin, uint64_t end) {
+  auto next = runs.lower_bound(begin);
+  if (next != runs.end() && next->first < end) return false;
+  if (next != runs.begin()) {
+    const auto before = std::prev(next);
+    if (before->second > begin) return false;
+    if (before->second == begin) {
+      before->second = end;
+      if (next != runs.end() && next->first == end) {
+        before->second = next->second;
+        runs.erase(next);
+      }
+      return true;
+    }
+  }
+  if (next != runs.end() && next->first == end) {
+    end = next->second;
+    next = runs.erase(next);
+  }
+  runs.emplace_hint(next, begin, end);
+  return true;
+}
+
+void ReadAssembly::Complete(size_t index) {
+  Part& part = parts_[index];
+  part.complete = true;
+  if (!verify_ || !part.read.status.ok() || part.expected != part.read.size) return;
+  const Destination& to = destinations_[index];
+  const Digest digest = DigestOf(to.memory.first(part.read.size));
+  if (digest != part.read.digest) {
+    part.read.status =
+        absl::DataLossError(fmt::format("part {} differs from its digest on arrival", index));
+  }
+}
+
+absl::StatusOr<GetResult> ReadAssembly::Finish(const absl::Status& status) {
+  const bool any = std::any_of(parts_.begin(), parts_.end(),
+                               [](const Part& part) { return part.complete; });
+  if (!status.ok() && !any) return status;
+  GetResult result;
+  result.parts.reserve(parts_.size());
+  for (size_t i = 0; i < parts_.size(); ++i) {
+    Part& part = parts_[i];
+    if (!part.complete) {
+      part.read.status = status.ok() ? Broken(i, "ended early") : status;
+    }
+    result.parts.push_back(std::move(part.read));
+  }
+  return result;
+}
+
+}  // namespace mnemo::client

@@ -1,0 +1,58 @@
+// Puts what a read answers into the caller's memory, and believes nothing:
+// every index, offset and size is checked before a byte is written.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <span>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "client/cpp/wire.h"
+#include "mnemo/blocks.h"
+#include "mnemo/v1/block.pb.h"
+
+namespace mnemo::client {
+
+// Not thread-safe.
+class ReadAssembly {
+ public:
+  // Of a request, what matters here; the destinations are borrowed.
+  explicit ReadAssembly(const GetRequest& request);
+
+  // Forgets all answers, for another attempt.
+  void Reset();
+
+  // Errors: kInternal, if the answer breaks the contract. The read must then
+  // be given up.
+  absl::Status OnHeader(const v1::GetHeader& header);
+  absl::Status OnData(GetDataView piece);
+
+  // The result of a read that ended with `status`: an error if no part was
+  // answered, otherwise parts without an answer carry it.
+  absl::StatusOr<GetResult> Finish(const absl::Status& status);
+
+ private:
+  struct Part {
+    bool announced = false;
+    bool complete = false;
+    uint64_t expected = 0;
+    // What has landed: ends by starts, neighbours merged. One run but for
+    // layer-wise reads.
+    std::map<uint64_t, uint64_t> landed;
+    PartRead read;
+  };
+
+  // False if the bytes are there already.
+  static bool AddRun(std::map<uint64_t, uint64_t>& runs, uint64_t begin, uint64_t end);
+  void Complete(size_t index);
+
+  const std::span<const Destination> destinations_;
+  const bool verify_;
+  const std::function<void(size_t, uint64_t, uint64_t)> on_data_;
+  std::vector<Part> parts_;
+};
+
+}  // namespace mnemo::client
