@@ -76,9 +76,9 @@ absl::Status AssignBoolean(const Setting& setting, std::string_view text, bool& 
   return absl::OkStatus();
 }
 
-absl::Status AssignAddress(const Setting& setting, std::string_view text, bool may_be_off,
+absl::Status AssignAddress(const Setting& setting, std::string_view text, bool is_http,
                            std::string& into) {
-  if (text == kOff && may_be_off) {
+  if (text == kOff && is_http) {
     into.clear();
     return absl::OkStatus();
   }
@@ -86,6 +86,10 @@ absl::Status AssignAddress(const Setting& setting, std::string_view text, bool m
   if (!address.ok()) {
     return absl::InvalidArgumentError(
         fmt::format("{}: {}", setting.key, std::string(address.status().message())));
+  }
+  if (is_http && address->is_ipv6) {
+    return absl::InvalidArgumentError(fmt::format(
+        "{}: {} is not allowed; allowed: an IPv4 address, or off", setting.key, text));
   }
   into = address->ToString();
   return absl::OkStatus();
@@ -218,7 +222,7 @@ absl::Status AssignSetting(const Setting& setting, std::string_view text, Config
       Overloaded{
           [&](const TextField& field) { return AssignText(setting, text, field.of(config)); },
           [&](const AddressField& field) {
-            return AssignAddress(setting, text, field.may_be_off, field.of(config));
+            return AssignAddress(setting, text, field.is_http, field.of(config));
           },
           [&](const SocketField& field) { return AssignSocket(setting, text, field.of(config)); },
           [&](const ChoiceField& field) {

@@ -21,7 +21,7 @@ inline constexpr std::string_view kAutoText = "auto";
 // A text that names an address to listen on; empty: "off".
 struct AddressField {
   std::string& (*of)(Config&);
-  bool may_be_off = true;
+  bool is_http = false;  // may be "off"; IPv4 only, as the HTTP library has no more
 };
 // The path of a UNIX socket; empty: "off"; "auto" until derived.
 struct SocketField {

@@ -26,21 +26,21 @@ std::vector<Setting> AddressSettings() {
                       "reaches the port then reads and writes everything.",
        .has_flag = true},
       {.key = "listen",
-       .field = AddressField{[](Config& config) -> auto& { return config.listen; }, false},
+       .field = MNEMO_FIELD(AddressField, listen),
        .default_text = "127.0.0.1:7070",
        .description = "Address of the gRPC service. Port 0 takes any free one. Beyond loopback only "
                       "with `insecure`.",
        .has_flag = true},
       {.key = "metrics.listen",
-       .field = MNEMO_FIELD(AddressField, metrics_listen),
+       .field = AddressField{[](Config& config) -> auto& { return config.metrics_listen; }, true},
        .default_text = "127.0.0.1:7071",
-       .description = "Address of /metrics and of the status page, or off. Beyond loopback only with "
+       .description = "Address of /metrics and of the status page: IPv4, or off. Beyond loopback only with "
                       "`insecure`.",
        .has_flag = true},
       {.key = "probe.listen",
-       .field = MNEMO_FIELD(AddressField, probe_listen),
+       .field = AddressField{[](Config& config) -> auto& { return config.probe_listen; }, true},
        .default_text = "127.0.0.1:7072",
-       .description = "Address of /livez, /readyz and /startupz, or off. They tell nothing but yes or "
+       .description = "Address of /livez, /readyz and /startupz: IPv4, or off. They tell nothing but yes or "
                       "no, so any address is allowed.",
        .has_flag = true},
       {.key = "ready_file",

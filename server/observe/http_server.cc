@@ -1,11 +1,17 @@
 #include "server/observe/http_server.h"
 
+#include <arpa/inet.h>
 #include <civetweb.h>
 #include <fmt/format.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
+#include <thread>
 
 #include "server/config/address.h"
 #include "storage/base/mutex.h"
@@ -39,23 +45,41 @@ std::string ContentPolicy(const HttpResponse& response) {
       response.style_hash.empty() ? "'none'" : fmt::format("'{}'", response.style_hash));
 }
 
-// What civetweb said while it started; it tells why it failed by log lines.
+// What civetweb said first while it started: why it failed, which the error
+// that it returns does not tell.
 struct StartLog {
   Mutex mutex;
-  std::string last ABSL_GUARDED_BY(mutex);
+  std::string first ABSL_GUARDED_BY(mutex);
 };
+
+// Connects and leaves.
+void Knock(const ListenAddress& address) {
+  const int descriptor = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (descriptor < 0) return;
+  sockaddr_in peer{};
+  peer.sin_family = AF_INET;
+  peer.sin_port = htons(address.port);
+  inet_pton(AF_INET, address.host.c_str(), &peer.sin_addr);
+  // Whether anybody answers is not our concern.
+  (void)::connect(descriptor, reinterpret_cast<const sockaddr*>(&peer), sizeof(peer));
+  ::close(descriptor);
+}
 
 class CivetServer final : public HttpServer {
  public:
   explicit CivetServer(std::map<std::string, Handler> routes) : routes_(std::move(routes)) {}
   ~CivetServer() override {
-    if (context_ != nullptr) mg_stop(context_);
+    if (context_ != nullptr) Stop();
     if (initialized_) mg_exit_library();
   }
 
   absl::Status Listen(const Options& options) {
-    MNEMO_ASSIGN_OR_RETURN(ListenAddress address, ParseListenAddress(options.address));
-    const std::string port = address.ToString();
+    MNEMO_ASSIGN_OR_RETURN(bound_, ParseListenAddress(options.address));
+    if (bound_.is_ipv6) {
+      return absl::UnavailableError(
+          fmt::format("cannot listen on {}: IPv4 only", options.address));
+    }
+    const std::string port = bound_.ToString();
     const std::string threads = fmt::format("{}", options.threads);
     const std::string timeout = fmt::format("{}", options.request_timeout_ms);
     std::array<const char*, 13> configuration = {"listening_ports",      port.c_str(),
@@ -65,7 +89,7 @@ class CivetServer final : public HttpServer {
                                                  "enable_directory_listing", "no",
                                                  "decode_url",           "no",
                                                  nullptr};
-    mg_init_library(MG_FEATURES_IPV6);
+    mg_init_library(MG_FEATURES_DEFAULT);
     initialized_ = true;
     mg_callbacks callbacks{};
     callbacks.begin_request = &CivetServer::OnRequest;
@@ -80,17 +104,41 @@ class CivetServer final : public HttpServer {
     if (mg_get_server_ports(context_, 1, &bound) < 1) {
       return absl::UnavailableError(fmt::format("{}: the bound port is not known", port));
     }
-    address.port = static_cast<uint16_t>(bound.port);
-    address_ = address.ToString();
+    bound_.port = static_cast<uint16_t>(bound.port);
+    address_ = bound_.ToString();
     return absl::OkStatus();
   }
 
   const std::string& address() const override { return address_; }
 
  private:
+  // civetweb looks whether it shall stop once in two seconds, or when somebody
+  // connects.
+  void Stop() {
+    Mutex mutex;
+    CondVar changed;
+    bool stopped = false;
+    std::thread stopper([&] {
+      mg_stop(context_);
+      MutexLock lock(mutex);
+      stopped = true;
+      changed.Signal();
+    });
+    ListenAddress door = bound_;
+    if (door.host == "0.0.0.0") door.host = "127.0.0.1";
+    {
+      MutexLock lock(mutex);
+      while (!stopped) {
+        Knock(door);
+        (void)changed.WaitFor(mutex, std::chrono::milliseconds(5));
+      }
+    }
+    stopper.join();
+  }
+
   absl::Status StartError(const std::string& address, const char* text) {
     MutexLock lock(log_.mutex);
-    const std::string why = log_.last.empty() ? std::string(text) : log_.last;
+    const std::string why = log_.first.empty() ? std::string(text) : log_.first;
     const std::string message = fmt::format("cannot listen on {}: {}", address, why);
     if (why.find(std::strerror(EADDRINUSE)) != std::string::npos) {
       return absl::AlreadyExistsError(message);
@@ -99,11 +147,9 @@ class CivetServer final : public HttpServer {
   }
 
   static int OnLog(const mg_connection* connection, const char* message) {
-    auto* self = static_cast<CivetServer*>(
-        mg_get_user_data(mg_get_context(connection)));
-    if (self == nullptr) return 1;
+    auto* self = static_cast<CivetServer*>(mg_get_user_data(mg_get_context(connection)));
     MutexLock lock(self->log_.mutex);
-    self->log_.last = message;
+    if (self->log_.first.empty()) self->log_.first = message;
     return 1;  // not to civetweb's own log
   }
 
@@ -134,6 +180,7 @@ class CivetServer final : public HttpServer {
 
   const std::map<std::string, Handler> routes_;
   StartLog log_;
+  ListenAddress bound_;
   std::string address_;
   mg_context* context_ = nullptr;
   bool initialized_ = false;

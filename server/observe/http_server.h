@@ -31,7 +31,7 @@ class HttpServer {
   // Called on the server's threads.
   using Handler = std::function<HttpResponse()>;
   struct Options {
-    std::string address;  // "127.0.0.1:7071", "[::1]:0"; port 0: any free one
+    std::string address;  // IPv4, "127.0.0.1:7071"; port 0: any free one
     int threads = 2;
     int request_timeout_ms = 2000;  // for a client to send its request
   };

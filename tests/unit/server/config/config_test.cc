@@ -158,9 +158,10 @@ TEST_F(ConfigTest, OnlyLoopbackWithoutInsecure) {
                        "listen: 0.0.0.0:7070 is not a loopback address, and this version has no "
                        "TLS; bind loopback behind a proxy with TLS, or say --insecure to let "
                        "everybody in who reaches the port"));
-  EXPECT_THAT(Load({"--metrics-listen", "[::]:7071"}),
+  EXPECT_THAT(Load({"--metrics-listen", "10.0.0.1:7071"}),
               StatusIs(absl::StatusCode::kInvalidArgument,
-                       HasSubstr("metrics.listen: [::]:7071 is not a loopback address")));
+                       HasSubstr("metrics.listen: 10.0.0.1:7071 is not a loopback address")));
+  EXPECT_THAT(Load({"--listen", "[::]:7070"}), StatusIs(absl::StatusCode::kInvalidArgument));
   EXPECT_OK(Load({"--probe-listen", "0.0.0.0:7072"}));
   EXPECT_OK(Load({"--listen", "[::1]:7070"}));
   EXPECT_OK(Load({"--listen", "127.8.9.10:7070"}));
@@ -174,6 +175,8 @@ TEST_F(ConfigTest, HostNamesAndBadPortsAreRefused) {
     EXPECT_THAT(Load({"--set", "listen=" + text}), StatusIs(absl::StatusCode::kInvalidArgument))
         << text;
   }
+  EXPECT_THAT(Load({"--probe-listen", "[::1]:7072"}),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("an IPv4 address, or off")));
   ASSERT_OK_AND_ASSIGN(const LoadedConfig loaded, Load({"--set", "metrics.listen=off"}));
   EXPECT_EQ(loaded.config.metrics_listen, "");
   EXPECT_EQ(EntryOf(loaded, "metrics.listen").value, "off");
