@@ -70,11 +70,12 @@ absl::StatusOr<uint64_t> SpaceEngine::Delete(const CallContext& call, const Spac
   MNEMO_RETURN_IF_ERROR(space.status());
   // The record goes last: a crash in between leaves a space that can be
   // deleted again, never blocks that no space names.
-  MNEMO_ASSIGN_OR_RETURN(const uint64_t parts,
-                         blocks_.EraseScope((*space)->scope, std::nullopt));
+  MNEMO_ASSIGN_OR_RETURN(uint64_t parts, blocks_.EraseScope((*space)->scope, std::nullopt));
   MNEMO_RETURN_IF_ERROR(registry_.Remove(call.identity.tenant, (*space)->scope.space));
+  // What writers that had found the space finished meanwhile.
+  MNEMO_ASSIGN_OR_RETURN(const uint64_t late, blocks_.EraseScope((*space)->scope, std::nullopt));
   events_.PublishCleared((*space)->scope);
-  return parts;
+  return parts + late;
 }
 
 }  // namespace mnemo
