@@ -1,0 +1,402 @@
+// How parts move between levels, and what keeps them where they are.
+#include <gtest/gtest.h>
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "tests/support/block_store_fixture.h"
+
+namespace mnemo {
+namespace {
+
+constexpr uint64_t kPartBytes = 1 * kMiB;
+
+class MovementTest : public ::testing::Test {
+ protected:
+  void Open(BlockStoreOptions options) {
+    if (store_) {
+      ASSERT_OK(store_->Close());
+    }
+    store_.reset();
+    options.directory = dir_ / "data";
+    auto store = BlockStore::Open(options, *files_, clock_,
+                                  [this](const PartEvent& event) { events_.push_back(event); });
+    ASSERT_OK(store);
+    store_ = *std::move(store);
+  }
+  BlockStoreOptions Small() { return SmallStore(dir_ / "data"); }
+
+  Lookup At(uint64_t chain, uint32_t depth = 0) {
+    const PartKey key = TestPart(chain, depth);
+    return store_->Find({&key, 1})[0];
+  }
+  bool Present(uint64_t chain, uint32_t depth = 0) {
+    return At(chain, depth).presence == Presence::kPresent;
+  }
+  void ExpectRight(uint64_t chain, uint32_t depth = 0, uint64_t size = kPartBytes) {
+    const PartKey key = TestPart(chain, depth);
+    ASSERT_OK_AND_ASSIGN(const std::string bytes, ReadAll(*store_, key));
+    EXPECT_TRUE(bytes == TestPayload(key, 0, size)) << "chain " << chain << " depth " << depth;
+  }
+  void Touch(uint64_t chain, uint32_t depth = 0) {
+    const PartKey key = TestPart(chain, depth);
+    store_->Touch({&key, 1});
+  }
+
+  TempDir dir_;
+  std::unique_ptr<FileSystem> files_ = MakePosixFileSystem();
+  FakeClock clock_;
+  std::vector<PartEvent> events_;
+  std::unique_ptr<BlockStore> store_;
+};
+
+TEST_F(MovementTest, WritersMakeTheRoomTheyNeed) {
+  BlockStoreOptions options = Small();
+  options.l2_bytes = 0;
+  options.archive_bytes = 0;
+  Open(options);
+  for (uint64_t i = 0; i < 200; ++i) ASSERT_OK(PutChained(*store_, i, 0, kPartBytes));
+  EXPECT_LE(store_->Levels()[0].stats.used_bytes, options.l1_bytes);
+  EXPECT_GT(store_->parts(), 50u);
+  EXPECT_LT(store_->parts(), 64u);  // untouched cache parts are not worth the disk
+  EXPECT_EQ(store_->Levels()[2].parts, 0u);
+  EXPECT_GT(store_->counters().write_behind_skipped, 100u);
+}
+
+TEST_F(MovementTest, ASecondTouchAdmitsToDisk) {
+  BlockStoreOptions options = Small();
+  options.l2_bytes = 0;
+  options.archive_bytes = 0;
+  options.eviction_policy = "lru";
+  Open(options);
+  for (uint64_t i = 0; i < 20; ++i) {
+    ASSERT_OK(PutChained(*store_, i, 0, kPartBytes));
+    if (i % 2 == 0) Touch(i);
+  }
+  for (uint64_t i = 100; i < 200; ++i) ASSERT_OK(PutChained(*store_, i, 0, kPartBytes));
+  for (uint64_t i = 0; i < 20; ++i) {
+    EXPECT_EQ(Present(i), i % 2 == 0) << i;
+    if (i % 2 == 0) {
+      EXPECT_EQ(At(i).level, Level::kL3);
+      ExpectRight(i);
+    }
+  }
+}
+
+TEST_F(MovementTest, FallsThroughAllLevelsAndStaysRight) {
+  BlockStoreOptions options = Small();
+  options.l3_bytes = 64 * kMiB;
+  options.promote_hits = 10;
+  Open(options);
+  for (uint64_t i = 0; i < 300; ++i) {
+    ASSERT_OK(PutChained(*store_, i, 0, kPartBytes, Durability::kSync));
+    MoveAll(*store_);
+  }
+  std::map<Level, int> lying;
+  for (uint64_t i = 0; i < 300; ++i) {
+    ASSERT_TRUE(Present(i)) << i;
+    ++lying[At(i).level];
+    ExpectRight(i);
+  }
+  EXPECT_GT(lying[Level::kL1], 40);
+  EXPECT_GT(lying[Level::kL2], 5);
+  EXPECT_GT(lying[Level::kDisk], 100);
+  for (const LevelFigures& level : store_->Levels()) {
+    EXPECT_LE(level.stats.used_bytes, level.stats.capacity_bytes);
+  }
+}
+
+TEST_F(MovementTest, WatermarksHaveHysteresis) {
+  BlockStoreOptions options = Small();
+  options.l2_bytes = 0;
+  options.high_watermark = 0.8;
+  options.low_watermark = 0.5;
+  Open(options);
+  // 51.2 MiB is the high mark, 32 MiB the low one.
+  for (uint64_t i = 0; i < 50; ++i) ASSERT_OK(PutChained(*store_, i, 0, kPartBytes));
+  MoveAll(*store_);
+  EXPECT_EQ(store_->parts(), 50u);
+  for (uint64_t i = 50; i < 53; ++i) ASSERT_OK(PutChained(*store_, i, 0, kPartBytes));
+  MoveAll(*store_);
+  EXPECT_LE(store_->Levels()[0].stats.used_bytes, 33 * kMiB);
+  EXPECT_GE(store_->Levels()[0].stats.used_bytes, 29 * kMiB);
+}
+
+TEST_F(MovementTest, EncodesBelowL1WhereItPays) {
+  BlockStoreOptions options = Small();
+  options.promote_hits = 10;
+  Open(options);
+  for (uint64_t i = 0; i < 80; ++i) {
+    const PartKey key = TestPart(i);
+    ASSERT_OK(PutPart(*store_, key, SmoothPayload(key, kPartBytes), TestSpec(kPartBytes)));
+  }
+  const LevelFigures l2 = store_->Levels()[1];
+  ASSERT_GT(l2.parts, 0u);
+  EXPECT_LT(l2.stats.live_bytes, l2.exact_bytes * 9 / 10);
+  int encoded = 0;
+  for (uint64_t i = 0; i < 80; ++i) {
+    if (!Present(i) || At(i).level != Level::kL2) continue;
+    const PartKey key = TestPart(i);
+    EXPECT_NE(store_->Describe(key)->codec, 0);
+    ASSERT_OK_AND_ASSIGN(const PartRead second, store_->Read(key, 1, 1));
+    EXPECT_TRUE(second.bytes.ToString() == SmoothPayload(key, kPartBytes).substr(kPartBytes / 2));
+    EXPECT_EQ(second.level, Level::kL2);
+    ++encoded;
+  }
+  EXPECT_GT(encoded, 5);
+}
+
+TEST_F(MovementTest, KeepsRawWhatASpaceForbidsToEncode) {
+  Open(Small());
+  for (uint64_t i = 0; i < 80; ++i) {
+    const PartKey key = TestPart(i);
+    WriteSpec spec = TestSpec(kPartBytes);
+    spec.lossless_codec_allowed = false;
+    ASSERT_OK(PutPart(*store_, key, SmoothPayload(key, kPartBytes), spec));
+  }
+  const LevelFigures l2 = store_->Levels()[1];
+  ASSERT_GT(l2.parts, 0u);
+  EXPECT_GE(l2.stats.live_bytes, l2.exact_bytes);
+}
+
+TEST_F(MovementTest, UsesBringAPartNearer) {
+  Open(Small());
+  ASSERT_OK(PutChained(*store_, 1, 0, kPartBytes, Durability::kSync));
+  Open(Small());
+  events_.clear();
+  ExpectRight(1);
+  MoveAll(*store_);
+  EXPECT_EQ(At(1).level, Level::kL3);
+  ExpectRight(1);
+  MoveAll(*store_);
+  EXPECT_EQ(At(1).level, Level::kL1);
+  ASSERT_EQ(events_.size(), 1u);
+  EXPECT_EQ(events_[0].kind, PartEvent::Kind::kMoved);
+  EXPECT_EQ(events_[0].level, Level::kL1);
+  EXPECT_EQ(store_->Levels()[2].promoted, 1u);
+  ExpectRight(1);
+  EXPECT_TRUE(store_->Describe(TestPart(1))->on_disk);
+}
+
+TEST_F(MovementTest, PromotionDecodes) {
+  Open(Small());
+  for (uint64_t i = 0; i < 80; ++i) {
+    const PartKey key = TestPart(i);
+    ASSERT_OK(PutPart(*store_, key, SmoothPayload(key, kPartBytes), TestSpec(kPartBytes)));
+  }
+  uint64_t chosen = 0;
+  while (!Present(chosen) || At(chosen).level != Level::kL2) ++chosen;
+  const PartKey key = TestPart(chosen);
+  ASSERT_OK(store_->Read(key, 0, 0));
+  ASSERT_OK(store_->Read(key, 0, 0));
+  MoveAll(*store_);
+  EXPECT_EQ(At(chosen).level, Level::kL1);
+  EXPECT_EQ(store_->Describe(key)->codec, 0);
+  ASSERT_OK_AND_ASSIGN(const std::string bytes, ReadAll(*store_, key));
+  EXPECT_TRUE(bytes == SmoothPayload(key, kPartBytes));
+}
+
+TEST_F(MovementTest, AnAncestorOutlivesItsDescendants) {
+  BlockStoreOptions options = Small();
+  options.l2_bytes = 0;
+  options.archive_bytes = 0;
+  Open(options);
+  for (uint64_t chain = 0; chain < 40; ++chain) {
+    for (uint32_t depth = 0; depth < 8; ++depth) {
+      ASSERT_OK(PutChained(*store_, chain, depth, kPartBytes));
+    }
+  }
+  int broken = 0;
+  for (uint64_t chain = 0; chain < 40; ++chain) {
+    for (uint32_t depth = 1; depth < 8; ++depth) {
+      if (Present(chain, depth) && !Present(chain, depth - 1)) ++broken;
+    }
+  }
+  EXPECT_EQ(broken, 0);
+}
+
+TEST_F(MovementTest, DurablePartsAreNeverDropped) {
+  BlockStoreOptions options = Small();
+  options.l2_bytes = 0;
+  options.l3_bytes = 64 * kMiB;
+  options.archive_bytes = 0;
+  Open(options);
+  uint64_t stored = 0;
+  absl::Status refused;
+  for (uint64_t i = 0; i < 100 && refused.ok(); ++i) {
+    refused = PutChained(*store_, i, 0, kPartBytes, Durability::kSync);
+    if (refused.ok()) ++stored;
+  }
+  EXPECT_THAT(refused, StatusIs(absl::StatusCode::kResourceExhausted));
+  EXPECT_GE(stored, 62u);
+  for (uint64_t i = 0; i < stored; ++i) ExpectRight(i);
+  EXPECT_FALSE(Present(stored));
+  // Room comes back with a delete.
+  const PartKey first = TestPart(0);
+  ASSERT_OK(store_->Erase({&first, 1}));
+  EXPECT_OK(PutChained(*store_, 1000, 0, kPartBytes, Durability::kSync));
+}
+
+TEST_F(MovementTest, CachePartsGiveWayToDurableOnes) {
+  BlockStoreOptions options = Small();
+  options.l2_bytes = 0;
+  options.l3_bytes = 64 * kMiB;
+  options.archive_bytes = 0;
+  Open(options);
+  for (uint64_t i = 0; i < 100; ++i) {
+    ASSERT_OK(PutChained(*store_, i, 0, kPartBytes));
+    Touch(i);
+  }
+  ASSERT_GT(store_->Levels()[2].parts, 20u);
+  for (uint64_t i = 200; i < 255; ++i) {
+    ASSERT_OK(PutChained(*store_, i, 0, kPartBytes, Durability::kSync));
+  }
+  for (uint64_t i = 200; i < 255; ++i) ExpectRight(i);
+}
+
+TEST_F(MovementTest, LeasedPartsStayAtSomeLevel) {
+  BlockStoreOptions options = Small();
+  options.l2_bytes = 0;
+  options.archive_bytes = 0;
+  options.lease_share = 1;
+  Open(options);
+  std::vector<PartKey> keys;
+  for (uint64_t i = 0; i < 20; ++i) {
+    ASSERT_OK(PutChained(*store_, i, 0, kPartBytes));
+    keys.push_back(TestPart(i));
+  }
+  const uint64_t lease = store_->AcquireLease(keys, std::chrono::seconds(30));
+  ASSERT_NE(lease, 0u);
+  EXPECT_TRUE(store_->Describe(keys[0])->leased);
+  for (uint64_t i = 100; i < 300; ++i) ASSERT_OK(PutChained(*store_, i, 0, kPartBytes));
+  for (uint64_t i = 0; i < 20; ++i) ASSERT_TRUE(Present(i)) << i;
+  clock_.Advance(std::chrono::seconds(31));
+  MoveAll(*store_);
+  EXPECT_FALSE(store_->Describe(keys[0])->leased);
+}
+
+TEST_F(MovementTest, AcquiringALeaseIsAllOrNothing) {
+  Open(Small());
+  ASSERT_OK(PutChained(*store_, 1, 0, kPartBytes));
+  const std::vector<PartKey> keys = {TestPart(1), TestPart(2)};
+  EXPECT_EQ(store_->AcquireLease(keys, std::chrono::seconds(1)), 0u);
+  EXPECT_FALSE(store_->Describe(keys[0])->leased);
+  const uint64_t lease = store_->AcquireLease({keys.data(), 1}, std::chrono::seconds(1));
+  ASSERT_NE(lease, 0u);
+  EXPECT_OK(store_->RenewLease(lease, kTestScope.tenant, std::chrono::seconds(5)));
+  EXPECT_THAT(store_->RenewLease(lease, 8, std::chrono::seconds(5)),
+              StatusIs(absl::StatusCode::kNotFound));
+  EXPECT_OK(store_->RenewLease(lease, kTestScope.tenant, Nanos(0)));
+  EXPECT_FALSE(store_->Describe(keys[0])->leased);
+  EXPECT_THAT(store_->RenewLease(lease, kTestScope.tenant, std::chrono::seconds(5)),
+              StatusIs(absl::StatusCode::kNotFound));
+}
+
+TEST_F(MovementTest, PinsAreOnDiskAndSurvive) {
+  BlockStoreOptions options = Small();
+  options.archive_bytes = 0;
+  Open(options);
+  ASSERT_OK(PutChained(*store_, 1, 0, kPartBytes));
+  const PartKey key = TestPart(1);
+  ASSERT_OK_AND_ASSIGN(uint64_t changed, store_->SetPinned({&key, 1}, true));
+  EXPECT_EQ(changed, 1u);
+  EXPECT_TRUE(store_->Describe(key)->on_disk);
+  ASSERT_OK_AND_ASSIGN(changed, store_->SetPinned({&key, 1}, true));
+  EXPECT_EQ(changed, 0u);
+  for (uint64_t i = 100; i < 500; ++i) {
+    ASSERT_OK(PutChained(*store_, i, 0, kPartBytes));
+    Touch(i);
+  }
+  ASSERT_TRUE(Present(1));
+  Open(options);
+  EXPECT_TRUE(store_->Describe(key)->pinned);
+  ExpectRight(1);
+  ASSERT_OK_AND_ASSIGN(changed, store_->SetPinned({&key, 1}, false));
+  EXPECT_EQ(changed, 1u);
+  EXPECT_FALSE(store_->Describe(key)->pinned);
+  Open(options);
+  EXPECT_FALSE(store_->Describe(key)->pinned);
+}
+
+TEST_F(MovementTest, PinsAreBounded) {
+  BlockStoreOptions options = Small();
+  options.l3_bytes = 64 * kMiB;
+  options.archive_bytes = 0;
+  options.pin_share = 0.25;  // 16 MiB
+  Open(options);
+  uint64_t pinned = 0;
+  absl::Status refused;
+  for (uint64_t i = 0; i < 20 && refused.ok(); ++i) {
+    ASSERT_OK(PutChained(*store_, i, 0, kPartBytes));
+    const PartKey key = TestPart(i);
+    refused = store_->SetPinned({&key, 1}, true).status();
+    if (refused.ok()) ++pinned;
+  }
+  EXPECT_THAT(refused, StatusIs(absl::StatusCode::kResourceExhausted));
+  EXPECT_EQ(pinned, 16u);
+}
+
+TEST_F(MovementTest, WhatExpiredIsGoneAtOnceAndItsRoomLater) {
+  Open(Small());
+  const PartKey key = TestPart(1);
+  WriteSpec spec = TestSpec(kPartBytes, 0, Durability::kSync);
+  spec.expires = clock_.Wall() + std::chrono::minutes(5);
+  ASSERT_OK(PutPart(*store_, key, TestPayload(key, 0, kPartBytes), spec));
+  EXPECT_TRUE(Present(1));
+  clock_.Advance(std::chrono::minutes(5) + std::chrono::seconds(1));
+  EXPECT_FALSE(Present(1));
+  EXPECT_THAT(ReadAll(*store_, key), StatusIs(absl::StatusCode::kNotFound));
+  MoveAll(*store_);
+  EXPECT_EQ(store_->Levels()[0].stats.used_bytes, 0u);
+  EXPECT_EQ(store_->Levels()[2].stats.used_bytes, 0u);
+  EXPECT_EQ(store_->counters().expired, 1u);
+  EXPECT_EQ(events_.back().kind, PartEvent::Kind::kRemoved);
+}
+
+TEST_F(MovementTest, WhatExpiredMayBeWrittenAgain) {
+  Open(Small());
+  const PartKey key = TestPart(1);
+  WriteSpec spec = TestSpec(100, 0, Durability::kSync);
+  spec.expires = clock_.Wall() + std::chrono::minutes(5);
+  ASSERT_OK(PutPart(*store_, key, TestPayload(key, 0, 100), spec));
+  clock_.Advance(std::chrono::minutes(6));
+  ASSERT_OK(PutPart(*store_, key, TestPayload(key, 1, 100), TestSpec(100)));
+  ASSERT_OK_AND_ASSIGN(const std::string bytes, ReadAll(*store_, key));
+  EXPECT_EQ(bytes, TestPayload(key, 1, 100));
+}
+
+TEST_F(MovementTest, AClockThatJumpsBackRevivesNothing) {
+  Open(Small());
+  WriteSpec spec = TestSpec(100, 0, Durability::kSync);
+  spec.expires = clock_.Wall() + std::chrono::minutes(5);
+  const PartKey key = TestPart(1);
+  ASSERT_OK(PutPart(*store_, key, TestPayload(key, 0, 100), spec));
+  clock_.Advance(std::chrono::minutes(6));
+  EXPECT_FALSE(Present(1));
+  clock_.JumpWall(-std::chrono::hours(2));
+  EXPECT_FALSE(Present(1));
+  // Neither after a restart, though nothing swept it.
+  Open(Small());
+  EXPECT_FALSE(Present(1));
+}
+
+TEST_F(MovementTest, AClockThatJumpsForwardExpiresNothingUntilConfirmed) {
+  Open(Small());
+  WriteSpec spec = TestSpec(100, 0, Durability::kSync);
+  spec.expires = clock_.Wall() + std::chrono::hours(2);
+  const PartKey key = TestPart(1);
+  ASSERT_OK(PutPart(*store_, key, TestPayload(key, 0, 100), spec));
+  clock_.JumpWall(std::chrono::hours(48));
+  MoveAll(*store_);
+  EXPECT_TRUE(Present(1));
+  Open(Small());
+  MoveAll(*store_);
+  EXPECT_TRUE(Present(1));
+  clock_.Advance(std::chrono::minutes(11));
+  MoveAll(*store_);
+  EXPECT_FALSE(Present(1));
+}
+
+}  // namespace
+}  // namespace mnemo
