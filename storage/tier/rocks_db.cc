@@ -129,13 +129,19 @@ absl::Status RocksDb::Writable() const {
   return error_;
 }
 
-absl::Status RocksDb::EnoughSpaceToRecover() const {
+// While a device still fails, RocksDB's own Resume waits for work that fails
+// and is tried again, for ever.
+absl::Status RocksDb::DeviceWorks() const {
   MNEMO_ASSIGN_OR_RETURN(const FileSystem::Space space, files_.FreeSpace(options_.path));
   const uint64_t needed =
       std::max(options_.reserve_bytes + options_.reserve_bytes / 4, options_.write_buffer_bytes);
-  if (space.free_bytes >= needed) return absl::OkStatus();
-  return absl::ResourceExhaustedError(fmt::format("{}: {} bytes free, {} needed to go on",
-                                                  options_.path, space.free_bytes, needed));
+  if (space.free_bytes < needed) {
+    return absl::ResourceExhaustedError(fmt::format("{}: {} bytes free, {} needed to go on",
+                                                    options_.path, space.free_bytes, needed));
+  }
+  const std::string path = options_.path + "/PROBE";
+  MNEMO_RETURN_IF_ERROR(ReplaceFile(files_, path, AsBytes("probe")));
+  return files_.Remove(path);
 }
 
 absl::Status RocksDb::Recover() {
@@ -144,8 +150,7 @@ absl::Status RocksDb::Recover() {
   const absl::Status refused = Writable();
   if (refused.ok()) return refused;
   last_attempt_ = clock_.Mono();
-  const absl::Status space = EnoughSpaceToRecover();
-  if (!space.ok()) return space;
+  MNEMO_RETURN_IF_ERROR(DeviceWorks());
   rocksdb::Status resumed = db_->Resume();
   rocksdb::FlushOptions flush;
   flush.allow_write_stall = true;

@@ -61,7 +61,8 @@ class RocksDb {
 
   // Ok, or why writes are refused. Never tries to recover.
   absl::Status Writable() const;
-  // Tries to take writes again, if they are refused and enough space is free.
+  // Tries to take writes again, if they are refused, enough space is free and a
+  // small file can be written and synced.
   absl::Status Recover();
 
   const RocksWriteCounters& counters() const { return files_wrapper_->counters(); }
@@ -81,7 +82,7 @@ class RocksDb {
   absl::Status OpenFiles(Recovery recovery, TierResources& resources);
   absl::Status NoteFailure(const rocksdb::Status& status, std::string_view what);
   absl::Status RefusedOrRecovered();
-  absl::Status EnoughSpaceToRecover() const;
+  absl::Status DeviceWorks() const;
 
   const InstanceOptions options_;
   FileSystem& files_;
