@@ -18,7 +18,9 @@ struct StreamingChecksum64::State {
   XXH3_state_t xxh;
 };
 
-StreamingChecksum64::StreamingChecksum64(uint64_t seed) : state_(new State) {
+// Zeroed: XXH3 0.8 keeps the custom secret that it finds in a state whose seed
+// field happens to hold the wanted seed, initialised or not.
+StreamingChecksum64::StreamingChecksum64(uint64_t seed) : state_(new State()) {
   MNEMO_CHECK(XXH3_64bits_reset_withSeed(&state_->xxh, seed) == XXH_OK);
 }
 StreamingChecksum64::~StreamingChecksum64() = default;

@@ -252,7 +252,8 @@ class Directory {
   // the shards touched).
   std::vector<DirectoryEntry> List(const ListFilter& filter, std::string& after,
                                    size_t limit) const;
-  // Looks at `slots` slots from `cursor` on (0 at first, wraps around) and
+  // Looks at `slots` slots, but no more than once around, from `cursor` on (0 at
+  // first, wraps around) and
   // answers present entries whose time is over. Reservations whose deadline
   // passed are given up on the way; `new_leaves`: as of Recycle.
   std::vector<EntryRef> Expired(uint64_t& cursor, size_t slots, std::vector<EntryId>& new_leaves);

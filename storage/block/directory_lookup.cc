@@ -291,7 +291,8 @@ std::vector<EntryRef> Directory::Expired(uint64_t& cursor, size_t slots,
   const WallTime wall = clock_.Wall();
   const MonoTime now = clock_.Mono();
   // Each turn looks at the rest of one shard; an empty shard costs one slot.
-  for (size_t looked = 0; looked < slots;) {
+  size_t looked = 0;
+  for (size_t turn = 0; turn < kShardCount && looked < slots; ++turn) {
     DirectoryShard& shard = *shards_[cursor >> 24 & 0xff];
     MutexLock lock(shard.mutex);
     uint32_t slot = SlotOf(static_cast<EntryId>(cursor));
