@@ -1,7 +1,7 @@
 #include "storage/base/checksum.h"
 
 #include <algorithm>
-#include <new>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -26,21 +26,21 @@ TEST(StreamingChecksum64Test, DoesNotDependOnWhatItsMemoryHeldBefore) {
   constexpr uint64_t kSeed = 0x0123456789abcdef;
   const std::string bytes(3000, 'x');
   const uint64_t expected = Checksum64(AsBytes(bytes), kSeed);
-  for (const size_t size : {512u, 576u, 640u, 704u}) {
-    // Leaves blocks of about the state's size behind, full of the seed.
-    std::vector<void*> blocks;
-    for (int i = 0; i < 64; ++i) {
-      blocks.push_back(::operator new(size, std::align_val_t{64}));
-      // Volatile, or the compiler drops what is freed unread.
-      auto* const words = static_cast<volatile uint64_t*>(blocks.back());
-      for (size_t word = 0; word < size / sizeof(uint64_t); ++word) words[word] = kSeed;
+  // States of the same seed come and go between other users of their memory,
+  // who overwrite a part of it.
+  std::mt19937_64 random(1);
+  std::vector<StreamingChecksum64> states;
+  std::vector<std::string> others;
+  for (int round = 0; round < 20'000; ++round) {
+    if (random() % 2 == 0) {
+      others.emplace_back(16 + random() % 1000, '\x7f');
+    } else {
+      states.emplace_back(kSeed);
+      states.back().Update(AsBytes(bytes));
+      ASSERT_EQ(states.back().Digest(), expected) << "round " << round;
     }
-    for (void* const block : blocks) ::operator delete(block, std::align_val_t{64});
-    for (int i = 0; i < 16; ++i) {
-      StreamingChecksum64 checksum(kSeed);
-      checksum.Update(AsBytes(bytes));
-      ASSERT_EQ(checksum.Digest(), expected);
-    }
+    if (states.size() > random() % 16) states.erase(states.begin());
+    if (others.size() > random() % 16) others.erase(others.begin());
   }
 }
 
