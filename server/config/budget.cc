@@ -151,7 +151,7 @@ absl::Status DeriveSizes(const HostFacts& facts, Config& config) {
   const Share memory_shares[] = {{"memory.l1", &memory.l1, 42, 64 * kMiB},
                                  {"memory.l2", &memory.l2, 24, 0},
                                  {"memory.disk_cache", &memory.disk_cache, 12, 16 * kMiB},
-                                 {"memory.inflight", &memory.inflight, 8, 8 * kMiB},
+                                 {"memory.inflight", &memory.inflight, 8, 16 * kMiB},
                                  {"memory.directory", &memory.directory, 6, 4 * kMiB},
                                  {"memory.connections", &memory.connections, 4, 16 * kMiB}};
   MNEMO_RETURN_IF_ERROR(Split("memory.total", memory.total, 4, memory_shares));

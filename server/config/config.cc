@@ -108,6 +108,11 @@ absl::Status CheckTogether(Config& config, std::vector<std::string>& warnings) {
         fmt::format("watermark.low: {} is not below watermark.high: {}", config.low_watermark,
                     config.high_watermark));
   }
+  if (config.memory.l2 != 0 && config.memory.l2 < 2 * kMiB) {
+    return absl::InvalidArgumentError(
+        fmt::format("memory.l2: {} is not allowed; allowed: 0, or 2MiB to 16TiB",
+                    FormatByteSize(config.memory.l2)));
+  }
   return absl::OkStatus();
 }
 

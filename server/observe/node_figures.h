@@ -37,7 +37,7 @@ struct NodeFigures {
 using FiguresSource = std::function<NodeFigures()>;
 
 // What does not change while the process lives.
-struct NodeIdentity {
+struct NodeDescription {
   std::string version;
   uint32_t format_version = 0;
   std::string node_id;

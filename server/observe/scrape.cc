@@ -122,11 +122,11 @@ void AddProcess(Families& families) {
 }  // namespace
 
 Scrape::Scrape(const prometheus::Registry& registry, const Metrics& metrics, const Health& health,
-               NodeIdentity identity, FiguresSource figures)
+               NodeDescription description, FiguresSource figures)
     : registry_(registry),
       metrics_(metrics),
       health_(health),
-      identity_(std::move(identity)),
+      description_(std::move(description)),
       figures_(std::move(figures)) {}
 
 std::string Scrape::Text() const {
@@ -134,15 +134,15 @@ std::string Scrape::Text() const {
   for (MetricFamily& family : metrics_.CollectHistograms()) families.push_back(std::move(family));
   AddProcess(families);
   AddValue(families, "process_start_time_seconds", "Start, since the Unix epoch.",
-           MetricType::Gauge, static_cast<double>(identity_.started.nanos) / 1e9);
+           MetricType::Gauge, static_cast<double>(description_.started.nanos) / 1e9);
   AddValue(families, "mnemo_ready", "1 while the daemon takes calls.", MetricType::Gauge,
            health_.ready() ? 1 : 0);
   AddValue(families, "mnemo_insecure", "1 if it serves beyond loopback without TLS.",
-           MetricType::Gauge, identity_.insecure ? 1 : 0);
+           MetricType::Gauge, description_.insecure ? 1 : 0);
   families.push_back(MetricFamilyBuilder("mnemo_build_info", "Always 1; the labels say what runs.",
                                          MetricType::Gauge)
-                         .Add(1, {{"version", identity_.version},
-                                  {"format", fmt::format("{}", identity_.format_version)}})
+                         .Add(1, {{"version", description_.version},
+                                  {"format", fmt::format("{}", description_.format_version)}})
                          .Take());
   if (health_.ready()) {
     const NodeFigures figures = figures_();
@@ -152,7 +152,7 @@ std::string Scrape::Text() const {
     MetricFamilyBuilder ratios("mnemo_qos_objective_ratio",
                                "Measured over objective since the start; at least 1 is met.",
                                MetricType::Gauge);
-    for (const ObjectiveRatio& each : ObjectiveRatios(identity_.objectives, metrics_, figures)) {
+    for (const ObjectiveRatio& each : ObjectiveRatios(description_.objectives, metrics_, figures)) {
       ratios.Add(each.ratio, {{"objective", each.objective}});
     }
     families.push_back(ratios.Take());

@@ -12,7 +12,7 @@ namespace mnemo {
 class Scrape {
  public:
   Scrape(const prometheus::Registry& registry, const Metrics& metrics, const Health& health,
-         NodeIdentity identity, FiguresSource figures);
+         NodeDescription description, FiguresSource figures);
 
   // Prometheus text format, families by name. While the daemon starts or stops
   // the levels are not asked, and their families are absent.
@@ -22,7 +22,7 @@ class Scrape {
   const prometheus::Registry& registry_;
   const Metrics& metrics_;
   const Health& health_;
-  const NodeIdentity identity_;
+  const NodeDescription description_;
   const FiguresSource figures_;
 };
 

@@ -147,11 +147,11 @@ Json LevelJson(size_t index, const LevelFigures& level, const LevelObjective& ob
 }  // namespace
 
 StatusPage::StatusPage(const Metrics& metrics, const Health& health, Clock& clock,
-                       NodeIdentity identity, FiguresSource figures)
+                       NodeDescription description, FiguresSource figures)
     : metrics_(metrics),
       health_(health),
       clock_(clock),
-      identity_(std::move(identity)),
+      description_(std::move(description)),
       figures_(std::move(figures)),
       style_hash_(HashOfStyle()) {}
 
@@ -159,26 +159,26 @@ HttpResponse StatusPage::Html() const {
   const Health::Phase phase = health_.phase();
   const NodeFigures figures = phase == Health::Phase::kReady ? figures_() : NodeFigures{};
   const ProcessFigures process = ReadProcess();
-  const Nanos uptime(clock_.Wall().nanos - identity_.started.nanos);
+  const Nanos uptime(clock_.Wall().nanos - description_.started.nanos);
 
   std::string page = fmt::format(
       "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
       "<meta name=\"viewport\" content=\"width=device-width\">"
       "<meta http-equiv=\"refresh\" content=\"10\"><title>mnemod {}</title><style>{}</style></head>"
       "<body>\n<h1>mnemod <span class=\"{}\">{}</span></h1>\n",
-      Escape(identity_.node_id), kStyle, phase == Health::Phase::kReady ? "good" : "bad",
+      Escape(description_.node_id), kStyle, phase == Health::Phase::kReady ? "good" : "bad",
       PhaseName(phase));
   page += fmt::format("<p class=\"dim\">version {}, format {}, node {}, up {}</p>\n",
-                      Escape(identity_.version), identity_.format_version,
-                      Escape(identity_.node_id), FormatDuration(uptime));
-  for (const std::string& address : identity_.addresses) {
+                      Escape(description_.version), description_.format_version,
+                      Escape(description_.node_id), FormatDuration(uptime));
+  for (const std::string& address : description_.addresses) {
     page += fmt::format("<p class=\"dim\">{}</p>\n", Escape(address));
   }
-  if (identity_.insecure) {
+  if (description_.insecure) {
     page += "<p class=\"bad\">Insecure: everybody who reaches the port reads and writes.</p>\n";
   }
-  if (!identity_.recovery.empty()) {
-    page += fmt::format("<p>Recovery at start: {}</p>\n", Escape(identity_.recovery));
+  if (!description_.recovery.empty()) {
+    page += fmt::format("<p>Recovery at start: {}</p>\n", Escape(description_.recovery));
   }
   for (const std::string& problem : health_.problems()) {
     page += fmt::format("<p class=\"bad\">{}</p>\n", Escape(problem));
@@ -188,7 +188,7 @@ HttpResponse StatusPage::Html() const {
       "<th>parts</th><th>hit ratio</th><th>p50</th><th>p99</th><th>promoted</th><th>demoted</th>"
       "<th>evicted</th></tr>\n";
   for (size_t i = 0; i < kLevelCount; ++i) {
-    page += LevelRow(i, figures.levels[i], identity_.objectives[i],
+    page += LevelRow(i, figures.levels[i], description_.objectives[i],
                      metrics_.ReadTimes(static_cast<Level>(i)));
   }
   page += "</table></div>\n<h2>Budgets</h2>\n<div class=\"wide\"><table>\n";
@@ -204,15 +204,15 @@ HttpResponse StatusPage::Json() const {
   const Health::Phase phase = health_.phase();
   const NodeFigures figures = phase == Health::Phase::kReady ? figures_() : NodeFigures{};
   nlohmann::ordered_json json = {
-      {"node_id", identity_.node_id},
-      {"version", identity_.version},
-      {"format_version", identity_.format_version},
+      {"node_id", description_.node_id},
+      {"version", description_.version},
+      {"format_version", description_.format_version},
       {"phase", PhaseName(phase)},
       {"problems", health_.problems()},
-      {"recovery", identity_.recovery},
-      {"insecure", identity_.insecure},
-      {"uptime_seconds", Seconds(Nanos(clock_.Wall().nanos - identity_.started.nanos))},
-      {"addresses", identity_.addresses},
+      {"recovery", description_.recovery},
+      {"insecure", description_.insecure},
+      {"uptime_seconds", Seconds(Nanos(clock_.Wall().nanos - description_.started.nanos))},
+      {"addresses", description_.addresses},
       {"parts", figures.parts},
       {"spaces", figures.spaces},
       {"memory",
@@ -226,7 +226,7 @@ HttpResponse StatusPage::Json() const {
         {"free_bytes", figures.disk_free_bytes}}}};
   json["levels"] = Json::array();
   for (size_t i = 0; i < kLevelCount; ++i) {
-    json["levels"].push_back(LevelJson(i, figures.levels[i], identity_.objectives[i],
+    json["levels"].push_back(LevelJson(i, figures.levels[i], description_.objectives[i],
                                        metrics_.ReadTimes(static_cast<Level>(i))));
   }
   json["methods"] = Json::array();

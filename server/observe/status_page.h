@@ -22,7 +22,7 @@ namespace mnemo {
 // p99_seconds}].
 class StatusPage {
  public:
-  StatusPage(const Metrics& metrics, const Health& health, Clock& clock, NodeIdentity identity,
+  StatusPage(const Metrics& metrics, const Health& health, Clock& clock, NodeDescription description,
              FiguresSource figures);
 
   HttpResponse Html() const;
@@ -32,7 +32,7 @@ class StatusPage {
   const Metrics& metrics_;
   const Health& health_;
   Clock& clock_;
-  const NodeIdentity identity_;
+  const NodeDescription description_;
   const FiguresSource figures_;
   const std::string style_hash_;
 };

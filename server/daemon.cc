@@ -1,0 +1,284 @@
+#include "server/daemon.h"
+
+#include <fmt/format.h>
+#include <prometheus/registry.h>
+
+#include <algorithm>
+
+#include "server/config/address.h"
+#include "server/exit_code.h"
+#include "server/observe/measured_file_system.h"
+#include "server/options.h"
+#include "storage/base/status_macros.h"
+#include "storage/tier/data_directory.h"
+
+namespace mnemo {
+namespace {
+
+std::vector<std::string> MethodNames() {
+  std::vector<std::string> names;
+  for (const MethodRule& rule : AllMethodRules()) names.emplace_back(rule.method);
+  return names;
+}
+
+bool IsOpenToOthers(const std::string& address) {
+  const absl::StatusOr<ListenAddress> parsed = ParseListenAddress(address);
+  return parsed.ok() && !parsed->is_loopback;
+}
+
+double Micros(Nanos duration) { return static_cast<double>(duration.count()) / 1e3; }
+
+HttpResponse Probe(bool good, std::string_view phase) {
+  return {.status = good ? 200 : 503, .body = fmt::format("{}\n", phase)};
+}
+
+}  // namespace
+
+// What AdminService asks of the node.
+class Daemon::Facts final : public NodeFacts {
+ public:
+  explicit Facts(const Daemon& daemon) : daemon_(daemon) {}
+
+  Status NodeStatus() const override {
+    const NodeFigures figures = daemon_.Figures();
+    const NodeDescription description = daemon_.Describe();
+    return {.node_id = description.node_id,
+            .version = description.version,
+            .format_version = description.format_version,
+            .ready = daemon_.health_.ready(),
+            .problems = daemon_.health_.problems(),
+            .started = description.started,
+            .spaces = figures.spaces,
+            .parts = figures.parts,
+            .resident_bytes = ReadProcess().resident_bytes,
+            .memory_budget_bytes = figures.memory_budget_bytes,
+            .disk_budget_bytes = figures.disk_budget_bytes,
+            .disk_used_bytes = figures.disk_used_bytes,
+            .disk_free_bytes = figures.disk_free_bytes,
+            .addresses = description.addresses,
+            .recovery = description.recovery,
+            .insecure = description.insecure};
+  }
+
+  std::array<LevelTimes, kLevelCount> LevelLatencies() const override {
+    const LevelObjectives objectives = MakeLevelObjectives(daemon_.config_);
+    std::array<LevelTimes, kLevelCount> levels;
+    for (size_t i = 0; i < kLevelCount; ++i) {
+      const LatencyHistogram::Snapshot times =
+          daemon_.metrics_.ReadTimes(static_cast<Level>(i));
+      levels[i] = {.p50_us = Micros(times.Quantile(0.5)),
+                   .p99_us = Micros(times.Quantile(0.99)),
+                   .p99_objective_us = Micros(objectives[i].p99),
+                   .hit_ratio_objective = objectives[i].hit_ratio,
+                   .high_watermark = daemon_.config_.high_watermark,
+                   .low_watermark = daemon_.config_.low_watermark};
+    }
+    return levels;
+  }
+
+  std::vector<Setting> Settings() const override {
+    std::vector<Setting> settings;
+    for (const ConfigEntry& entry : daemon_.settings_) {
+      settings.push_back({entry.key, entry.value, entry.origin, entry.description});
+    }
+    return settings;
+  }
+
+ private:
+  const Daemon& daemon_;
+};
+
+// What the gate tells, as metrics.
+class Daemon::RpcMetrics final : public RpcObserver {
+ public:
+  explicit RpcMetrics(Metrics& metrics) : metrics_(metrics) {}
+  void OnQueued(CallClass call_class, Nanos delay) override {
+    metrics_.OnQueued(call_class, delay);
+  }
+  void OnShed(CallClass call_class, std::string_view reason) override {
+    metrics_.OnShed(call_class, reason);
+  }
+  void OnFinished(const MethodRule& rule, absl::StatusCode code, Nanos took) override {
+    metrics_.OnFinished(rule.method, rule.call_class, code, took);
+  }
+
+ private:
+  Metrics& metrics_;
+};
+
+absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const LoadedConfig& loaded,
+                                                      FileSystem& files, Clock& clock,
+                                                      Logger& log) {
+  std::unique_ptr<Daemon> daemon(new Daemon(loaded, files, clock, log));
+  MNEMO_RETURN_IF_ERROR(daemon->StartProbes());
+  MNEMO_RETURN_IF_ERROR(daemon->OpenStore());
+  MNEMO_RETURN_IF_ERROR(daemon->StartRpc());
+  MNEMO_RETURN_IF_ERROR(daemon->StartPages());
+  daemon->rpc_->SetReady(true);
+  daemon->health_.SetReady();
+  return daemon;
+}
+
+Daemon::Daemon(const LoadedConfig& loaded, FileSystem& files, Clock& clock, Logger& log)
+    : config_(loaded.config),
+      settings_(loaded.entries),
+      files_(files),
+      clock_(clock),
+      log_(log),
+      started_(clock.Wall()),
+      registry_(std::make_unique<prometheus::Registry>()),
+      metrics_(*registry_, MethodNames()),
+      measured_files_(MakeMeasuredFileSystem(
+          files, clock, [this](Nanos took) { metrics_.OnLogSync(took); })),
+      // Above every sequence of an earlier run, as long as fewer than one event
+      // a nanosecond was published in it.
+      events_(static_cast<uint64_t>(std::max<int64_t>(started_.nanos, 0))) {}
+
+Daemon::~Daemon() {
+  if (absl::Status status = Stop(); !status.ok()) {
+    log_.Error("close-failed", {{"reason", std::string(status.message())}});
+  }
+}
+
+absl::Status Daemon::StartProbes() {
+  if (config_.probe_listen.empty()) return absl::OkStatus();
+  using Phase = Health::Phase;
+  const std::map<std::string, HttpServer::Handler> routes = {
+      {"/livez", [] { return Probe(true, "alive"); }},
+      {"/startupz",
+       [this] {
+         const Phase phase = health_.phase();
+         return Probe(phase != Phase::kStarting, PhaseName(phase));
+       }},
+      {"/readyz", [this] {
+         const Phase phase = health_.phase();
+         return Probe(phase == Phase::kReady, PhaseName(phase));
+       }}};
+  absl::StatusOr<std::unique_ptr<HttpServer>> server =
+      HttpServer::Start({.address = config_.probe_listen}, routes);
+  if (!server.ok()) return WithExitCode(server.status(), ExitCode::kAddress);
+  probes_ = *std::move(server);
+  bound_.probes = probes_->address();
+  return absl::OkStatus();
+}
+
+absl::Status Daemon::OpenStore() {
+  absl::StatusOr<std::unique_ptr<BlockStore>> store =
+      BlockStore::Open(MakeBlockStoreOptions(config_), *measured_files_, clock_,
+                       [this](const PartEvent& event) { events_.Publish(event); });
+  if (!store.ok()) return WithExitCode(store.status(), ExitCodeOfOpen(store.status()));
+  store_ = *std::move(store);
+  absl::StatusOr<std::unique_ptr<SpaceRegistry>> spaces =
+      SpaceRegistry::Load(store_->state(), clock_);
+  if (!spaces.ok()) return WithExitCode(spaces.status(), ExitCodeOfOpen(spaces.status()));
+  spaces_ = *std::move(spaces);
+  space_engine_ = std::make_unique<SpaceEngine>(*spaces_, *store_, events_);
+  block_engine_ =
+      std::make_unique<BlockEngine>(*space_engine_, *store_, events_, clock_, metrics_);
+  admin_engine_ = std::make_unique<AdminEngine>(*space_engine_, *store_);
+  const BlockStore::Recovery& recovery = store_->recovery();
+  log_.Info("opened", {{"data_dir", config_.data_dir},
+                       {"node", store_->node_id()},
+                       {"spaces", spaces_->size()},
+                       {"parts", recovery.parts},
+                       {"clean", recovery.clean},
+                       {"took_ms", (clock_.Wall().nanos - started_.nanos) / 1'000'000}});
+  if (!recovery.clean) log_.Warning("recovered", {{"detail", recovery.detail}});
+  return absl::OkStatus();
+}
+
+absl::Status Daemon::StartRpc() {
+  rpc_metrics_ = std::make_unique<RpcMetrics>(metrics_);
+  gate_ = std::make_unique<Gate>(MakeGateOptions(config_), clock_, *rpc_metrics_);
+  facts_ = std::make_unique<Facts>(*this);
+  absl::StatusOr<std::unique_ptr<RpcServer>> server =
+      RpcServer::Start(MakeRpcServerOptions(config_), *gate_, *space_engine_, *block_engine_,
+                       *admin_engine_, *facts_);
+  if (!server.ok()) return WithExitCode(server.status(), ExitCode::kAddress);
+  rpc_ = *std::move(server);
+  bound_.grpc = rpc_->bound_addresses().front();
+  bound_.unix_socket = config_.unix_socket;
+  return absl::OkStatus();
+}
+
+absl::Status Daemon::StartPages() {
+  if (config_.metrics_listen.empty()) return absl::OkStatus();
+  // The pages name every address, this one too, so they are made once it is
+  // bound; being ready comes after that.
+  const auto when_started = [this](const HttpServer::Handler& page) -> HttpServer::Handler {
+    return [this, page] {
+      return health_.phase() == Health::Phase::kStarting ? Probe(false, "starting") : page();
+    };
+  };
+  const std::map<std::string, HttpServer::Handler> routes = {
+      {"/", when_started([this] { return page_->Html(); })},
+      {"/status.json", when_started([this] { return page_->Json(); })},
+      {"/metrics", when_started([this] {
+         return HttpResponse{.content_type = "text/plain; version=0.0.4; charset=utf-8",
+                             .body = scrape_->Text()};
+       })}};
+  absl::StatusOr<std::unique_ptr<HttpServer>> server =
+      HttpServer::Start({.address = config_.metrics_listen}, routes);
+  if (!server.ok()) return WithExitCode(server.status(), ExitCode::kAddress);
+  pages_ = *std::move(server);
+  bound_.metrics = pages_->address();
+  const FiguresSource figures = [this] { return Figures(); };
+  scrape_ = std::make_unique<Scrape>(*registry_, metrics_, health_, Describe(), figures);
+  page_ = std::make_unique<StatusPage>(metrics_, health_, clock_, Describe(), figures);
+  return absl::OkStatus();
+}
+
+NodeFigures Daemon::Figures() const {
+  NodeFigures figures{.levels = store_->Levels(),
+                      .counters = store_->counters(),
+                      .parts = store_->parts(),
+                      .spaces = spaces_->size(),
+                      .inflight_bytes = gate_->bytes().used(),
+                      .inflight_capacity_bytes = gate_->bytes().capacity(),
+                      .memory_budget_bytes = config_.memory.total,
+                      .disk_budget_bytes = config_.disk.total};
+  for (const Level level : {Level::kL3, Level::kDisk}) {
+    figures.disk_used_bytes += figures.levels[static_cast<size_t>(level)].stats.used_bytes;
+  }
+  const absl::StatusOr<FileSystem::Space> space = files_.FreeSpace(config_.data_dir);
+  if (space.ok()) figures.disk_free_bytes = space->free_bytes;
+  return figures;
+}
+
+NodeDescription Daemon::Describe() const {
+  return {.version = MNEMO_VERSION,
+          .format_version = kDataDirectoryFormat,
+          .node_id = store_->node_id(),
+          .started = started_,
+          .insecure = IsOpenToOthers(config_.listen) || IsOpenToOthers(config_.metrics_listen),
+          .addresses = Addresses(),
+          .recovery = store_->recovery().detail,
+          .objectives = MakeLevelObjectives(config_)};
+}
+
+std::vector<std::string> Daemon::Addresses() const {
+  std::vector<std::string> addresses;
+  const std::pair<const char*, const std::string&> all[] = {{"grpc", bound_.grpc},
+                                                            {"unix", bound_.unix_socket},
+                                                            {"metrics", bound_.metrics},
+                                                            {"probes", bound_.probes}};
+  for (const auto& [name, address] : all) {
+    if (!address.empty()) addresses.push_back(fmt::format("{}={}", name, address));
+  }
+  return addresses;
+}
+
+absl::Status Daemon::Stop() {
+  if (stopped_) return absl::OkStatus();
+  stopped_ = true;
+  health_.SetStopping();
+  if (rpc_) rpc_->Shutdown(config_.shutdown_drain);
+  if (gate_) gate_->Shutdown();
+  pages_.reset();
+  absl::Status closed;
+  if (store_) closed = store_->Close();
+  probes_.reset();
+  return closed;
+}
+
+}  // namespace mnemo

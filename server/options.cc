@@ -1,0 +1,54 @@
+#include "server/options.h"
+
+#include "storage/base/status_macros.h"
+
+namespace mnemo {
+
+BlockStoreOptions MakeBlockStoreOptions(const Config& config) {
+  return {.directory = config.data_dir,
+          .l1_bytes = config.memory.l1,
+          .l2_bytes = config.memory.l2,
+          .disk_cache_bytes = config.memory.disk_cache,
+          .l3_bytes = config.disk.l3,
+          .archive_bytes = config.disk.archive,
+          .high_watermark = config.high_watermark,
+          .low_watermark = config.low_watermark,
+          .promote_hits = static_cast<uint32_t>(config.promote_hits),
+          .eviction_policy = config.eviction_policy,
+          .wal_interval = config.wal_interval,
+          .direct_reads = config.disk.direct_reads,
+          .max_reservation = config.max_reservation,
+          .lease_share = config.lease_share,
+          .pin_share = config.pin_share};
+}
+
+GateOptions MakeGateOptions(const Config& config) {
+  return {.critical_threads = static_cast<size_t>(config.gate.critical_threads),
+          .default_threads = static_cast<size_t>(config.gate.default_threads),
+          .batch_threads = static_cast<size_t>(config.gate.batch_threads),
+          .max_queued = static_cast<size_t>(config.gate.queue),
+          .default_deadline = config.gate.default_deadline,
+          .inflight_bytes = config.memory.inflight};
+}
+
+RpcServerOptions MakeRpcServerOptions(const Config& config) {
+  return {.addresses = {config.listen},
+          .unix_socket = config.unix_socket,
+          .max_concurrent_streams = static_cast<int>(config.grpc_max_streams),
+          .receive_buffer_bytes = config.memory.connections};
+}
+
+LevelObjectives MakeLevelObjectives(const Config& config) {
+  const auto of = [](const Config::Objective& objective) {
+    return LevelObjective{.p99 = objective.p99, .hit_ratio = objective.hit_ratio};
+  };
+  return {of(config.l1_objective), of(config.l2_objective), of(config.l3_objective),
+          of(config.disk_objective)};
+}
+
+absl::Status CheckOptions(const Config& config) {
+  MNEMO_RETURN_IF_ERROR(MakeBlockStoreOptions(config).Validate());
+  return MakeGateOptions(config).Validate();
+}
+
+}  // namespace mnemo

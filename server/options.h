@@ -1,0 +1,20 @@
+// The configuration as the options of each room.
+#pragma once
+
+#include "server/config/config.h"
+#include "server/observe/node_figures.h"
+#include "server/rpc/gate.h"
+#include "server/rpc/server.h"
+#include "storage/block/block_store.h"
+
+namespace mnemo {
+
+BlockStoreOptions MakeBlockStoreOptions(const Config& config);
+GateOptions MakeGateOptions(const Config& config);
+RpcServerOptions MakeRpcServerOptions(const Config& config);
+LevelObjectives MakeLevelObjectives(const Config& config);
+
+// What the rooms say of their options. Errors: kInvalidArgument.
+absl::Status CheckOptions(const Config& config);
+
+}  // namespace mnemo
