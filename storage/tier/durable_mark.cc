@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::string_view kMagic = "MNEMOMRK";
 constexpr uint32_t kVersion = 1;
+constexpr size_t kHeaderSize = 16;
 constexpr size_t kRecordSize = 24;
 constexpr uint64_t kCleanFlag = 1;
 constexpr uint64_t kChecksumSeed = 0x6d6e656d6f6d726b;  // "mnemomrk"
@@ -21,7 +22,8 @@ constexpr uint64_t kMaxSize = 64 * 1024;
 std::string EncodeHeader() {
   std::string out(kMagic);
   AppendLittle<uint32_t>(out, kVersion);
-  AppendLittle<uint32_t>(out, 0);
+  const auto checksum = static_cast<uint32_t>(Checksum64(AsBytes(out), kChecksumSeed));
+  AppendLittle<uint32_t>(out, checksum);
   return out;
 }
 
@@ -45,11 +47,12 @@ absl::StatusOr<DurableMark::State> DurableMark::Read(FileSystem& files, const st
   if (absl::IsOutOfRange(contents.status())) return State{.present = true, .damaged = true};
   if (!contents.ok()) return contents.status();
   ByteReader reader(AsBytes(*contents));
-  const std::string_view magic = AsText(reader.Take(kMagic.size()));
-  const auto version = reader.Little<uint32_t>();
-  reader.Little<uint32_t>();
-  if (!reader.ok() || magic != kMagic) return State{.present = true, .damaged = true};
-  if (version != kVersion) {
+  const ByteView header = reader.Take(kHeaderSize);
+  if (!reader.ok()) return State{.present = true, .damaged = true};
+  const auto checksum = static_cast<uint32_t>(Checksum64(header.first(12), kChecksumSeed));
+  const auto version = LoadLittle<uint32_t>(&header[8]);
+  state.damaged = checksum != LoadLittle<uint32_t>(&header[12]);
+  if (!state.damaged && version != kVersion) {
     return absl::FailedPreconditionError(
         fmt::format("{}: version {}, this build reads {}", path, version, kVersion));
   }
@@ -114,6 +117,11 @@ absl::Status DurableMark::Finish(uint64_t sequence) {
   file_.reset();
   const std::string contents = EncodeHeader() + EncodeRecord(sequence_, kCleanFlag);
   return ReplaceFile(files_, path_, AsBytes(contents));
+}
+
+uint64_t DurableMark::sequence() const {
+  MutexLock lock(mutex_);
+  return sequence_;
 }
 
 uint64_t DurableMark::failures() const {

@@ -47,6 +47,7 @@ class DurableMark {
   // is closed.
   absl::Status Finish(uint64_t sequence);
 
+  uint64_t sequence() const;
   uint64_t failures() const;
 
  private:

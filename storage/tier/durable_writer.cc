@@ -12,9 +12,10 @@ DurableWriter::DurableWriter(RocksDb& db, const InstanceOptions& options, Durabl
   }
 }
 
-absl::Status DurableWriter::Write(rocksdb::WriteBatch& batch, bool sync) {
-  MNEMO_RETURN_IF_ERROR(db_.Write(batch, sync || durability_ == Durability::kSync));
-  if (mark_ != nullptr) mark_->Advance(db_.db().GetLatestSequenceNumber());
+absl::Status DurableWriter::Write(const RocksDb::Session& session, rocksdb::WriteBatch& batch,
+                                  bool sync) {
+  MNEMO_RETURN_IF_ERROR(db_.Write(session, batch, sync || durability_ == Durability::kSync));
+  if (mark_ != nullptr) mark_->Advance(session.db().GetLatestSequenceNumber());
   if (syncer_ != nullptr && !sync) syncer_->NoteWrite();
   return absl::OkStatus();
 }

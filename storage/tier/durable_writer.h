@@ -20,7 +20,7 @@ class DurableWriter {
   // With `sync`, or in a kSync instance, on stable storage on return. A kSync
   // instance syncs every write: then all that is visible is durable, and the
   // mark may say so.
-  absl::Status Write(rocksdb::WriteBatch& batch, bool sync);
+  absl::Status Write(const RocksDb::Session& session, rocksdb::WriteBatch& batch, bool sync);
   absl::Status Sync();
 
   RocksDb& db() const { return db_; }

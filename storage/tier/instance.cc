@@ -44,25 +44,21 @@ class RocksInstance final : public Instance {
   DurableLevel& blocks() override { return *level_; }
 
   absl::Status MaintainSpace() override {
-    MNEMO_RETURN_IF_ERROR(db_->Recover());
+    MNEMO_RETURN_IF_ERROR(Recover());
     MNEMO_RETURN_IF_ERROR(log_->TrimAll(options_.log_retained_operations));
     return keeper_->Maintain(level_->Stats().live_bytes, options_.blob_file_bytes);
   }
   absl::Status Compact() override { return keeper_->CollectAll(); }
   absl::Status Flush() override { return db_->Flush(); }
   absl::Status VerifyFiles() override {
-    return FromRocks(db_->db().VerifyFileChecksums(rocksdb::ReadOptions()), "verify");
+    MNEMO_ASSIGN_OR_RETURN(const RocksDb::Session session, db_->Acquire());
+    return FromRocks(session.db().VerifyFileChecksums(rocksdb::ReadOptions()), "verify");
   }
 
   InstanceStats Stats() const override {
     InstanceStats stats;
     stats.blocks = level_->Stats();
-    for (rocksdb::ColumnFamilyHandle* family : db_->families()) {
-      stats.table_bytes += db_->Property(family, "rocksdb.total-sst-files-size");
-      stats.blob_bytes += db_->Property(family, "rocksdb.total-blob-file-size");
-      stats.blob_garbage_bytes += db_->Property(family, "rocksdb.live-blob-file-garbage-size");
-      stats.write_buffer_bytes += db_->Property(family, "rocksdb.cur-size-all-mem-tables");
-    }
+    AddFiles(stats);
     const RocksWriteCounters& counters = db_->counters();
     stats.accepted_bytes = db_->accepted_bytes();
     stats.wal_written_bytes = counters.wal_bytes;
@@ -78,7 +74,7 @@ class RocksInstance final : public Instance {
   absl::Status Close() override {
     if (db_ == nullptr) return absl::OkStatus();
     writer_->Stop();
-    const uint64_t sequence = db_->db().GetLatestSequenceNumber();
+    const uint64_t sequence = db_->LatestSequence();
     absl::Status closed = db_->Close();
     // Only what is known to be whole is called so.
     if (closed.ok()) closed = mark_->Finish(sequence);
@@ -95,7 +91,42 @@ class RocksInstance final : public Instance {
             *db_, options, options.durability == Durability::kSync ? mark_.get() : nullptr)),
         keeper_(std::make_unique<SpaceKeeper>(*db_)) {}
 
+  void AddFiles(InstanceStats& stats) const {
+    const absl::StatusOr<RocksDb::Session> session = db_->Acquire();
+    if (!session.ok()) return;
+    for (rocksdb::ColumnFamilyHandle* family : session->families()) {
+      stats.table_bytes += session->Property(family, "rocksdb.total-sst-files-size");
+      stats.blob_bytes += session->Property(family, "rocksdb.total-blob-file-size");
+      stats.blob_garbage_bytes +=
+          session->Property(family, "rocksdb.live-blob-file-garbage-size");
+      stats.write_buffer_bytes += session->Property(family, "rocksdb.cur-size-all-mem-tables");
+    }
+  }
+
+  // Opens anew after a failure: what RocksDB and we hold in memory may be
+  // ahead of, or behind, what the files say.
+  absl::Status Recover() {
+    if (db_->Writable().ok()) return absl::OkStatus();
+    // Damage does not go away by opening again, and background work would
+    // meet it at once.
+    if (absl::IsDataLoss(db_->Writable())) return db_->Writable();
+    MutexLock lock(recovery_mutex_);
+    if (db_->Writable().ok()) return absl::OkStatus();
+    OperationLog::Pause pause(*log_);
+    MNEMO_RETURN_IF_ERROR(db_->Reopen());
+    MNEMO_RETURN_IF_ERROR(pause.Reload());
+    MNEMO_RETURN_IF_ERROR(level_->Load().status());
+    if (options_.durability == Durability::kSync && db_->LatestSequence() < mark_->sequence()) {
+      return absl::DataLossError(fmt::format("{}: the log ends at {}, {} was acknowledged",
+                                             options_.path, db_->LatestSequence(),
+                                             mark_->sequence()));
+    }
+    db_->AcceptWrites();
+    return absl::OkStatus();
+  }
+
   const InstanceOptions options_;
+  Mutex recovery_mutex_;  // one recovery at a time; before everything else
   std::unique_ptr<RocksDb> db_;
   std::unique_ptr<DurableMark> mark_;
   std::unique_ptr<DurableWriter> writer_;

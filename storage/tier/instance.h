@@ -120,9 +120,12 @@ class DurableLevel : public BlockLevel {
 // Thread-safe, but for Close.
 //
 // When a write fails on an I/O error or a full disk, the instance takes no
-// writes (kUnavailable or kResourceExhausted) while reads go on. It recovers
-// by itself: MaintainSpace, and any refused write at most once a second, tries
-// again once enough space is free.
+// writes (kUnavailable or kResourceExhausted) while reads go on. MaintainSpace
+// recovers: when enough space is free and a small file can be written, it
+// closes the files and opens them again. Reads wait for that; it needs every
+// StoreSnapshot and every running Scan or ForEach to end within 2 s, or is
+// tried again by the next call. What a kCache or kInterval instance had
+// accepted and not yet synced may be lost then, as by a restart.
 class Instance {
  public:
   // Borrows `files`, `clock` and `resources`. `report` may be null.

@@ -72,17 +72,41 @@ absl::StatusOr<Operation> DecodeLogEntry(std::string_view key, std::string_view 
 
 absl::StatusOr<std::unique_ptr<OperationLog>> OperationLog::Open(DurableWriter& writer) {
   std::unique_ptr<OperationLog> log(new OperationLog(writer));
-  for (uint16_t shard = 0; shard < kShardCount; ++shard) {
-    MNEMO_RETURN_IF_ERROR(log->Recover(shard));
-  }
+  MNEMO_RETURN_IF_ERROR(log->Reload());
   return log;
 }
 
-absl::Status OperationLog::Recover(uint16_t shard) {
-  RocksDb& db = writer_.db();
+OperationLog::Pause::Pause(OperationLog& log) : log_(log) {
+  MutexLock lock(log_.turns_mutex_);
+  log_.paused_ = true;
+  while (log_.turns_ > 0) log_.turns_ended_.Wait(log_.turns_mutex_);
+}
+
+OperationLog::Pause::~Pause() {
+  MutexLock lock(log_.turns_mutex_);
+  log_.paused_ = false;
+}
+
+void OperationLog::EndTurn() {
+  MutexLock lock(turns_mutex_);
+  if (--turns_ == 0) turns_ended_.SignalAll();
+}
+
+absl::Status OperationLog::Reload() {
+  MNEMO_ASSIGN_OR_RETURN(const RocksDb::Session session, writer_.db().Acquire());
+  for (uint16_t shard = 0; shard < kShardCount; ++shard) {
+    shards_[shard].last = 0;
+    shards_[shard].first_kept = 1;
+    MNEMO_RETURN_IF_ERROR(Reload(session, shard));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status OperationLog::Reload(const RocksDb::Session& session, uint16_t shard) {
   std::string trim;
-  const rocksdb::Status found = db.db().Get(
-      rocksdb::ReadOptions(), db.log(), AsSlice(EncodeLogKey(shard, kTrimSequence)), &trim);
+  const rocksdb::Status found =
+      session.db().Get(rocksdb::ReadOptions(), session.log(),
+                       AsSlice(EncodeLogKey(shard, kTrimSequence)), &trim);
   if (found.ok()) {
     ByteReader reader(AsBytes(trim));
     const auto version = reader.Little<uint8_t>();
@@ -95,7 +119,7 @@ absl::Status OperationLog::Recover(uint16_t shard) {
     return FromRocks(found, "operation log");
   }
   const std::unique_ptr<rocksdb::Iterator> it(
-      db.db().NewIterator(rocksdb::ReadOptions(), db.log()));
+      session.db().NewIterator(rocksdb::ReadOptions(), session.log()));
   it->SeekForPrev(AsSlice(EncodeLogKey(shard, UINT64_MAX)));
   MNEMO_RETURN_IF_ERROR(FromRocks(it->status(), "operation log"));
   if (!it->Valid() || it->key().size() != kKeySize) return absl::OkStatus();
@@ -105,7 +129,13 @@ absl::Status OperationLog::Recover(uint16_t shard) {
   return absl::OkStatus();
 }
 
-std::unique_ptr<OperationLog::Turn> OperationLog::Take(std::vector<uint16_t> shards) {
+absl::StatusOr<std::unique_ptr<OperationLog::Turn>> OperationLog::Take(
+    std::vector<uint16_t> shards) {
+  {
+    MutexLock lock(turns_mutex_);
+    if (paused_) return absl::UnavailableError("writes are paused while the instance recovers");
+    ++turns_;
+  }
   std::sort(shards.begin(), shards.end());
   shards.erase(std::unique(shards.begin(), shards.end()), shards.end());
   return std::unique_ptr<Turn>(new Turn(*this, std::move(shards)));
@@ -123,33 +153,37 @@ OperationLog::Turn::Turn(OperationLog& log, std::vector<uint16_t> shards)
 
 OperationLog::Turn::~Turn() ABSL_NO_THREAD_SAFETY_ANALYSIS {
   for (const uint16_t shard : shards_) log_.shards_[shard].mutex.Unlock();
+  log_.EndTurn();
 }
 
-void OperationLog::Turn::Append(rocksdb::WriteBatch& batch, const Operation& operation) {
+void OperationLog::Turn::Append(const RocksDb::Session& session, rocksdb::WriteBatch& batch,
+                                const Operation& operation) {
   const auto at = std::lower_bound(shards_.begin(), shards_.end(), operation.shard);
   MNEMO_CHECK(at != shards_.end() && *at == operation.shard);
   const uint64_t sequence = ++given_[at - shards_.begin()];
   const std::string key = EncodeLogKey(operation.shard, sequence);
   const std::string value = EncodeLogValue(operation);
-  MNEMO_CHECK(batch.Put(log_.writer_.db().log(), AsSlice(key), AsSlice(value)).ok());
+  MNEMO_CHECK(batch.Put(session.log(), AsSlice(key), AsSlice(value)).ok());
 }
 
-absl::Status OperationLog::Turn::Write(rocksdb::WriteBatch& batch, bool sync) {
-  MNEMO_RETURN_IF_ERROR(log_.writer_.Write(batch, sync));
+absl::Status OperationLog::Turn::Write(const RocksDb::Session& session,
+                                       rocksdb::WriteBatch& batch, bool sync) {
+  MNEMO_RETURN_IF_ERROR(log_.writer_.Write(session, batch, sync));
   for (size_t i = 0; i < shards_.size(); ++i) log_.shards_[shards_[i]].last = given_[i];
   return absl::OkStatus();
 }
 
 absl::Status OperationLog::Read(uint16_t shard, uint64_t first_sequence,
                                 const std::function<bool(const Operation&)>& visit) const {
-  const RocksDb& db = writer_.db();
+  MNEMO_ASSIGN_OR_RETURN(const RocksDb::Session session, writer_.db().Acquire());
   const std::string end = EncodeLogKey(shard + 1, 0);
   const rocksdb::Slice upper = AsSlice(end);
   rocksdb::ReadOptions options;
   options.iterate_upper_bound = &upper;
   // The view first, the bound after: a trim between the two is then refused
   // instead of looking like a gap.
-  const std::unique_ptr<rocksdb::Iterator> it(db.db().NewIterator(options, db.log()));
+  const std::unique_ptr<rocksdb::Iterator> it(
+      session.db().NewIterator(options, session.log()));
   const uint64_t first_kept = shards_[shard].first_kept;
   if (first_sequence < first_kept) {
     return absl::OutOfRangeError(fmt::format("sequence {} of shard {} is trimmed (from {} kept)",
@@ -165,25 +199,25 @@ absl::Status OperationLog::Read(uint16_t shard, uint64_t first_sequence,
 }
 
 absl::Status OperationLog::Trim(uint16_t shard, uint64_t first_kept) {
-  const std::unique_ptr<Turn> turn = Take({shard});
+  MNEMO_ASSIGN_OR_RETURN(const RocksDb::Session session, writer_.db().Acquire());
+  MNEMO_ASSIGN_OR_RETURN(const std::unique_ptr<Turn> turn, Take({shard}));
   Shard& state = shards_[shard];
   if (first_kept <= state.first_kept) return absl::OkStatus();
   if (first_kept > state.last + 1) {
     return absl::OutOfRangeError(fmt::format("first_kept {} of shard {} (at most {})", first_kept,
                                              shard, state.last + 1));
   }
-  RocksDb& db = writer_.db();
   rocksdb::WriteBatch batch;
   const std::string from = EncodeLogKey(shard, state.first_kept);
   const std::string to = EncodeLogKey(shard, first_kept);
   const std::string mark = EncodeLogKey(shard, kTrimSequence);
   const std::string value = EncodeTrim(first_kept, state.last);
-  MNEMO_CHECK(batch.DeleteRange(db.log(), AsSlice(from), AsSlice(to)).ok());
-  MNEMO_CHECK(batch.Put(db.log(), AsSlice(mark), AsSlice(value)).ok());
+  MNEMO_CHECK(batch.DeleteRange(session.log(), AsSlice(from), AsSlice(to)).ok());
+  MNEMO_CHECK(batch.Put(session.log(), AsSlice(mark), AsSlice(value)).ok());
   // Before the write: a reader must not take what the write removes for a gap.
   const uint64_t before = state.first_kept;
   state.first_kept = first_kept;
-  const absl::Status written = turn->Write(batch, false);
+  const absl::Status written = turn->Write(session, batch, false);
   if (!written.ok()) state.first_kept = before;
   return written;
 }

@@ -34,6 +34,21 @@ class OperationLog {
   // Errors: kDataLoss.
   static absl::StatusOr<std::unique_ptr<OperationLog>> Open(DurableWriter& writer);
 
+  // No turn is taken while one of these lives; it waits for those that are.
+  class Pause {
+   public:
+    explicit Pause(OperationLog& log);
+    ~Pause();
+    Pause(const Pause&) = delete;
+    Pause& operator=(const Pause&) = delete;
+
+    // Reads the last sequences anew. Errors: kDataLoss.
+    absl::Status Reload() { return log_.Reload(); }
+
+   private:
+    OperationLog& log_;
+  };
+
   // Exclusive right to write in some shards, until destroyed. Take one at a
   // time: they lock in ascending order of shards.
   class Turn {
@@ -44,9 +59,10 @@ class OperationLog {
 
     // Adds `operation` to `batch` under the next sequence of its shard, which
     // is one of this turn's.
-    void Append(rocksdb::WriteBatch& batch, const Operation& operation);
+    void Append(const RocksDb::Session& session, rocksdb::WriteBatch& batch,
+                const Operation& operation);
     // Writes `batch`. On an error the sequences are given again. Once.
-    absl::Status Write(rocksdb::WriteBatch& batch, bool sync);
+    absl::Status Write(const RocksDb::Session& session, rocksdb::WriteBatch& batch, bool sync);
 
    private:
     friend class OperationLog;
@@ -55,7 +71,8 @@ class OperationLog {
     const std::vector<uint16_t> shards_;  // ascending, without repeats
     std::vector<uint64_t> given_;         // the last given in each
   };
-  std::unique_ptr<Turn> Take(std::vector<uint16_t> shards);
+  // Errors: kUnavailable (paused).
+  absl::StatusOr<std::unique_ptr<Turn>> Take(std::vector<uint16_t> shards);
 
   uint64_t LastSequence(uint16_t shard) const { return shards_[shard].last; }
   // As Store's.
@@ -75,10 +92,17 @@ class OperationLog {
   };
 
   explicit OperationLog(DurableWriter& writer) : writer_(writer) {}
-  absl::Status Recover(uint16_t shard);
+  absl::Status Reload();
+  absl::Status Reload(const RocksDb::Session& session, uint16_t shard);
+  void EndTurn();
 
   DurableWriter& writer_;
   std::array<Shard, kShardCount> shards_;
+  // Before the shards'.
+  Mutex turns_mutex_;
+  CondVar turns_ended_;
+  uint64_t turns_ ABSL_GUARDED_BY(turns_mutex_) = 0;
+  bool paused_ ABSL_GUARDED_BY(turns_mutex_) = false;
 };
 
 }  // namespace mnemo

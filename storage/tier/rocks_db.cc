@@ -16,8 +16,8 @@
 namespace mnemo {
 namespace {
 
-// A refused writer tries to recover at most so often.
-constexpr Nanos kRecoveryInterval = std::chrono::seconds(1);
+// How long reopening waits for readers before it gives up for now.
+constexpr Nanos kReopenPatience = std::chrono::seconds(2);
 // How many bytes may be admitted between two looks at the free space.
 constexpr uint64_t kLookInterval = 1ull << 20;
 
@@ -58,10 +58,12 @@ class RocksDb::Messages final : public rocksdb::Logger {
   const RocksDb& owner_;
 };
 
-RocksDb::RocksDb(const InstanceOptions& options, FileSystem& files, const Clock& clock)
+RocksDb::RocksDb(const InstanceOptions& options, Recovery recovery, FileSystem& files,
+                 const Clock& clock, TierResources& resources)
     : options_(options),
+      recovery_(recovery),
       files_(files),
-      clock_(clock),
+      resources_(resources),
       files_wrapper_(std::make_shared<RocksFileSystem>(files, clock, options.on_wal_sync)),
       env_(rocksdb::NewCompositeEnv(files_wrapper_)) {}
 
@@ -69,37 +71,100 @@ absl::StatusOr<std::unique_ptr<RocksDb>> RocksDb::Open(const InstanceOptions& op
                                                        Recovery recovery, FileSystem& files,
                                                        const Clock& clock,
                                                        TierResources& resources) {
-  std::unique_ptr<RocksDb> db(new RocksDb(options, files, clock));
-  MNEMO_RETURN_IF_ERROR(db->OpenFiles(recovery, resources));
+  std::unique_ptr<RocksDb> db(new RocksDb(options, recovery, files, clock, resources));
+  MNEMO_RETURN_IF_ERROR(db->OpenFiles());
+  // Opening may have met errors that it got over.
+  db->AcceptWrites();
+  db->resumes_ = 0;
   return db;
 }
 
-absl::Status RocksDb::OpenFiles(Recovery recovery, TierResources& resources) {
-  rocksdb::DBOptions db_options = MakeDbOptions(options_, recovery, resources);
+absl::Status RocksDb::OpenFiles() {
+  rocksdb::DBOptions db_options = MakeDbOptions(options_, recovery_, resources_);
   db_options.env = env_.get();
   db_options.listeners.push_back(std::make_shared<Listener>(*this));
   db_options.info_log = std::make_shared<Messages>(*this);
   rocksdb::DB* db = nullptr;
   const rocksdb::Status opened =
-      rocksdb::DB::Open(db_options, FilesPath(options_), MakeFamilies(options_, resources),
+      rocksdb::DB::Open(db_options, FilesPath(options_), MakeFamilies(options_, resources_),
                         &handles_, &db);
   db_.reset(db);
-  return FromRocks(opened, fmt::format("open {}", FilesPath(options_)));
+  MNEMO_RETURN_IF_ERROR(FromRocks(opened, fmt::format("open {}", FilesPath(options_))));
+  MutexLock lock(session_mutex_);
+  open_ = true;
+  return absl::OkStatus();
 }
 
 RocksDb::~RocksDb() { Close().IgnoreError(); }
 
-absl::Status RocksDb::Close() {
-  if (db_ == nullptr) return absl::OkStatus();
-  const absl::Status synced = SyncLog();
+absl::Status RocksDb::CloseFiles() {
+  {
+    MutexLock lock(session_mutex_);
+    open_ = false;
+  }
   for (rocksdb::ColumnFamilyHandle* handle : handles_) {
     db_->DestroyColumnFamilyHandle(handle).PermitUncheckedError();
   }
   handles_.clear();
   const rocksdb::Status closed = db_->Close();
   db_.reset();
-  if (!synced.ok()) return synced;
   return FromRocks(closed, fmt::format("close {}", options_.path));
+}
+
+absl::Status RocksDb::Close() {
+  if (db_ == nullptr) return absl::OkStatus();
+  const absl::Status synced = SyncLog();
+  const absl::Status closed = CloseFiles();
+  return synced.ok() ? closed : synced;
+}
+
+absl::StatusOr<RocksDb::Session> RocksDb::Acquire() const {
+  MutexLock lock(session_mutex_);
+  while (alone_) session_changed_.Wait(session_mutex_);
+  if (!open_) return absl::UnavailableError(fmt::format("{}: closed", options_.path));
+  ++sessions_;
+  return Session(*this);
+}
+
+void RocksDb::Release() const {
+  MutexLock lock(session_mutex_);
+  if (--sessions_ == 0) session_changed_.SignalAll();
+}
+
+absl::Status RocksDb::TakeAlone() {
+  const auto until = std::chrono::steady_clock::now() + kReopenPatience;
+  MutexLock lock(session_mutex_);
+  alone_ = true;
+  while (sessions_ > 0 && std::chrono::steady_clock::now() < until) {
+    session_changed_.WaitFor(session_mutex_, until - std::chrono::steady_clock::now());
+  }
+  if (sessions_ == 0) return absl::OkStatus();
+  alone_ = false;
+  session_changed_.SignalAll();
+  return absl::UnavailableError(fmt::format("{}: {} snapshots or readers are still held",
+                                            options_.path, sessions_));
+}
+
+absl::Status RocksDb::Reopen() {
+  MNEMO_RETURN_IF_ERROR(DeviceWorks());
+  MNEMO_RETURN_IF_ERROR(TakeAlone());
+  // What it says about closing is what made us reopen.
+  if (db_ != nullptr) CloseFiles().IgnoreError();
+  const absl::Status opened = OpenFiles();
+  MutexLock lock(session_mutex_);
+  alone_ = false;
+  session_changed_.SignalAll();
+  return opened;
+}
+
+void RocksDb::AcceptWrites() {
+  {
+    MutexLock lock(error_mutex_);
+    error_ = absl::OkStatus();
+    if (!refusing_.exchange(false)) return;
+  }
+  ++resumes_;
+  Say(InstanceOptions::Severity::kInfo, "writes taken again");
 }
 
 void RocksDb::Say(InstanceOptions::Severity severity, std::string_view message) const {
@@ -129,8 +194,7 @@ absl::Status RocksDb::Writable() const {
   return error_;
 }
 
-// While a device still fails, RocksDB's own Resume waits for work that fails
-// and is tried again, for ever.
+// Closing and opening in vain would only take reads away.
 absl::Status RocksDb::DeviceWorks() const {
   MNEMO_ASSIGN_OR_RETURN(const FileSystem::Space space, files_.FreeSpace(options_.path));
   const uint64_t needed =
@@ -144,47 +208,12 @@ absl::Status RocksDb::DeviceWorks() const {
   return files_.Remove(path);
 }
 
-absl::Status RocksDb::Recover() {
-  if (!refusing_) return absl::OkStatus();
-  MutexLock lock(recovery_mutex_);
-  const absl::Status refused = Writable();
-  if (refused.ok()) return refused;
-  last_attempt_ = clock_.Mono();
-  MNEMO_RETURN_IF_ERROR(DeviceWorks());
-  rocksdb::Status resumed = db_->Resume();
-  rocksdb::FlushOptions flush;
-  flush.allow_write_stall = true;
-  if (resumed.ok()) resumed = db_->Flush(flush, handles_);
-  if (!resumed.ok()) return FromRocks(resumed, fmt::format("{}: resume", options_.path));
-  {
-    MutexLock error_lock(error_mutex_);
-    error_ = absl::OkStatus();
-    refusing_ = false;
-  }
-  ++resumes_;
-  Say(InstanceOptions::Severity::kInfo, "writes taken again");
-  return absl::OkStatus();
-}
-
-absl::Status RocksDb::RefusedOrRecovered() {
-  const absl::Status refused = Writable();
-  if (refused.ok()) return refused;
-  {
-    if (!recovery_mutex_.TryLock()) return refused;
-    const bool due =
-        !last_attempt_.has_value() || clock_.Mono() - *last_attempt_ >= kRecoveryInterval;
-    recovery_mutex_.Unlock();
-    if (!due) return refused;
-  }
-  return Recover().ok() ? absl::OkStatus() : refused;
-}
-
-absl::Status RocksDb::Write(rocksdb::WriteBatch& batch, bool sync) {
-  if (refusing_) MNEMO_RETURN_IF_ERROR(RefusedOrRecovered());
+absl::Status RocksDb::Write(const Session& session, rocksdb::WriteBatch& batch, bool sync) {
+  MNEMO_RETURN_IF_ERROR(Writable());
   rocksdb::WriteOptions options;
   options.sync = sync;
   const uint64_t bytes = batch.GetDataSize();
-  const rocksdb::Status written = db_->Write(options, &batch);
+  const rocksdb::Status written = session.db().Write(options, &batch);
   if (!written.ok()) return NoteFailure(written, "write");
   accepted_bytes_.fetch_add(bytes, std::memory_order_relaxed);
   return absl::OkStatus();
@@ -192,18 +221,26 @@ absl::Status RocksDb::Write(rocksdb::WriteBatch& batch, bool sync) {
 
 absl::Status RocksDb::SyncLog() {
   MNEMO_RETURN_IF_ERROR(Writable());
-  const rocksdb::Status synced = db_->SyncWAL();
+  MNEMO_ASSIGN_OR_RETURN(const Session session, Acquire());
+  const rocksdb::Status synced = session.db().SyncWAL();
   return synced.ok() ? absl::OkStatus() : NoteFailure(synced, "sync");
 }
 
 absl::Status RocksDb::Flush() {
   MNEMO_RETURN_IF_ERROR(Writable());
-  const rocksdb::Status flushed = db_->Flush(rocksdb::FlushOptions(), handles_);
+  MNEMO_ASSIGN_OR_RETURN(const Session session, Acquire());
+  const rocksdb::Status flushed =
+      session.db().Flush(rocksdb::FlushOptions(), session.families());
   return flushed.ok() ? absl::OkStatus() : NoteFailure(flushed, "flush");
 }
 
+uint64_t RocksDb::LatestSequence() const {
+  const absl::StatusOr<Session> session = Acquire();
+  return session.ok() ? session->db().GetLatestSequenceNumber() : 0;
+}
+
 absl::Status RocksDb::Admit(uint64_t bytes) {
-  if (refusing_) MNEMO_RETURN_IF_ERROR(RefusedOrRecovered());
+  MNEMO_RETURN_IF_ERROR(Writable());
   const uint64_t since = admitted_since_look_.fetch_add(bytes) + bytes;
   if (since < kLookInterval && !low_on_space_) return absl::OkStatus();
   admitted_since_look_ = 0;
@@ -216,9 +253,10 @@ absl::Status RocksDb::Admit(uint64_t bytes) {
                                                   options_.path, space.free_bytes, needed));
 }
 
-uint64_t RocksDb::Property(rocksdb::ColumnFamilyHandle* family, const std::string& name) const {
+uint64_t RocksDb::Session::Property(rocksdb::ColumnFamilyHandle* family,
+                                    const std::string& name) const {
   uint64_t value = 0;
-  return db_->GetIntProperty(family, name, &value) ? value : 0;
+  return db().GetIntProperty(family, name, &value) ? value : 0;
 }
 
 }  // namespace mnemo

@@ -68,11 +68,11 @@ absl::Status RocksLevel::CheckPut(const StoredKey& key, const BlockMetadata& met
   return absl::OkStatus();
 }
 
-absl::StatusOr<uint64_t> RocksLevel::PresentBytes(const StoredKey& key) const {
-  const RocksDb& db = writer_.db();
+absl::StatusOr<uint64_t> RocksLevel::PresentBytes(const RocksDb::Session& session,
+                                                  const StoredKey& key) const {
   rocksdb::PinnableSlice value;
   MNEMO_RETURN_IF_ERROR(FromRocks(
-      db.db().Get(rocksdb::ReadOptions(), db.metadata(), AsSlice(key.bytes()), &value),
+      session.db().Get(rocksdb::ReadOptions(), session.metadata(), AsSlice(key.bytes()), &value),
       "block metadata"));
   const absl::StatusOr<BlockMetadata> metadata = DecodeMetadata(AsBytes(value));
   return metadata.ok() ? metadata->stored_bytes : 0;
@@ -86,7 +86,7 @@ absl::StatusOr<Locator> RocksLevel::Put(const StoredKey& key, const BlockMetadat
   MNEMO_RETURN_IF_ERROR(CheckPut(key, metadata, stored.stored_bytes));
   MNEMO_RETURN_IF_ERROR(writer_.db().Admit(stored.stored_bytes));
 
-  const RocksDb& db = writer_.db();
+  MNEMO_ASSIGN_OR_RETURN(const RocksDb::Session session, writer_.db().Acquire());
   std::vector<rocksdb::Slice> pieces;
   pieces.reserve(envelope.size());
   for (const ByteView piece : envelope) pieces.push_back(AsSlice(AsText(piece)));
@@ -96,23 +96,23 @@ absl::StatusOr<Locator> RocksLevel::Put(const StoredKey& key, const BlockMetadat
   rocksdb::WriteBatch batch(stored.stored_bytes + 2 * encoded.size() + 3 * key.bytes().size() +
                             256);
   MNEMO_RETURN_IF_ERROR(FromRocks(
-      batch.Put(db.payloads(), rocksdb::SliceParts(&key_slice, 1),
+      batch.Put(session.payloads(), rocksdb::SliceParts(&key_slice, 1),
                 rocksdb::SliceParts(pieces.data(), static_cast<int>(pieces.size()))),
       "batch"));
   MNEMO_RETURN_IF_ERROR(
-      FromRocks(batch.Put(db.metadata(), key_slice, AsSlice(encoded)), "batch"));
+      FromRocks(batch.Put(session.metadata(), key_slice, AsSlice(encoded)), "batch"));
 
-  const std::unique_ptr<OperationLog::Turn> turn = log_.Take({key.shard()});
-  const absl::StatusOr<uint64_t> replaced = PresentBytes(key);
+  MNEMO_ASSIGN_OR_RETURN(const std::unique_ptr<OperationLog::Turn> turn, log_.Take({key.shard()}));
+  const absl::StatusOr<uint64_t> replaced = PresentBytes(session, key);
   if (!replaced.ok() && !absl::IsNotFound(replaced.status())) return replaced.status();
   if (durability_ != Durability::kCache) {
-    turn->Append(batch, {.shard = key.shard(),
+    turn->Append(session, batch, {.shard = key.shard(),
                          .epoch = epoch_,
                          .kind = OperationKind::kPutBlock,
                          .key = key.bytes(),
                          .payload = encoded});
   }
-  MNEMO_RETURN_IF_ERROR(turn->Write(batch, false));
+  MNEMO_RETURN_IF_ERROR(turn->Write(session, batch, false));
   live_bytes_ += stored.stored_bytes;
   if (replaced.ok()) {
     live_bytes_ -= *replaced;
@@ -123,48 +123,48 @@ absl::StatusOr<Locator> RocksLevel::Put(const StoredKey& key, const BlockMetadat
 }
 
 absl::StatusOr<PinnedBytes> RocksLevel::Get(const StoredKey& key, Locator) const {
-  const RocksDb& db = writer_.db();
+  MNEMO_ASSIGN_OR_RETURN(const RocksDb::Session session, writer_.db().Acquire());
   // shared_ptr because PinnedBytes shares its owner among slices.
   const auto value = std::make_shared<rocksdb::PinnableSlice>();
   MNEMO_RETURN_IF_ERROR(FromRocks(
-      db.db().Get(rocksdb::ReadOptions(), db.payloads(), AsSlice(key.bytes()), value.get()),
+      session.db().Get(rocksdb::ReadOptions(), session.payloads(), AsSlice(key.bytes()), value.get()),
       "block"));
   return PinnedBytes({AsBytes(*value)}, value);
 }
 
 absl::Status RocksLevel::UpdateMetadata(const StoredKey& key, const BlockMetadata& metadata) {
   MNEMO_RETURN_IF_ERROR(CheckPut(key, metadata, 0));
-  const RocksDb& db = writer_.db();
-  const std::unique_ptr<OperationLog::Turn> turn = log_.Take({key.shard()});
+  MNEMO_ASSIGN_OR_RETURN(const RocksDb::Session session, writer_.db().Acquire());
+  MNEMO_ASSIGN_OR_RETURN(const std::unique_ptr<OperationLog::Turn> turn, log_.Take({key.shard()}));
   BlockMetadata stored = metadata;
-  MNEMO_ASSIGN_OR_RETURN(stored.stored_bytes, PresentBytes(key));
+  MNEMO_ASSIGN_OR_RETURN(stored.stored_bytes, PresentBytes(session, key));
   const std::string encoded = EncodeMetadata(stored);
   rocksdb::WriteBatch batch;
   MNEMO_RETURN_IF_ERROR(
-      FromRocks(batch.Put(db.metadata(), AsSlice(key.bytes()), AsSlice(encoded)), "batch"));
-  turn->Append(batch, {.shard = key.shard(),
+      FromRocks(batch.Put(session.metadata(), AsSlice(key.bytes()), AsSlice(encoded)), "batch"));
+  turn->Append(session, batch, {.shard = key.shard(),
                        .epoch = epoch_,
                        .kind = OperationKind::kUpdateBlock,
                        .key = key.bytes(),
                        .payload = encoded});
-  return turn->Write(batch, false);
+  return turn->Write(session, batch, false);
 }
 
 absl::Status RocksLevel::Erase(const StoredKey& key, Locator) {
   MNEMO_RETURN_IF_ERROR(CheckKey(key));
-  const RocksDb& db = writer_.db();
-  const std::unique_ptr<OperationLog::Turn> turn = log_.Take({key.shard()});
-  const absl::StatusOr<uint64_t> present = PresentBytes(key);
+  MNEMO_ASSIGN_OR_RETURN(const RocksDb::Session session, writer_.db().Acquire());
+  MNEMO_ASSIGN_OR_RETURN(const std::unique_ptr<OperationLog::Turn> turn, log_.Take({key.shard()}));
+  const absl::StatusOr<uint64_t> present = PresentBytes(session, key);
   if (absl::IsNotFound(present.status())) return absl::OkStatus();
   // Metadata that cannot be read does not keep its block: it goes as well.
   rocksdb::WriteBatch batch;
-  MNEMO_RETURN_IF_ERROR(FromRocks(batch.Delete(db.metadata(), AsSlice(key.bytes())), "batch"));
-  MNEMO_RETURN_IF_ERROR(FromRocks(batch.Delete(db.payloads(), AsSlice(key.bytes())), "batch"));
-  turn->Append(batch, {.shard = key.shard(),
+  MNEMO_RETURN_IF_ERROR(FromRocks(batch.Delete(session.metadata(), AsSlice(key.bytes())), "batch"));
+  MNEMO_RETURN_IF_ERROR(FromRocks(batch.Delete(session.payloads(), AsSlice(key.bytes())), "batch"));
+  turn->Append(session, batch, {.shard = key.shard(),
                        .epoch = epoch_,
                        .kind = OperationKind::kDeleteBlock,
                        .key = key.bytes()});
-  MNEMO_RETURN_IF_ERROR(turn->Write(batch, false));
+  MNEMO_RETURN_IF_ERROR(turn->Write(session, batch, false));
   if (!present.ok()) return absl::OkStatus();
   live_bytes_ -= *present;
   --values_;
@@ -178,22 +178,22 @@ absl::StatusOr<uint64_t> RocksLevel::ErasePrefix(uint16_t shard, std::string_vie
         fmt::format("prefix of {} bytes ({} to {}, of a key of shard {})", prefix.size(),
                     StoredKey::kPrefixSize, UINT16_MAX, shard));
   }
-  const RocksDb& db = writer_.db();
+  MNEMO_ASSIGN_OR_RETURN(const RocksDb::Session session, writer_.db().Acquire());
   const std::string end = PrefixEnd(prefix);
-  const std::unique_ptr<OperationLog::Turn> turn = log_.Take({shard});
+  MNEMO_ASSIGN_OR_RETURN(const std::unique_ptr<OperationLog::Turn> turn, log_.Take({shard}));
   const auto visit = [](const StoredKey&, const BlockMetadata&) { return true; };
   MNEMO_ASSIGN_OR_RETURN(const Scanned scanned, ScanMetadata(prefix, end, visit));
   if (scanned.values == 0 && scanned.damaged == 0) return uint64_t{0};
   rocksdb::WriteBatch batch;
-  for (rocksdb::ColumnFamilyHandle* family : {db.metadata(), db.payloads()}) {
+  for (rocksdb::ColumnFamilyHandle* family : {session.metadata(), session.payloads()}) {
     MNEMO_RETURN_IF_ERROR(
         FromRocks(batch.DeleteRange(family, AsSlice(prefix), AsSlice(end)), "batch"));
   }
-  turn->Append(batch, {.shard = shard,
+  turn->Append(session, batch, {.shard = shard,
                        .epoch = epoch_,
                        .kind = OperationKind::kDeleteSpace,
                        .key = std::string(prefix)});
-  MNEMO_RETURN_IF_ERROR(turn->Write(batch, false));
+  MNEMO_RETURN_IF_ERROR(turn->Write(session, batch, false));
   live_bytes_ -= scanned.bytes;
   values_ -= scanned.values;
   return scanned.values;
@@ -202,7 +202,7 @@ absl::StatusOr<uint64_t> RocksLevel::ErasePrefix(uint16_t shard, std::string_vie
 absl::StatusOr<RocksLevel::Scanned> RocksLevel::ScanMetadata(
     std::string_view begin, std::string_view end,
     const std::function<bool(const StoredKey&, const BlockMetadata&)>& visit) const {
-  const RocksDb& db = writer_.db();
+  MNEMO_ASSIGN_OR_RETURN(const RocksDb::Session session, writer_.db().Acquire());
   rocksdb::ReadOptions options;
   options.readahead_size = kScanReadahead;
   options.fill_cache = false;
@@ -212,7 +212,7 @@ absl::StatusOr<RocksLevel::Scanned> RocksLevel::ScanMetadata(
   uint16_t shard = begin.size() >= 2 ? LoadBig<uint16_t>(begin.data()) : 0;
   std::string from(begin);
   while (true) {
-    const std::unique_ptr<rocksdb::Iterator> it(db.db().NewIterator(options, db.metadata()));
+    const std::unique_ptr<rocksdb::Iterator> it(session.db().NewIterator(options, session.metadata()));
     for (it->Seek(AsSlice(from)); it->Valid(); it->Next()) {
       const StoredKey key = StoredKey::FromBytes(it->key().ToString());
       const absl::StatusOr<BlockMetadata> metadata = DecodeMetadata(AsBytes(it->value()));
@@ -246,17 +246,18 @@ absl::Status RocksLevel::ForEach(
 }
 
 LevelStats RocksLevel::Stats() const {
-  const RocksDb& db = writer_.db();
   LevelStats stats;
   stats.capacity_bytes = capacity_bytes_;
-  for (rocksdb::ColumnFamilyHandle* family : {db.metadata(), db.payloads()}) {
-    for (const char* property : {"rocksdb.total-sst-files-size", "rocksdb.total-blob-file-size",
-                                 "rocksdb.cur-size-all-mem-tables"}) {
-      stats.used_bytes += db.Property(family, property);
-    }
-  }
   stats.live_bytes = live_bytes_;
   stats.values = values_;
+  const absl::StatusOr<RocksDb::Session> session = writer_.db().Acquire();
+  if (!session.ok()) return stats;
+  for (rocksdb::ColumnFamilyHandle* family : {session->metadata(), session->payloads()}) {
+    for (const char* property : {"rocksdb.total-sst-files-size", "rocksdb.total-blob-file-size",
+                                 "rocksdb.cur-size-all-mem-tables"}) {
+      stats.used_bytes += session->Property(family, property);
+    }
+  }
   return stats;
 }
 

@@ -21,8 +21,8 @@ class RocksLevel final : public DurableLevel {
  public:
   RocksLevel(DurableWriter& writer, OperationLog& log, const InstanceOptions& options);
 
-  // Counts what is there, from metadata. Before any other call. Returns how
-  // many entries do not decode or could not be read.
+  // Counts what is there, from metadata, while nobody writes. Returns how many
+  // entries do not decode or could not be read.
   absl::StatusOr<uint64_t> Load();
 
   absl::StatusOr<Locator> Put(const StoredKey& key, const BlockMetadata& metadata,
@@ -46,7 +46,8 @@ class RocksLevel final : public DurableLevel {
   absl::Status CheckPut(const StoredKey& key, const BlockMetadata& metadata,
                         uint64_t bytes) const;
   // Bytes of the present value; kNotFound. Damaged metadata counts as 0 bytes.
-  absl::StatusOr<uint64_t> PresentBytes(const StoredKey& key) const;
+  absl::StatusOr<uint64_t> PresentBytes(const RocksDb::Session& session,
+                                        const StoredKey& key) const;
   // Visits metadata in [begin, end), past what is damaged.
   absl::StatusOr<Scanned> ScanMetadata(
       std::string_view begin, std::string_view end,

@@ -24,7 +24,7 @@ class Recoverer {
     report_.clean = used && before_.clean;
     Recovered recovered;
     MNEMO_ASSIGN_OR_RETURN(recovered.db, OpenByClass());
-    const uint64_t sequence = recovered.db->db().GetLatestSequenceNumber();
+    const uint64_t sequence = recovered.db->LatestSequence();
     MNEMO_RETURN_IF_ERROR(Compare(sequence));
     MNEMO_ASSIGN_OR_RETURN(recovered.mark, DurableMark::Start(files_, MarkPath(), sequence));
     return recovered;

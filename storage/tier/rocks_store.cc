@@ -13,14 +13,20 @@ namespace {
 
 rocksdb::Slice AsSlice(std::string_view text) { return {text.data(), text.size()}; }
 
+// Without a session when the instance was not open: then no read is served
+// either.
 class RocksSnapshot final : public StoreSnapshot {
  public:
-  explicit RocksSnapshot(rocksdb::DB& db) : db_(db), snapshot_(db.GetSnapshot()) {}
-  ~RocksSnapshot() override { db_.ReleaseSnapshot(snapshot_); }
+  explicit RocksSnapshot(absl::StatusOr<RocksDb::Session> session)
+      : session_(std::move(session)),
+        snapshot_(session_.ok() ? session_->db().GetSnapshot() : nullptr) {}
+  ~RocksSnapshot() override {
+    if (session_.ok()) session_->db().ReleaseSnapshot(snapshot_);
+  }
   const rocksdb::Snapshot* get() const { return snapshot_; }
 
  private:
-  rocksdb::DB& db_;
+  const absl::StatusOr<RocksDb::Session> session_;
   const rocksdb::Snapshot* const snapshot_;
 };
 
@@ -58,28 +64,29 @@ absl::Status CheckBatch(const StoreBatch& batch) {
 
 absl::Status RocksStore::Apply(const StoreBatch& batch, bool sync) {
   MNEMO_RETURN_IF_ERROR(CheckBatch(batch));
-  const RocksDb& db = writer_.db();
   std::vector<uint16_t> shards;
   for (const Operation& operation : batch.operations()) shards.push_back(operation.shard);
+  MNEMO_ASSIGN_OR_RETURN(const RocksDb::Session session, writer_.db().Acquire());
   rocksdb::WriteBatch writes;
   for (const StoreBatch::Write& write : batch.writes()) {
     const rocksdb::Slice key = AsSlice(write.key.bytes());
     const rocksdb::Status added = write.value.has_value()
-                                      ? writes.Put(db.state(), key, AsSlice(*write.value))
-                                      : writes.Delete(db.state(), key);
+                                      ? writes.Put(session.state(), key, AsSlice(*write.value))
+                                      : writes.Delete(session.state(), key);
     MNEMO_RETURN_IF_ERROR(FromRocks(added, "batch"));
   }
-  const std::unique_ptr<OperationLog::Turn> turn = log_.Take(std::move(shards));
-  for (const Operation& operation : batch.operations()) turn->Append(writes, operation);
-  return turn->Write(writes, sync);
+  MNEMO_ASSIGN_OR_RETURN(const std::unique_ptr<OperationLog::Turn> turn,
+                         log_.Take(std::move(shards)));
+  for (const Operation& operation : batch.operations()) turn->Append(session, writes, operation);
+  return turn->Write(session, writes, sync);
 }
 
 absl::StatusOr<std::string> RocksStore::Get(const StoredKey& key,
                                             const StoreSnapshot* snapshot) const {
-  const RocksDb& db = writer_.db();
+  MNEMO_ASSIGN_OR_RETURN(const RocksDb::Session session, writer_.db().Acquire());
   std::string value;
   MNEMO_RETURN_IF_ERROR(FromRocks(
-      db.db().Get(ReadAt(snapshot), db.state(), AsSlice(key.bytes()), &value), "state"));
+      session.db().Get(ReadAt(snapshot), session.state(), AsSlice(key.bytes()), &value), "state"));
   return value;
 }
 
@@ -87,11 +94,11 @@ absl::Status RocksStore::Scan(
     std::string_view begin, std::string_view end,
     const std::function<bool(const StoredKey&, std::string_view)>& visit,
     const StoreSnapshot* snapshot) const {
-  const RocksDb& db = writer_.db();
+  MNEMO_ASSIGN_OR_RETURN(const RocksDb::Session session, writer_.db().Acquire());
   rocksdb::ReadOptions options = ReadAt(snapshot);
   const rocksdb::Slice upper = AsSlice(end);
   if (!end.empty()) options.iterate_upper_bound = &upper;
-  const std::unique_ptr<rocksdb::Iterator> it(db.db().NewIterator(options, db.state()));
+  const std::unique_ptr<rocksdb::Iterator> it(session.db().NewIterator(options, session.state()));
   for (it->Seek(AsSlice(begin)); it->Valid(); it->Next()) {
     const StoredKey key = StoredKey::FromBytes(it->key().ToString());
     if (!key.valid()) return absl::DataLossError("state: an entry without a stored key");
@@ -101,7 +108,7 @@ absl::Status RocksStore::Scan(
 }
 
 std::unique_ptr<StoreSnapshot> RocksStore::Snapshot() const {
-  return std::make_unique<RocksSnapshot>(writer_.db().db());
+  return std::make_unique<RocksSnapshot>(writer_.db().Acquire());
 }
 
 absl::Status RocksStore::ReadLog(uint16_t shard, uint64_t first_sequence,

@@ -20,20 +20,20 @@ uint64_t Percent(uint64_t of, uint64_t percent) { return of / 100 * percent; }
 
 }  // namespace
 
-SpaceKeeper::Files SpaceKeeper::Measure() const {
+SpaceKeeper::Files SpaceKeeper::Measure(const RocksDb::Session& session) {
   Files files;
-  for (rocksdb::ColumnFamilyHandle* family : {db_.metadata(), db_.payloads()}) {
-    files.bytes += db_.Property(family, "rocksdb.total-sst-files-size");
-    files.bytes += db_.Property(family, "rocksdb.total-blob-file-size");
+  for (rocksdb::ColumnFamilyHandle* family : {session.metadata(), session.payloads()}) {
+    files.bytes += session.Property(family, "rocksdb.total-sst-files-size");
+    files.bytes += session.Property(family, "rocksdb.total-blob-file-size");
   }
-  files.blob_files = db_.Property(db_.payloads(), "rocksdb.num-blob-files");
-  files.known_garbage = db_.Property(db_.payloads(), "rocksdb.live-blob-file-garbage-size");
+  files.blob_files = session.Property(session.payloads(), "rocksdb.num-blob-files");
+  files.known_garbage = session.Property(session.payloads(), "rocksdb.live-blob-file-garbage-size");
   return files;
 }
 
-double SpaceKeeper::ShareHolding(uint64_t bytes) const {
+double SpaceKeeper::ShareHolding(const RocksDb::Session& session, uint64_t bytes) {
   rocksdb::ColumnFamilyMetaData metadata;
-  db_.db().GetColumnFamilyMetaData(db_.payloads(), &metadata);
+  session.db().GetColumnFamilyMetaData(session.payloads(), &metadata);
   std::vector<rocksdb::BlobMetaData>& files = metadata.blob_files;
   if (files.empty()) return 0;
   std::sort(files.begin(), files.end(),
@@ -47,25 +47,25 @@ double SpaceKeeper::ShareHolding(uint64_t bytes) const {
   return std::min(1.0, (static_cast<double>(count) + 0.5) / static_cast<double>(files.size()));
 }
 
-absl::Status SpaceKeeper::CompactKeys() {
+absl::Status SpaceKeeper::CompactKeys(const RocksDb::Session& session) {
   rocksdb::CompactRangeOptions options;
   options.exclusive_manual_compaction = false;
   options.bottommost_level_compaction = rocksdb::BottommostLevelCompaction::kForceOptimized;
   options.blob_garbage_collection_policy = rocksdb::BlobGarbageCollectionPolicy::kDisable;
-  for (rocksdb::ColumnFamilyHandle* family : {db_.metadata(), db_.payloads()}) {
+  for (rocksdb::ColumnFamilyHandle* family : {session.metadata(), session.payloads()}) {
     MNEMO_RETURN_IF_ERROR(
-        FromRocks(db_.db().CompactRange(options, family, nullptr, nullptr), "compact"));
+        FromRocks(session.db().CompactRange(options, family, nullptr, nullptr), "compact"));
   }
   return absl::OkStatus();
 }
 
-absl::Status SpaceKeeper::Rewrite(double share) {
+absl::Status SpaceKeeper::Rewrite(const RocksDb::Session& session, double share) {
   rocksdb::CompactRangeOptions options;
   options.exclusive_manual_compaction = false;
   options.bottommost_level_compaction = rocksdb::BottommostLevelCompaction::kForce;
   options.blob_garbage_collection_policy = rocksdb::BlobGarbageCollectionPolicy::kForce;
   options.blob_garbage_collection_age_cutoff = share;
-  return FromRocks(db_.db().CompactRange(options, db_.payloads(), nullptr, nullptr), "collect");
+  return FromRocks(session.db().CompactRange(options, session.payloads(), nullptr, nullptr), "collect");
 }
 
 absl::Status SpaceKeeper::Maintain(uint64_t live_bytes, uint64_t blob_file_bytes) {
@@ -76,30 +76,32 @@ absl::Status SpaceKeeper::Maintain(uint64_t live_bytes, uint64_t blob_file_bytes
 }
 
 absl::Status SpaceKeeper::MaintainLocked(uint64_t live_bytes, uint64_t blob_file_bytes) {
+  MNEMO_ASSIGN_OR_RETURN(const RocksDb::Session session, db_.Acquire());
   const uint64_t slack = 2 * blob_file_bytes;
   const uint64_t start = live_bytes + Percent(live_bytes, kStartPercent) + slack;
   const uint64_t stop = live_bytes + Percent(live_bytes, kStopPercent) + slack / 2;
-  Files files = Measure();
+  Files files = Measure(session);
   if (files.bytes <= start) return absl::OkStatus();
   // Holes that RocksDB knows already need no other look at the keys.
   if (files.bytes - std::min(files.bytes, files.known_garbage) > stop) {
-    MNEMO_RETURN_IF_ERROR(CompactKeys());
-    files = Measure();
+    MNEMO_RETURN_IF_ERROR(CompactKeys(session));
+    files = Measure(session);
   }
   if (files.bytes <= stop) return absl::OkStatus();
-  const double share = ShareHolding(std::min(files.bytes - stop, files.known_garbage));
-  return share > 0 && files.known_garbage > 0 ? Rewrite(share) : absl::OkStatus();
+  const double share = ShareHolding(session, std::min(files.bytes - stop, files.known_garbage));
+  return share > 0 && files.known_garbage > 0 ? Rewrite(session, share) : absl::OkStatus();
 }
 
 absl::Status SpaceKeeper::CollectAll() {
   MutexLock lock(mutex_);
-  MNEMO_RETURN_IF_ERROR(CompactKeys());
-  MNEMO_RETURN_IF_ERROR(Rewrite(1.0));
+  MNEMO_ASSIGN_OR_RETURN(const RocksDb::Session session, db_.Acquire());
+  MNEMO_RETURN_IF_ERROR(CompactKeys(session));
+  MNEMO_RETURN_IF_ERROR(Rewrite(session, 1.0));
   rocksdb::CompactRangeOptions options;
   options.exclusive_manual_compaction = false;
-  for (rocksdb::ColumnFamilyHandle* family : {db_.state(), db_.log()}) {
+  for (rocksdb::ColumnFamilyHandle* family : {session.state(), session.log()}) {
     MNEMO_RETURN_IF_ERROR(
-        FromRocks(db_.db().CompactRange(options, family, nullptr, nullptr), "compact"));
+        FromRocks(session.db().CompactRange(options, family, nullptr, nullptr), "compact"));
   }
   return absl::OkStatus();
 }

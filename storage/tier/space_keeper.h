@@ -32,14 +32,14 @@ class SpaceKeeper {
     uint64_t blob_files = 0;
     uint64_t known_garbage = 0;  // in blob files, as far as compaction knows
   };
-  Files Measure() const;
+  static Files Measure(const RocksDb::Session& session);
   // How large a share of the blob files, oldest first, must be rewritten to be
   // rid of `bytes` of known garbage.
-  double ShareHolding(uint64_t bytes) const;
+  static double ShareHolding(const RocksDb::Session& session, uint64_t bytes);
   absl::Status MaintainLocked(uint64_t live_bytes, uint64_t blob_file_bytes)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::Status CompactKeys() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::Status Rewrite(double share) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  static absl::Status CompactKeys(const RocksDb::Session& session);
+  static absl::Status Rewrite(const RocksDb::Session& session, double share);
 
   RocksDb& db_;
   Mutex mutex_;
