@@ -1,9 +1,11 @@
 // mnemod: command line, signals and exit codes around one Daemon.
 #include <fmt/format.h>
+#include <grpc/support/log.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdio>
 #include <cstring>
 #include <iostream>
@@ -84,6 +86,36 @@ void Notify(const std::string& socket, const std::string& state, Logger& log) {
   if (!status.ok()) log.Warning("notify-failed", {{"reason", std::string(status.message())}});
 }
 
+// gRPC logs through a function without context; this is the context. Null
+// when nobody serves.
+std::atomic<Logger*> grpc_log{nullptr};
+
+// What gRPC calls an error is mostly a peer's doing, so it is information here:
+// our own failures come as a Status and are logged where they are handled.
+void WriteGrpcLog(gpr_log_func_args* line) {
+  constexpr size_t kLongest = 500;
+  Logger* log = grpc_log.load();
+  if (log == nullptr) return;
+  const std::string text = std::string(line->message).substr(0, kLongest);
+  if (line->severity == GPR_LOG_SEVERITY_ERROR) {
+    log->Info("grpc", {{"text", text}});
+  } else {
+    log->Debug("grpc", {{"text", text}});
+  }
+}
+
+// Sends gRPC's log to ours while it lives.
+class GrpcLogScope {
+ public:
+  explicit GrpcLogScope(Logger& log) {
+    grpc_log = &log;
+    gpr_set_log_function(&WriteGrpcLog);
+  }
+  ~GrpcLogScope() { grpc_log = nullptr; }
+  GrpcLogScope(const GrpcLogScope&) = delete;
+  GrpcLogScope& operator=(const GrpcLogScope&) = delete;
+};
+
 int Serve(const LoadedConfig& loaded, const std::string& notify_socket) {
   const sigset_t signals = BlockStopSignals();
   const Config& config = loaded.config;
@@ -93,6 +125,7 @@ int Serve(const LoadedConfig& loaded, const std::string& notify_socket) {
   log.Info("starting", {{"version", MNEMO_VERSION}, {"pid", getpid()}});
   for (const std::string& warning : loaded.warnings) log.Warning("config", {{"text", warning}});
   RaiseFileLimit(log);
+  const GrpcLogScope grpc_log_scope(log);
 
   const std::unique_ptr<FileSystem> files = MakePosixFileSystem();
   absl::StatusOr<std::unique_ptr<Daemon>> daemon = Daemon::Start(loaded, *files, clock, log);

@@ -4,11 +4,13 @@ import json
 import re
 import shutil
 import subprocess
+import urllib.error
+import urllib.request
 
 import numpy
 import pytest
 
-from mnemod import Client, Space
+from mnemod import Client, Space, chain
 from tests.integration.operate.daemon import Daemon
 
 LEVELS = ["l1_ram", "l2_ram", "l3_disk", "archive"]
@@ -32,7 +34,7 @@ def worked(daemon):
 
 def drive(space, blocks):
     keys = list(blocks)
-    space.put([(key, data) for key, data in blocks.items()])
+    assert all(result.ok for result in space.put(chain(keys, blocks.values())))
     match = space.match([*keys, *(b"absent-%d" % i for i in range(10))])
     assert match.blocks == len(keys)
     for key, data in blocks.items():
@@ -146,7 +148,6 @@ def test_status_page_and_its_twin_agree(worked):
 
 
 def test_metrics_port_takes_no_writes(worked):
-    import urllib.request
     request = urllib.request.Request(f"http://{worked.ready['metrics']}/metrics", data=b"x",
                                      method="POST")
     with pytest.raises(urllib.error.HTTPError) as error:
