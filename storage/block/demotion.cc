@@ -192,7 +192,12 @@ std::optional<Demotion::Fate> Demotion::DemoteL3Batch(uint64_t wanted, uint64_t&
   // Copy, sync, then delete: a power loss in between leaves both or the first.
   absl::Status synced;
   for (size_t i = 0; i < touched.size(); ++i) {
-    if (touched[i]) synced.Update(core_.disks().Sync(Level::kDisk, static_cast<Durability>(i + 1)));
+    if (!touched[i]) continue;
+    const auto durability = static_cast<Durability>(i + 1);
+    // The log of L3 first: what was written before a part must not be lost when
+    // the part is not.
+    synced.Update(core_.disks().Sync(Level::kL3, durability));
+    synced.Update(core_.disks().Sync(Level::kDisk, durability));
   }
   for (Copied& copy : copied) {
     const DirectoryEntry& entry = *copy.victim.entry;

@@ -27,32 +27,49 @@ std::optional<DirectoryEntry> PartChanges::EnterPresent(const PartKey& key,
   }
 }
 
-absl::StatusOr<bool> PartChanges::EraseOne(const PartKey& key) {
+absl::StatusOr<bool> PartChanges::EraseOne(const PartKey& key, Touched& touched) {
   EntryGate::Hold hold;
   const std::optional<DirectoryEntry> entry = EnterPresent(key, hold);
   if (!entry) return false;
   // First the bytes: if that fails, the part is still wholly there.
-  if (entry->disk) MNEMO_RETURN_IF_ERROR(core_.disks().Erase(*entry->disk, key.Stored()));
+  if (entry->disk) {
+    MNEMO_RETURN_IF_ERROR(core_.disks().Erase(*entry->disk, key.Stored()));
+    touched[static_cast<size_t>(entry->disk->instance)] = true;
+  }
   const absl::Status removed = core_.Remove(entry->ref, Directory::RemoveWhen::kAlways,
                                             std::nullopt, /*disk_erased=*/true);
   if (absl::IsAborted(removed)) return false;  // it expired under our hands
   return true;
 }
 
+absl::Status PartChanges::SyncTouched(const Touched& touched) {
+  absl::Status failed;
+  for (size_t durability = 1; durability < touched.size(); ++durability) {
+    if (!touched[durability]) continue;
+    failed.Update(core_.disks().Sync(Level::kL3, static_cast<Durability>(durability)));
+    if (core_.disks().has_archive()) {
+      failed.Update(core_.disks().Sync(Level::kDisk, static_cast<Durability>(durability)));
+    }
+  }
+  return failed;
+}
+
 absl::StatusOr<uint64_t> PartChanges::Erase(std::span<const PartKey> keys) {
+  Touched touched{};
   uint64_t erased = 0;
   absl::Status failed;
   for (const PartKey& key : keys) {
-    const absl::StatusOr<bool> was_there = EraseOne(key);
+    const absl::StatusOr<bool> was_there = EraseOne(key, touched);
     failed.Update(was_there.status());
     if (was_there.ok() && *was_there) ++erased;
   }
   core_.events.Deliver();
+  // A class that may lose its last writes may lose its last deletes.
+  Touched durable{};
+  durable[static_cast<size_t>(Durability::kSync)] =
+      touched[static_cast<size_t>(Durability::kSync)];
+  failed.Update(SyncTouched(durable));
   MNEMO_RETURN_IF_ERROR(failed);
-  MNEMO_RETURN_IF_ERROR(core_.disks().Sync(Level::kL3, Durability::kSync));
-  if (core_.disks().has_archive()) {
-    MNEMO_RETURN_IF_ERROR(core_.disks().Sync(Level::kDisk, Durability::kSync));
-  }
   return erased;
 }
 
@@ -74,14 +91,15 @@ absl::StatusOr<uint64_t> PartChanges::EraseScope(KeyScope scope,
   filter.tenant = scope.tenant;
   filter.space = scope.space;
   filter.salt = salt;
+  Touched touched{};
   uint64_t erased = 0;
   const auto erase = [&](const DirectoryEntry& entry) -> absl::Status {
-    MNEMO_ASSIGN_OR_RETURN(const bool was_there, EraseOne(entry.key));
+    MNEMO_ASSIGN_OR_RETURN(const bool was_there, EraseOne(entry.key, touched));
     if (was_there) ++erased;
     return absl::OkStatus();
   };
   MNEMO_RETURN_IF_ERROR(ForEach(filter, erase));
-  MNEMO_RETURN_IF_ERROR(core_.disks().SyncAll());
+  MNEMO_RETURN_IF_ERROR(SyncTouched(touched));
   return erased;
 }
 
@@ -128,13 +146,7 @@ absl::StatusOr<uint64_t> PartChanges::SetPinned(std::span<const PartKey> keys, b
   }
   core_.events.Deliver();
   // Also what was done before a failure is made to last.
-  for (size_t durability = 1; durability < touched.size(); ++durability) {
-    if (!touched[durability]) continue;
-    failed.Update(core_.disks().Sync(Level::kL3, static_cast<Durability>(durability)));
-    if (core_.disks().has_archive()) {
-      failed.Update(core_.disks().Sync(Level::kDisk, static_cast<Durability>(durability)));
-    }
-  }
+  failed.Update(SyncTouched(touched));
   MNEMO_RETURN_IF_ERROR(failed);
   return changed;
 }

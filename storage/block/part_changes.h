@@ -29,10 +29,12 @@ class PartChanges {
 
  private:
   // Instances that were written to.
-  using Touched = std::array<bool, 4>;  // by durability, at L3
+  using Touched = std::array<bool, 4>;  // by durability
 
-  // True if the part was there.
-  absl::StatusOr<bool> EraseOne(const PartKey& key);
+  // True if the part was there. Adds where its bytes on disk were.
+  absl::StatusOr<bool> EraseOne(const PartKey& key, Touched& touched);
+  // Syncs what was written to at either level.
+  absl::Status SyncTouched(const Touched& touched);
   absl::StatusOr<bool> PinOne(const PartKey& key, bool pinned, Touched& touched);
   absl::Status WritePinned(const DirectoryEntry& entry, bool pinned);
   // Calls `change` with each part that `filter` names, until an error.
