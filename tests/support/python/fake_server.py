@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from concurrent import futures
-import hashlib
 import itertools
 import queue
 import threading
 
 import grpc
+import xxhash
 
 from mnemod._contract import METHODS, pb
 
@@ -23,9 +23,8 @@ MESSAGE_BYTES = 1 << 20
 
 
 def digest_of(data):
-    """Stands in for XXH3: any digest of the bytes serves a fake."""
-    full = hashlib.blake2b(data, digest_size=16).digest()
-    return pb.Digest(high=int.from_bytes(full[:8], "big"), low=int.from_bytes(full[8:], "big"))
+    value = xxhash.xxh3_128_intdigest(data)
+    return pb.Digest(high=value >> 64, low=value & (1 << 64) - 1)
 
 
 def part_of(message):
@@ -227,8 +226,8 @@ class FakeServer:
             buffer += data.data
             if len(buffer) == offer.size:
                 yield pb.PutResponse(result=self._store(space, start.salt, offer, data.index, buffer))
-            if received == granted < total:
-                granted = min(total, granted + self.grant_step)
+            if granted <= received < total:
+                granted = min(total, received + self.grant_step)
                 yield pb.PutResponse(grant=pb.PutGrant(bytes_granted=granted))
 
     def _unwanted(self, index, verdict):
@@ -312,12 +311,16 @@ class FakeServer:
     def _runs(self, group, size, request):
         if not request.first_layer and not request.layer_count:
             return [(0, size)]
-        halves = 2 if group.layout == 2 and group.v_dimension else 1
-        half = size // halves
-        layer = half // group.layers
         count = request.layer_count or group.layers - request.first_layer
-        first = request.first_layer * layer
-        return [(h * half + first, h * half + first + count * layer) for h in range(halves)]
+        split_at = size
+        if group.layout == 2 and group.v_dimension:
+            split_at = size * group.k_dimension // (group.k_dimension + group.v_dimension)
+        runs = []
+        for start, stop in ((0, split_at), (split_at, size)):
+            layer = (stop - start) // group.layers
+            first = start + request.first_layer * layer
+            runs.append((first, first + count * layer))
+        return [run for run in runs if run[0] < run[1]]
 
     def _blockservice_renew(self, request, context):
         if request.lease not in self.leases:
