@@ -33,6 +33,12 @@ absl::StatusOr<bool> PartChanges::EraseOne(const PartKey& key, Touched& touched)
   if (!entry) return false;
   // First the bytes: if that fails, the part is still wholly there.
   if (entry->disk) {
+    if (entry->disk->level == Level::kDisk && entry->disk->instance == Durability::kInterval) {
+      // Two logs of one class: a delete in this one must not outlive a write
+      // before it in the other.
+      MNEMO_RETURN_IF_ERROR(core_.disks().Sync(Level::kL3, Durability::kInterval));
+      touched[kArchivedInterval] = true;
+    }
     MNEMO_RETURN_IF_ERROR(core_.disks().Erase(*entry->disk, key.Stored()));
     touched[static_cast<size_t>(entry->disk->instance)] = true;
   }
@@ -44,7 +50,7 @@ absl::StatusOr<bool> PartChanges::EraseOne(const PartKey& key, Touched& touched)
 
 absl::Status PartChanges::SyncTouched(const Touched& touched) {
   absl::Status failed;
-  for (size_t durability = 1; durability < touched.size(); ++durability) {
+  for (size_t durability = 1; durability <= 3; ++durability) {
     if (!touched[durability]) continue;
     failed.Update(core_.disks().Sync(Level::kL3, static_cast<Durability>(durability)));
     if (core_.disks().has_archive()) {
@@ -65,10 +71,9 @@ absl::StatusOr<uint64_t> PartChanges::Erase(std::span<const PartKey> keys) {
   }
   core_.events.Deliver();
   // A class that may lose its last writes may lose its last deletes.
-  Touched durable{};
-  durable[static_cast<size_t>(Durability::kSync)] =
-      touched[static_cast<size_t>(Durability::kSync)];
-  failed.Update(SyncTouched(durable));
+  touched[static_cast<size_t>(Durability::kCache)] = false;
+  touched[static_cast<size_t>(Durability::kInterval)] = touched[kArchivedInterval];
+  failed.Update(SyncTouched(touched));
   MNEMO_RETURN_IF_ERROR(failed);
   return erased;
 }

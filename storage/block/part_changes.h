@@ -29,7 +29,8 @@ class PartChanges {
 
  private:
   // Instances that were written to.
-  using Touched = std::array<bool, 4>;  // by durability
+  using Touched = std::array<bool, 5>;  // by durability, and:
+  static constexpr size_t kArchivedInterval = 4;
 
   // True if the part was there. Adds where its bytes on disk were.
   absl::StatusOr<bool> EraseOne(const PartKey& key, Touched& touched);

@@ -98,13 +98,19 @@ void CrashOracle::JudgeInterval(uint32_t number, const Key& key) {
     return;
   }
   if (kept > 0 && key.since[kept - 1].version == key.now && key.now != key.found) {
-    last_kept_ = std::max(last_kept_, key.since[kept - 1].begun);
+    if (key.since[kept - 1].begun > last_kept_) {
+      last_kept_ = key.since[kept - 1].begun;
+      last_kept_key_ = number;
+    }
   }
   for (size_t i = kept; i < key.since.size(); ++i) {
     const int64_t acknowledged = key.since[i].acknowledged;
     if (acknowledged == 0) continue;
     ++lost_[static_cast<size_t>(Durability::kInterval)];
-    first_lost_ = std::min(first_lost_, acknowledged);
+    if (acknowledged < first_lost_) {
+      first_lost_ = acknowledged;
+      first_lost_key_ = number;
+    }
     if (acknowledged < crashed_at_ - window_.count()) {
       Violate(number, key, fmt::format("version {} is there; lost {} ms before the crash", key.now,
                                        (crashed_at_ - acknowledged) / 1'000'000));
@@ -129,16 +135,14 @@ void CrashOracle::Judge() {
         JudgeSync(number, key);
         break;
     }
-    key.found = key.now;
-    key.seen = false;
-    key.since.clear();
   }
   if (last_kept_ > first_lost_) {
-    violations_.push_back(fmt::format(
-        "interval: what was lost is no suffix: a write begun {} us after a lost acknowledgement "
-        "is there",
-        (last_kept_ - first_lost_) / 1000));
+    Violate(first_lost_key_, keys_[first_lost_key_],
+            fmt::format("lost, though key {} kept version {}, begun {} us later: no suffix",
+                        last_kept_key_, keys_[last_kept_key_].now,
+                        (last_kept_ - first_lost_) / 1000));
   }
+  for (Key& key : keys_) key = Key{.found = key.now};
 }
 
 }  // namespace mnemo

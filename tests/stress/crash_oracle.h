@@ -59,6 +59,8 @@ class CrashOracle {
   // was lost, and the last beginning among what was kept.
   int64_t first_lost_ = 0;
   int64_t last_kept_ = 0;
+  uint32_t first_lost_key_ = 0;
+  uint32_t last_kept_key_ = 0;
   uint64_t acknowledged_ = 0;
   uint64_t lost_[4] = {};
   std::vector<std::string> violations_;
