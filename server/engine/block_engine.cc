@@ -18,6 +18,7 @@ constexpr uint32_t kMaxMs = 60000;  // of a reservation or a lease
 constexpr uint32_t kDefaultPage = 1000;
 constexpr uint32_t kMaxPage = 10000;
 constexpr size_t kMaxKeysPerDescribe = 4096;
+constexpr size_t kMaxPartsPerDescribe = 16384;  // fit an answer, and memory
 // Keys handled at once where a call may name 65,536 of them.
 constexpr size_t kKeysPerStep = 1024;
 
@@ -42,7 +43,7 @@ absl::Status ForEachStep(const CallContext& call, const Clock& clock, const Call
   const std::vector<PartId> parts = AllParts(scope.spec());
   const size_t step = std::max<size_t>(1, kKeysPerStep / parts.size());
   for (size_t begin = 0; begin < keys.keys.size(); begin += step) {
-    if (call.ShouldStop(clock)) return absl::CancelledError("the call has ended");
+    MNEMO_RETURN_IF_ERROR(CheckGoesOn(call, clock));
     const size_t end = std::min(keys.keys.size(), begin + step);
     MNEMO_RETURN_IF_ERROR(visit(begin, PartKeysOf(scope, keys, begin, end, parts), parts.size()));
   }
@@ -225,6 +226,9 @@ absl::StatusOr<std::vector<PartState>> BlockEngine::Describe(const CallContext& 
   MNEMO_ASSIGN_OR_RETURN(const CallScope scope,
                          ResolveScope(spaces_, call, request.space, request.salt));
   MNEMO_RETURN_IF_ERROR(CheckCount("keys", request.keys.keys.size(), kMaxKeysPerDescribe));
+  MNEMO_RETURN_IF_ERROR(
+      CheckMax("keys times the parts of a block",
+               request.keys.keys.size() * AllParts(scope.spec()).size(), kMaxPartsPerDescribe));
   std::vector<PartState> states;
   MNEMO_RETURN_IF_ERROR(ForEachStep(
       call, clock_, scope, request.keys,

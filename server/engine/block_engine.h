@@ -32,6 +32,7 @@ inline constexpr size_t kMaxPartsPerPut = 1024;
 inline constexpr uint64_t kMaxBytesPerPut = uint64_t{1} << 30;
 inline constexpr size_t kMaxPartsPerGet = 16384;
 inline constexpr size_t kMaxKeysPerGet = 4096;
+inline constexpr size_t kMaxPartsPerKey = 1024;  // of a Get
 inline constexpr size_t kMaxSaltBytes = 128;
 
 // Keys of one call. Views into the request, which outlives the call.
@@ -169,6 +170,10 @@ struct ReadStep {
 class GetSession {
  public:
   virtual ~GetSession() = default;
+  // How many bytes the next step takes into RAM or pins there, at most; 0 when it
+  // is at hand already. The caller claims them first, and releases them when it
+  // has let go of the steps before. Never blocks on the disk.
+  virtual uint64_t NextBytes() const = 0;
   // The next step, or none at the end. Blocks on the disk. Errors end the
   // read: kDeadlineExceeded, kCancelled.
   virtual absl::StatusOr<std::optional<ReadStep>> Next() = 0;

@@ -5,9 +5,12 @@
 #include <cstdint>
 #include <string>
 
+#include "absl/status/status.h"
 #include "storage/base/clock.h"
 
 namespace mnemo {
+
+class ByteBudget;
 
 // How urgent a call is; the gate queues and sheds by it.
 enum class CallClass : uint8_t { kCritical, kDefault, kBatch, kBackground };
@@ -25,6 +28,7 @@ struct CallContext {
   Identity identity;
   CallClass call_class = CallClass::kDefault;
   MonoTime deadline = MonoTime::max();
+  ByteBudget* memory = nullptr;  // what the call holds beside the levels; null: unbounded
   std::atomic<bool> cancelled{false};
 
   // Work whose deadline has passed or that was cancelled is not done.
@@ -32,5 +36,12 @@ struct CallContext {
     return cancelled.load(std::memory_order_relaxed) || clock.Mono() >= deadline;
   }
 };
+
+// Errors: kCancelled, kDeadlineExceeded.
+inline absl::Status CheckGoesOn(const CallContext& call, const Clock& clock) {
+  if (!call.ShouldStop(clock)) return absl::OkStatus();
+  if (call.cancelled) return absl::CancelledError("the call was cancelled");
+  return absl::DeadlineExceededError("the deadline has passed");
+}
 
 }  // namespace mnemo

@@ -24,7 +24,8 @@ struct BlockEvent {
   std::optional<Level> level;
 };
 
-// A reader of one space's events. Not thread-safe. Destroying it ends the watch.
+// A reader of one space's events. Not thread-safe. Destroying it ends the watch;
+// the hub outlives it.
 class EventSubscription {
  public:
   virtual ~EventSubscription() = default;
@@ -36,11 +37,16 @@ class EventSubscription {
 };
 
 // Numbers the events of each watched space without gaps and keeps the last
-// kHistory of them, for readers that are slow or come back. A space that nobody
-// has watched costs nothing. Thread-safe.
+// kHistory of them, for readers that are slow or come back; fewer where more
+// than kFullHistories spaces are watched, so that memory stays bounded. A space that nobody
+// has watched costs nothing; of those that are not watched any more kIdleSpaces
+// are remembered. Thread-safe.
 class EventHub {
  public:
   static constexpr size_t kHistory = 65536;
+  static constexpr size_t kFullHistories = 4;
+  static constexpr size_t kIdleSpaces = 4;
+  static constexpr size_t kMaxWatchers = 1024;
 
   // Sequences start above `first_sequence`; a caller that gives microseconds
   // since the epoch makes them start above those of any earlier process, so
@@ -53,7 +59,7 @@ class EventHub {
   using SnapshotPage = std::function<absl::Status(const std::string& after, size_t limit,
                                                   std::vector<PartState>& parts, std::string& next)>;
   // With `from_sequence`, continues behind it. Errors: kOutOfRange (not in the
-  // history). Otherwise starts with a snapshot, read page by page from `list`
+  // history), kResourceExhausted (kMaxWatchers). Otherwise starts with a snapshot, read page by page from `list`
   // as the reader takes events, without a lock held; changes meanwhile follow
   // it, so some are told twice and none is missed.
   //
@@ -67,13 +73,22 @@ class EventHub {
   class Channel;
 
  private:
+  class Subscription;
+  struct Watched {
+    std::shared_ptr<Channel> channel;  // shared with whoever appends or reads just now
+    size_t watchers = 0;
+    uint64_t idle_since = 0;  // a count of subscriptions that ended
+  };
   void Append(KeyScope scope, BlockEvent event);
+  void EndSubscription(KeyScope scope);
+  void ForgetIdleLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  const uint64_t first_sequence_;
   Mutex mutex_;
-  // Channels live as long as the hub; shared with subscriptions that may
-  // outlive a deleted space.
-  std::map<KeyScope, std::shared_ptr<Channel>> channels_ ABSL_GUARDED_BY(mutex_);
+  // Above every number that was given in a space which was forgotten since.
+  uint64_t first_sequence_ ABSL_GUARDED_BY(mutex_);
+  uint64_t ended_ ABSL_GUARDED_BY(mutex_) = 0;
+  size_t watchers_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::map<KeyScope, Watched> channels_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace mnemo

@@ -37,26 +37,33 @@ GetSessionImpl::~GetSessionImpl() {
   store_.RenewLease(lease_, call_.identity.tenant, Nanos(0)).IgnoreError();
 }
 
-absl::Status GetSessionImpl::CheckLayers(const PartPlan& part, const GetRequest& request) const {
-  const uint32_t layers = part.geometry.layers;
+absl::Status GetSessionImpl::AddGeometry(const PartId& part, const GetRequest& request) {
+  MNEMO_ASSIGN_OR_RETURN(PartGeometry geometry, GeometryOf(scope_.spec(), part));
+  const uint32_t layers = geometry.layers;
   const bool all = request.first_layer == 0 &&
                    (request.layer_count == 0 || request.layer_count == layers);
-  if (all) return absl::OkStatus();
-  if (!part.geometry.layers_readable) {
+  if (!all && !geometry.layers_readable) {
     return absl::FailedPreconditionError(fmt::format(
         "first_layer and layer_count ask for a range, but parts of group {} are read whole",
-        part.key.part.group));
+        part.group));
   }
-  if (request.first_layer >= layers || request.layer_count > layers - request.first_layer) {
+  if (!all &&
+      (request.first_layer >= layers || request.layer_count > layers - request.first_layer)) {
     return absl::InvalidArgumentError(
         fmt::format("layers [{}, {}) are asked for; the part has {}", request.first_layer,
                     uint64_t{request.first_layer} + request.layer_count, layers));
   }
+  layers_ = std::max(layers_, StepsOf(geometry));
+  geometries_.push_back(std::move(geometry));
   return absl::OkStatus();
 }
 
 absl::Status GetSessionImpl::Plan(const GetRequest& request) {
   MNEMO_RETURN_IF_ERROR(CheckKeys(scope_, request.keys, kMaxKeysPerGet));
+  if (request.parts.size() > kMaxPartsPerKey) {
+    return absl::InvalidArgumentError(fmt::format("parts holds {}; it must hold at most {}",
+                                                  request.parts.size(), kMaxPartsPerKey));
+  }
   const size_t parts_a_key = std::max<size_t>(1, request.parts.size());
   const size_t total = request.keys.keys.size() * parts_a_key;
   if (total > kMaxPartsPerGet) {
@@ -66,51 +73,76 @@ absl::Status GetSessionImpl::Plan(const GetRequest& request) {
   order_ = request.order;
   first_layer_ = request.first_layer;
   layer_count_ = request.layer_count;
+  for (size_t p = 0; p < parts_a_key; ++p) {
+    MNEMO_RETURN_IF_ERROR(AddGeometry(PartAt(request, p), request));
+  }
   parts_.reserve(total);
   for (size_t i = 0; i < total; ++i) {
     const size_t k = i / parts_a_key;
-    const PartId part = PartAt(request, i);
     const std::string_view stretch =
         request.keys.stretches.empty() ? std::string_view() : request.keys.stretches[k];
-    MNEMO_ASSIGN_OR_RETURN(PartGeometry geometry, GeometryOf(scope_.spec(), part));
-    PartPlan plan{.key = PartKeyOf(scope_, request.keys.keys[k], stretch, part),
-                  .geometry = std::move(geometry)};
-    // The same parts come with every key: one check of each is enough.
-    if (k == 0) MNEMO_RETURN_IF_ERROR(CheckLayers(plan, request));
-    const uint32_t steps = !plan.geometry.layers_readable ? 1
-                           : layer_count_ != 0            ? layer_count_
-                                                          : plan.geometry.layers - first_layer_;
-    layers_ = std::max(layers_, steps);
-    parts_.push_back(std::move(plan));
+    parts_.push_back({.key = PartKeyOf(scope_, request.keys.keys[k], stretch, PartAt(request, i)),
+                      .geometry = static_cast<uint32_t>(i % parts_a_key)});
   }
   return absl::OkStatus();
 }
 
-std::vector<GetSessionImpl::Run> GetSessionImpl::RunsOf(const PartPlan& part, uint32_t first,
-                                                        uint32_t count) const {
-  const std::vector<uint64_t>& sizes = part.geometry.sections.sizes;
+uint32_t GetSessionImpl::StepsOf(const PartGeometry& geometry) const {
+  if (!geometry.layers_readable) return 1;
+  return layer_count_ != 0 ? layer_count_ : geometry.layers - first_layer_;
+}
+
+std::vector<GetSessionImpl::Run> GetSessionImpl::RunsOf(const PartGeometry& geometry,
+                                                        uint32_t first, uint32_t count) {
+  const std::vector<uint64_t>& sizes = geometry.sections.sizes;
   const auto run = [&](uint32_t section, uint32_t sections) {
     Run out{.first = section, .count = sections};
     for (uint32_t i = 0; i < section; ++i) out.offset += sizes[i];
     for (uint32_t i = section; i < section + sections; ++i) out.bytes += sizes[i];
     return out;
   };
-  if (part.geometry.layout == Layout::kKvMajor) {
+  if (geometry.layout == Layout::kKvMajor) {
     std::vector<Run> runs = {run(first, count)};
-    if (part.geometry.has_v) runs.push_back(run(part.geometry.layers + first, count));
+    if (geometry.has_v) runs.push_back(run(geometry.layers + first, count));
     return runs;
   }
-  const uint32_t per_layer = part.geometry.has_v ? 2 : 1;
+  const uint32_t per_layer = geometry.has_v ? 2 : 1;
   return {run(first * per_layer, count * per_layer)};
 }
 
-std::vector<GetSessionImpl::Run> GetSessionImpl::AllRunsOf(const PartPlan& part) const {
-  const PartGeometry& geometry = part.geometry;
+std::vector<GetSessionImpl::Run> GetSessionImpl::AllRunsOf(const PartGeometry& geometry) const {
   if (first_layer_ == 0 && (layer_count_ == 0 || layer_count_ == geometry.layers)) {
     return {Run{.first = 0, .count = 0, .offset = 0, .bytes = geometry.bytes}};
   }
-  return RunsOf(part, first_layer_,
+  return RunsOf(geometry, first_layer_,
                 layer_count_ != 0 ? layer_count_ : geometry.layers - first_layer_);
+}
+
+uint64_t GetSessionImpl::BytesOf(const PartPlan& part) const {
+  uint64_t bytes = 0;
+  for (const Run& run : AllRunsOf(GeometryOfPlan(part))) bytes += run.bytes;
+  if (bytes != 0) return bytes;
+  return store_.Find({&part.key, 1})[0].payload_bytes;
+}
+
+bool GetSessionImpl::Hold(uint64_t bytes) {
+  if (held_bytes_ + bytes > kMaxHeldBytes) return false;
+  if (held_ && !held_->TryAdd(bytes)) return false;
+  held_bytes_ += bytes;
+  return true;
+}
+
+uint64_t GetSessionImpl::NextBytes() const {
+  if (!ready_.empty() || cursor_ >= parts_.size()) return 0;
+  const PartPlan& part = parts_[cursor_];
+  if (order_ != ReadOrder::kLayerMajor) return BytesOf(part);
+  if (!headers_done_ || !part.open || part.held) return 0;
+  const PartGeometry& geometry = GeometryOfPlan(part);
+  if (!geometry.layers_readable) return layer_ == 0 ? BytesOf(part) : 0;
+  if (layer_ >= StepsOf(geometry)) return 0;
+  uint64_t bytes = 0;
+  for (const Run& run : RunsOf(geometry, first_layer_ + layer_, 1)) bytes += run.bytes;
+  return bytes;
 }
 
 absl::StatusOr<PartRead> GetSessionImpl::Read(const PartPlan& part, const Run& run) {
@@ -145,7 +177,7 @@ void GetSessionImpl::StepBlockMajor() {
   std::vector<ReadStep> steps;
   uint64_t following = 0;
   std::optional<PartRead> first;
-  for (const Run& run : AllRunsOf(part)) {
+  for (const Run& run : AllRunsOf(GeometryOfPlan(part))) {
     absl::StatusOr<PartRead> read = Read(part, run);
     // A part replaced between two runs must not be put together from both.
     if (read.ok() && first && !(read->digest == first->digest)) {
@@ -176,19 +208,18 @@ void GetSessionImpl::StepLayerHeader() {
     return;
   }
   uint64_t following = 0;
-  for (const Run& run : AllRunsOf(part)) following += run.bytes;
+  for (const Run& run : AllRunsOf(GeometryOfPlan(part))) following += run.bytes;
   if (following == 0) following = state->payload_bytes;
   PartRead read{.digest = state->digest,
                 .payload_bytes = state->payload_bytes,
                 .level = state->level,
                 .depth = state->depth};
-  if (state->level != Level::kL1 && held_bytes_ + state->payload_bytes <= kMaxHeldBytes) {
+  if (state->level != Level::kL1 && Hold(state->payload_bytes)) {
     absl::StatusOr<PartRead> whole = Read(part, Run{});
     if (!whole.ok()) {
       ready_.push_back(ErrorOf(index, whole.status()));
       return;
     }
-    held_bytes_ += whole->payload_bytes;
     part.held = *std::move(whole);
     read = *part.held;
   }
@@ -201,12 +232,12 @@ void GetSessionImpl::StepLayerData() {
   const size_t index = cursor_++;
   PartPlan& part = parts_[index];
   if (!part.open) return;
-  const bool layered = part.geometry.layers_readable;
-  const uint32_t steps =
-      !layered ? 1 : layer_count_ != 0 ? layer_count_ : part.geometry.layers - first_layer_;
+  const PartGeometry& geometry = GeometryOfPlan(part);
+  const uint32_t steps = StepsOf(geometry);
   if (layer_ >= steps) return;
-  const std::vector<Run> runs =
-      layered ? RunsOf(part, first_layer_ + layer_, 1) : AllRunsOf(part);
+  const std::vector<Run> runs = geometry.layers_readable
+                                    ? RunsOf(geometry, first_layer_ + layer_, 1)
+                                    : AllRunsOf(geometry);
   std::vector<ReadStep> steps_out;
   for (const Run& run : runs) {
     ReadStep step{.kind = ReadStep::Kind::kData,
@@ -235,10 +266,7 @@ void GetSessionImpl::StepLayerData() {
 
 absl::StatusOr<std::optional<ReadStep>> GetSessionImpl::Next() {
   while (ready_.empty()) {
-    if (call_.cancelled.load(std::memory_order_relaxed)) {
-      return absl::CancelledError("the call was cancelled");
-    }
-    if (call_.ShouldStop(clock_)) return absl::DeadlineExceededError("the deadline has passed");
+    MNEMO_RETURN_IF_ERROR(CheckGoesOn(call_, clock_));
     if (cursor_ < parts_.size()) {
       if (order_ != ReadOrder::kLayerMajor) {
         StepBlockMajor();

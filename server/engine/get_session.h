@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "server/engine/block_engine.h"
+#include "server/engine/byte_budget.h"
 #include "server/engine/request_keys.h"
 
 namespace mnemo {
@@ -21,6 +22,7 @@ class GetSessionImpl final : public GetSession {
                                                             EngineObserver& observer);
   ~GetSessionImpl() override;
 
+  uint64_t NextBytes() const override;
   absl::StatusOr<std::optional<ReadStep>> Next() override;
 
  private:
@@ -33,7 +35,7 @@ class GetSessionImpl final : public GetSession {
   };
   struct PartPlan {
     PartKey key;
-    PartGeometry geometry;
+    uint32_t geometry = 0;  // of geometries_
     // Layer-major only:
     Digest128 digest;
     bool open = false;           // its header was sent without an error
@@ -46,13 +48,24 @@ class GetSessionImpl final : public GetSession {
         scope_(std::move(scope)),
         store_(store),
         clock_(clock),
-        observer_(observer) {}
+        observer_(observer) {
+    if (call.memory != nullptr) held_.emplace(*call.memory);
+  }
 
   absl::Status Plan(const GetRequest& request);
-  absl::Status CheckLayers(const PartPlan& part, const GetRequest& request) const;
+  absl::Status AddGeometry(const PartId& part, const GetRequest& request);
+  const PartGeometry& GeometryOfPlan(const PartPlan& part) const {
+    return geometries_[part.geometry];
+  }
+  // Layer-major: how many steps the part's data comes in.
+  uint32_t StepsOf(const PartGeometry& geometry) const;
   // The runs of layers [first, first + count) of a part.
-  std::vector<Run> RunsOf(const PartPlan& part, uint32_t first, uint32_t count) const;
-  std::vector<Run> AllRunsOf(const PartPlan& part) const;
+  static std::vector<Run> RunsOf(const PartGeometry& geometry, uint32_t first, uint32_t count);
+  std::vector<Run> AllRunsOf(const PartGeometry& geometry) const;
+  // What all runs of a part take; looked up where the geometry leaves it open.
+  uint64_t BytesOf(const PartPlan& part) const;
+  // Whether the whole part may be held for the steps to come.
+  bool Hold(uint64_t bytes);
   absl::StatusOr<PartRead> Read(const PartPlan& part, const Run& run);
 
   void StepBlockMajor();
@@ -70,12 +83,14 @@ class GetSessionImpl final : public GetSession {
   uint32_t first_layer_ = 0;
   uint32_t layer_count_ = 0;  // 0: all
   uint64_t lease_ = 0;
+  std::vector<PartGeometry> geometries_;  // one for each part that every key has
   std::vector<PartPlan> parts_;
   size_t cursor_ = 0;        // of parts_
   bool headers_done_ = false;
   uint32_t layer_ = 0;       // layer-major: relative to first_layer_
   uint32_t layers_ = 0;      // layer-major: how many steps of layers
   uint64_t held_bytes_ = 0;
+  std::optional<ByteBudget::Claim> held_;  // of held_bytes_
   std::vector<ReadStep> ready_;  // steps to hand out, last first
 };
 

@@ -18,6 +18,12 @@ absl::Status CheckLength(std::string_view field, size_t length, size_t low) {
                                                 length, low, BlockKey::kMaxSize));
 }
 
+// The layout is made when the part begins: a thousand of them would be large.
+SectionLayout SectionsOf(PartGeometry geometry, uint64_t payload_bytes) {
+  if (geometry.bytes == 0) geometry.sections.sizes = {payload_bytes};
+  return std::move(geometry.sections);
+}
+
 PutResult ResultOf(uint32_t index, const PartOffer& offer, const OfferVerdict& verdict) {
   PutResult result{.index = index};
   switch (verdict.verdict) {
@@ -47,20 +53,18 @@ absl::StatusOr<WriteSpec> SpecOf(const CallScope& scope, const PartOffer& offer)
     }
     MNEMO_RETURN_IF_ERROR(CheckLength("stretch", offer.stretch.size(), 1));
   }
-  MNEMO_ASSIGN_OR_RETURN(PartGeometry geometry, GeometryOf(scope.spec(), offer.part));
+  MNEMO_ASSIGN_OR_RETURN(const PartGeometry geometry, GeometryOf(scope.spec(), offer.part));
   if (geometry.bytes == 0) {
     if (offer.size < 1 || offer.size > kMaxPartBytes) {
       return absl::InvalidArgumentError(
           fmt::format("size is {}; it must be 1 to {}", offer.size, kMaxPartBytes));
     }
-    geometry.sections.sizes = {offer.size};
   } else if (offer.size != geometry.bytes) {
     return absl::InvalidArgumentError(
         fmt::format("size is {}; a part of group {} in space '{}' is {} bytes", offer.size,
                     offer.part.group, scope.spec().name, geometry.bytes));
   }
   WriteSpec spec{.payload_bytes = offer.size,
-                 .layout = std::move(geometry.sections),
                  .depth = offer.depth,
                  .tokens = static_cast<uint16_t>(scope.spec().tokens_per_block),
                  .digest = offer.digest};
@@ -116,7 +120,11 @@ absl::StatusOr<std::unique_ptr<PutSession>> PutSessionImpl::Create(
 }
 
 PutSessionImpl::~PutSessionImpl() {
-  if (reservation_ != 0) reservations_.Release(reservation_);
+  for (; current_ < wanted_.size(); ++current_) ReleaseReserved(wanted_[current_]);
+}
+
+void PutSessionImpl::ReleaseReserved(const Wanted& part) {
+  if (reservation_ != 0) reservations_.Release(reservation_, part.key.Stored().bytes());
 }
 
 absl::Status PutSessionImpl::CheckOrder(uint32_t index, uint64_t offset, ByteView data) const {
@@ -143,8 +151,10 @@ absl::Status PutSessionImpl::CheckOrder(uint32_t index, uint64_t offset, ByteVie
 }
 
 void PutSessionImpl::BeginPart() {
-  const Wanted& part = wanted_[current_];
+  Wanted& part = wanted_[current_];
   failure_ = absl::OkStatus();
+  absl::StatusOr<PartGeometry> geometry = GeometryOf(scope_.spec(), part.key.part);
+  if (geometry.ok()) part.spec.layout = SectionsOf(*std::move(geometry), part.spec.payload_bytes);
   absl::StatusOr<std::unique_ptr<PartWriter>> writer = store_.BeginWrite(part.key, part.spec);
   if (writer.ok()) {
     writer_ = *std::move(writer);
@@ -155,7 +165,7 @@ void PutSessionImpl::BeginPart() {
 
 absl::Status PutSessionImpl::Data(uint32_t index, uint64_t offset, ByteView data,
                                   std::vector<PutResult>& results) {
-  if (call_.ShouldStop(clock_)) return absl::CancelledError("the call has ended");
+  MNEMO_RETURN_IF_ERROR(CheckGoesOn(call_, clock_));
   MNEMO_RETURN_IF_ERROR(CheckOrder(index, offset, data));
   if (offset == 0) BeginPart();
   if (writer_) {
@@ -195,6 +205,7 @@ void PutSessionImpl::EndPart(std::vector<PutResult>& results) {
   }
   if (!failure_.ok()) result.outcome = failure_;
   results.push_back(std::move(result));
+  ReleaseReserved(part);
   ++current_;
   current_received_ = 0;
 }
@@ -202,6 +213,7 @@ void PutSessionImpl::EndPart(std::vector<PutResult>& results) {
 void PutSessionImpl::Finish(std::vector<PutResult>& results) {
   writer_.reset();
   for (; current_ < wanted_.size(); ++current_) {
+    ReleaseReserved(wanted_[current_]);
     results.push_back(
         {.index = wanted_[current_].index,
          .outcome = absl::InvalidArgumentError(

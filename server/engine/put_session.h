@@ -46,6 +46,8 @@ class PutSessionImpl final : public PutSession {
   absl::Status CheckOrder(uint32_t index, uint64_t offset, ByteView data) const;
   void BeginPart();
   void EndPart(std::vector<PutResult>& results);
+  // What the reservation held of a part is the writer's by now, or nobody's.
+  void ReleaseReserved(const Wanted& part);
 
   const CallContext& call_;
   const CallScope scope_;
@@ -65,7 +67,7 @@ class PutSessionImpl final : public PutSession {
 };
 
 // Checks one offered part against the space's geometry and fills what the store
-// needs. Errors: kInvalidArgument, naming the field and its range.
+// needs but for the layout. Errors: kInvalidArgument, naming the field and its range.
 absl::StatusOr<WriteSpec> SpecOf(const CallScope& scope, const PartOffer& offer);
 
 // What to say to a valid offer. `own` is the caller's reservation, 0 for none.

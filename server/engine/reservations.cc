@@ -25,6 +25,8 @@ absl::StatusOr<uint64_t> Reservations::Take(uint64_t tenant, const std::vector<s
   taken.assign(parts.size(), false);
   MutexLock lock(mutex_);
   while (id == 0 || reservations_.contains(id)) id = (uint64_t{entropy()} << 32) | entropy();
+  // Those that ended must not keep others out until the next worker comes by.
+  if (holders_.size() + parts.size() > kMaxParts) ExpireLocked();
   if (holders_.size() + parts.size() > kMaxParts) {
     return absl::ResourceExhaustedError(
         fmt::format("{} parts are reserved and {} more were offered; at most {} may be",
@@ -35,7 +37,7 @@ absl::StatusOr<uint64_t> Reservations::Take(uint64_t tenant, const std::vector<s
     const auto holder = holders_.find(parts[i]);
     if (holder != holders_.end() && (holder->second == id || AliveLocked(holder->second))) continue;
     holders_[parts[i]] = id;
-    reservation.parts.push_back(parts[i]);
+    reservation.parts.insert(parts[i]);
     taken[i] = true;
   }
   if (reservation.parts.empty()) return 0;
@@ -48,29 +50,35 @@ bool Reservations::Owns(uint64_t id, uint64_t tenant) const {
   return AliveLocked(id) && reservations_.at(id).tenant == tenant;
 }
 
-void Reservations::Release(uint64_t id) {
+void Reservations::Release(uint64_t id, const std::string& part) {
   MutexLock lock(mutex_);
-  ReleaseLocked(id);
+  const auto found = reservations_.find(id);
+  if (found == reservations_.end() || found->second.parts.erase(part) == 0) return;
+  ForgetLocked(id, part);
+  if (found->second.parts.empty()) reservations_.erase(found);
 }
 
-void Reservations::ReleaseLocked(uint64_t id) {
-  const auto found = reservations_.find(id);
-  if (found == reservations_.end()) return;
-  for (const std::string& part : found->second.parts) {
-    const auto holder = holders_.find(part);
-    // A part whose reservation ran out may be another's by now.
-    if (holder != holders_.end() && holder->second == id) holders_.erase(holder);
-  }
-  reservations_.erase(found);
+void Reservations::ForgetLocked(uint64_t id, const std::string& part) {
+  const auto holder = holders_.find(part);
+  // A part whose reservation ran out may be another's by now.
+  if (holder != holders_.end() && holder->second == id) holders_.erase(holder);
 }
 
 void Reservations::Expire() {
   MutexLock lock(mutex_);
-  std::vector<uint64_t> ended;
-  for (const auto& [id, reservation] : reservations_) {
-    if (reservation.ends <= clock_.Mono()) ended.push_back(id);
+  ExpireLocked();
+}
+
+void Reservations::ExpireLocked() {
+  const MonoTime now = clock_.Mono();
+  for (auto it = reservations_.begin(); it != reservations_.end();) {
+    if (it->second.ends > now) {
+      ++it;
+      continue;
+    }
+    for (const std::string& part : it->second.parts) ForgetLocked(it->first, part);
+    it = reservations_.erase(it);
   }
-  for (const uint64_t id : ended) ReleaseLocked(id);
 }
 
 bool Reservations::empty() const {

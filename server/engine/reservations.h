@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -28,7 +29,8 @@ class Reservations {
                                 Nanos duration, std::vector<bool>& taken);
   // Whether `id` is alive and of this tenant.
   bool Owns(uint64_t id, uint64_t tenant) const;
-  void Release(uint64_t id);
+  // Ends the reservation of one part, and with the last of them all of it.
+  void Release(uint64_t id, const std::string& part);
   void Expire();
   bool empty() const;
 
@@ -36,13 +38,14 @@ class Reservations {
   struct Reservation {
     uint64_t tenant = 0;
     MonoTime ends;
-    std::vector<std::string> parts;
+    std::unordered_set<std::string> parts;
   };
-  void ReleaseLocked(uint64_t id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void ExpireLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void ForgetLocked(uint64_t id, const std::string& part) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool AliveLocked(uint64_t id) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   Clock& clock_;
-  mutable Mutex mutex_;
+  mutable Mutex mutex_;  // innermost
   std::unordered_map<uint64_t, Reservation> reservations_ ABSL_GUARDED_BY(mutex_);
   std::unordered_map<std::string, uint64_t> holders_ ABSL_GUARDED_BY(mutex_);
 };

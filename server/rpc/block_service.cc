@@ -13,11 +13,7 @@ grpc::ServerUnaryReactor* BlockServiceHandler::Offer(grpc::CallbackServerContext
   return UnaryCall::Start(
       gate_, RuleOf("mnemo.v1.BlockService/Offer"), context,
       [this, request, response](const CallContext& call) -> absl::Status {
-        std::vector<PartOffer> parts;
-        for (const v1::PartOffer& in : request->parts()) {
-          MNEMO_ASSIGN_OR_RETURN(PartOffer part, FromProto(in));
-          parts.push_back(part);
-        }
+        MNEMO_ASSIGN_OR_RETURN(const std::vector<PartOffer> parts, FromProto(request->parts()));
         MNEMO_ASSIGN_OR_RETURN(const OfferAnswer answer,
                                blocks_.Offer(call, FromProto(request->space()), request->salt(),
                                              parts, request->reservation_ms()));

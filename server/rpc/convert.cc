@@ -18,20 +18,25 @@ absl::StatusOr<uint8_t> EnumValue(std::string_view field, int value, int low, in
       fmt::format("{} is {}; it must be {} to {}", field, value, low, high));
 }
 
+// Says which element of a list an error is about.
+template <typename T>
+absl::StatusOr<T> In(std::string_view list, int index, absl::StatusOr<T> value) {
+  if (value.ok()) return value;
+  return absl::Status(value.status().code(), fmt::format("{}[{}].{}", list, index,
+                                                         std::string(value.status().message())));
+}
+
 absl::StatusOr<uint32_t> Below(std::string_view field, uint32_t value, uint32_t high) {
   if (value <= high) return value;
   return absl::InvalidArgumentError(
       fmt::format("{} is {}; it must be at most {}", field, value, high));
 }
 
-RopeFacts FromProto(const v1::Rope& rope) {
-  return {.theta = rope.theta(),
+absl::StatusOr<RopeFacts> FromProto(const v1::Rope& rope) {
+  MNEMO_ASSIGN_OR_RETURN(const uint8_t pairing, EnumValue("rope.pairing", rope.pairing(), 0, 2));
+  return RopeFacts{.theta = rope.theta(),
           .rotary_dimensions = rope.rotary_dimensions(),
-          // A pairing that is not known here stays unknown: it is a fact kept for
-          // later, which nothing is computed from.
-          .pairing = rope.pairing() == v1::ROPE_PAIRING_HALF          ? RopePairing::kHalf
-                     : rope.pairing() == v1::ROPE_PAIRING_INTERLEAVED ? RopePairing::kInterleaved
-                                                                      : RopePairing::kUnknown,
+          .pairing = static_cast<RopePairing>(pairing),
           .scaling_kind = rope.scaling_kind(),
           .scaling_factor = rope.scaling_factor()};
 }
@@ -49,13 +54,15 @@ absl::StatusOr<Group> FromProto(const v1::Group& in) {
               .optional = in.optional(),
               .scale_bytes_per_run = in.scales().bytes_per_run(),
               .scale_description = in.scales().description()};
-  MNEMO_ASSIGN_OR_RETURN(const uint8_t kind, EnumValue("groups.kind", in.kind(), 1, 5));
+  MNEMO_ASSIGN_OR_RETURN(const uint8_t kind, EnumValue("kind", in.kind(), 1, 5));
   group.kind = static_cast<GroupKind>(kind);
-  MNEMO_ASSIGN_OR_RETURN(const uint8_t dtype, EnumValue("groups.dtype", in.dtype(), 0, 7));
+  MNEMO_ASSIGN_OR_RETURN(const uint8_t dtype, EnumValue("dtype", in.dtype(), 0, 7));
   group.dtype = static_cast<DType>(dtype);
-  MNEMO_ASSIGN_OR_RETURN(const uint8_t layout, EnumValue("groups.layout", in.layout(), 0, 3));
+  MNEMO_ASSIGN_OR_RETURN(const uint8_t layout, EnumValue("layout", in.layout(), 0, 3));
   group.layout = layout == 0 ? Layout::kLayerMajor : static_cast<Layout>(layout);
-  if (in.has_rope()) group.rope = FromProto(in.rope());
+  if (in.has_rope()) {
+    MNEMO_ASSIGN_OR_RETURN(group.rope, FromProto(in.rope()));
+  }
   return group;
 }
 
@@ -122,8 +129,8 @@ absl::StatusOr<SpaceSpec> FromProto(const v1::Space& space) {
                  .tokens_per_block = space.tokens_per_block(),
                  .salt_required = space.salt_required(),
                  .chain_affinity = space.chain_affinity()};
-  for (const v1::Group& in : space.groups()) {
-    MNEMO_ASSIGN_OR_RETURN(Group group, FromProto(in));
+  for (int i = 0; i < space.groups_size(); ++i) {
+    MNEMO_ASSIGN_OR_RETURN(Group group, In("groups", i, FromProto(space.groups(i))));
     spec.groups.push_back(std::move(group));
   }
   MNEMO_ASSIGN_OR_RETURN(spec.policy, FromProto(space.policy()));
@@ -142,9 +149,9 @@ SpaceRef FromProto(const v1::SpaceRef& ref) {
 }
 
 absl::StatusOr<PartId> FromProto(const v1::PartId& part) {
-  MNEMO_ASSIGN_OR_RETURN(const uint32_t group, Below("part.group", part.group(), 31));
-  MNEMO_ASSIGN_OR_RETURN(const uint32_t tp, Below("part.tp_rank", part.tp_rank(), 1023));
-  MNEMO_ASSIGN_OR_RETURN(const uint32_t pp, Below("part.pp_rank", part.pp_rank(), 63));
+  MNEMO_ASSIGN_OR_RETURN(const uint32_t group, Below("group", part.group(), 31));
+  MNEMO_ASSIGN_OR_RETURN(const uint32_t tp, Below("tp_rank", part.tp_rank(), 1023));
+  MNEMO_ASSIGN_OR_RETURN(const uint32_t pp, Below("pp_rank", part.pp_rank(), 63));
   return PartId{.group = static_cast<uint8_t>(group),
                 .tp_rank = static_cast<uint16_t>(tp),
                 .pp_rank = static_cast<uint16_t>(pp)};
@@ -163,16 +170,23 @@ absl::StatusOr<PartOffer> FromProto(const v1::PartOffer& offer) {
   return out;
 }
 
+absl::StatusOr<std::vector<PartOffer>> FromProto(
+    const google::protobuf::RepeatedPtrField<v1::PartOffer>& offers) {
+  std::vector<PartOffer> parts;
+  parts.reserve(static_cast<size_t>(offers.size()));
+  for (int i = 0; i < offers.size(); ++i) {
+    MNEMO_ASSIGN_OR_RETURN(PartOffer offer, In("parts", i, FromProto(offers[i])));
+    parts.push_back(offer);
+  }
+  return parts;
+}
+
 absl::StatusOr<PutRequest> FromProto(const v1::PutStart& start) {
   PutRequest request{.space = FromProto(start.space()),
                      .salt = start.salt(),
                      .reservation = start.reservation(),
                      .time_to_live_seconds = start.time_to_live_seconds()};
-  request.parts.reserve(static_cast<size_t>(start.parts_size()));
-  for (const v1::PartOffer& in : start.parts()) {
-    MNEMO_ASSIGN_OR_RETURN(PartOffer offer, FromProto(in));
-    request.parts.push_back(offer);
-  }
+  MNEMO_ASSIGN_OR_RETURN(request.parts, FromProto(start.parts()));
   MNEMO_ASSIGN_OR_RETURN(const uint8_t durability,
                          EnumValue("durability", start.durability(), 0, 3));
   if (durability != 0) request.durability = static_cast<Durability>(durability);
@@ -203,8 +217,8 @@ absl::StatusOr<GetRequest> FromProto(const v1::GetRequest& request) {
       .first_layer = request.first_layer(),
       .layer_count = request.layer_count(),
       .lease = request.lease()};
-  for (const v1::PartId& in : request.parts()) {
-    MNEMO_ASSIGN_OR_RETURN(const PartId part, FromProto(in));
+  for (int i = 0; i < request.parts_size(); ++i) {
+    MNEMO_ASSIGN_OR_RETURN(const PartId part, In("parts", i, FromProto(request.parts(i))));
     out.parts.push_back(part);
   }
   MNEMO_ASSIGN_OR_RETURN(const uint8_t order, EnumValue("order", request.order(), 0, 2));

@@ -6,6 +6,7 @@
 #include <grpcpp/support/status.h>
 
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -30,6 +31,8 @@ absl::StatusOr<SpacePolicy> FromProto(const v1::SpacePolicy& policy);
 SpaceRef FromProto(const v1::SpaceRef& ref);
 absl::StatusOr<PartId> FromProto(const v1::PartId& part);
 absl::StatusOr<PartOffer> FromProto(const v1::PartOffer& offer);
+absl::StatusOr<std::vector<PartOffer>> FromProto(
+    const google::protobuf::RepeatedPtrField<v1::PartOffer>& offers);
 absl::StatusOr<PutRequest> FromProto(const v1::PutStart& start);
 MatchRequest FromProto(const v1::MatchRequest& request);
 absl::StatusOr<GetRequest> FromProto(const v1::GetRequest& request);

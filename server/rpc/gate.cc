@@ -72,7 +72,11 @@ absl::Status GateOptions::Validate() const {
   MNEMO_RETURN_IF_ERROR(check("default_threads", default_threads, 1, 1024));
   MNEMO_RETURN_IF_ERROR(check("batch_threads", batch_threads, 1, 1024));
   MNEMO_RETURN_IF_ERROR(check("max_queued", max_queued, 1, 1 << 20));
-  // One message of payload, and what precedes its grant, always fit.
+  if (stall_limit < std::chrono::seconds(1) || stall_limit > std::chrono::hours(1)) {
+    return absl::InvalidArgumentError(
+        fmt::format("stall_limit is {}; it must be 1 s to 1 h", FormatDuration(stall_limit)));
+  }
+  // Two windows of a Put always fit.
   return check("inflight_bytes", inflight_bytes, 16 * kMiB, uint64_t{1} << 40);
 }
 
@@ -81,6 +85,7 @@ Gate::Gate(const GateOptions& options, Clock& clock, RpcObserver& observer)
       clock_(clock),
       observer_(observer),
       bytes_(options.inflight_bytes),
+      watchdog_(clock, options.stall_limit),
       critical_({.name = "rpc-critical",
                  .threads = options.critical_threads,
                  .max_queued = options.max_queued}),
@@ -93,6 +98,7 @@ Gate::Gate(const GateOptions& options, Clock& clock, RpcObserver& observer)
 
 absl::Status Gate::Admit(const MethodRule& rule, MonoTime deadline, CallContext& call) {
   call.call_class = rule.call_class;
+  call.memory = &bytes_;
   if (stopping_) {
     observer_.OnShed(rule.call_class, "shutdown");
     return absl::UnavailableError("the daemon is shutting down");
@@ -127,6 +133,11 @@ absl::Status Gate::Submit(const CallContext& call, std::function<void()> work) {
   return absl::UnavailableError(
       fmt::format("the queue of class {} is full, {} calls", ClassLabel(call_class),
                   options_.max_queued));
+}
+
+void Gate::StopAdmitting() {
+  stopping_ = true;
+  watchdog_.AnnounceShutdown();
 }
 
 void Gate::Shutdown() {

@@ -14,8 +14,9 @@
 #include <string_view>
 
 #include "absl/status/status.h"
+#include "server/engine/byte_budget.h"
 #include "server/engine/call.h"
-#include "server/rpc/byte_budget.h"
+#include "server/rpc/stream_watchdog.h"
 #include "storage/base/clock.h"
 #include "storage/base/executor.h"
 
@@ -56,6 +57,7 @@ struct GateOptions {
   size_t max_queued = 4096;            // of each class
   Nanos default_deadline = std::chrono::seconds(30);  // where the client gave none
   uint64_t inflight_bytes = uint64_t{256} << 20;      // payload between sockets and levels
+  Nanos stall_limit = std::chrono::seconds(10);  // a stream whose client stands still
   absl::Status Validate() const;
 };
 
@@ -73,11 +75,13 @@ class Gate {
   absl::Status Submit(const CallContext& call, std::function<void()> work);
 
   ByteBudget& bytes() { return bytes_; }
+  StreamWatchdog& watchdog() { return watchdog_; }
   RpcObserver& observer() { return observer_; }
   Clock& clock() { return clock_; }
 
-  // Admits nothing from now on; what was admitted goes on.
-  void StopAdmitting() { stopping_ = true; }
+  // Admits nothing from now on; what was admitted goes on, but for streams
+  // without an end of their own.
+  void StopAdmitting();
   // Runs what was submitted, then stops the threads.
   void Shutdown();
 
@@ -88,6 +92,7 @@ class Gate {
   Clock& clock_;
   RpcObserver& observer_;
   ByteBudget bytes_;
+  StreamWatchdog watchdog_;
   std::atomic<bool> stopping_{false};
   Executor critical_;
   Executor default_;

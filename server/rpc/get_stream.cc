@@ -1,6 +1,7 @@
 #include "server/rpc/get_stream.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "storage/base/status_macros.h"
 #include "storage/base/units.h"
@@ -17,7 +18,10 @@ GetStream::GetStream(Gate& gate, BlockEngine& blocks, grpc::CallbackServerContex
       blocks_(blocks),
       context_(context),
       rule_(RuleOf("mnemo.v1.BlockService/Get")),
-      started_(gate.clock().Mono()) {}
+      started_(gate.clock().Mono()),
+      claim_(gate.bytes()) {
+  gate_.watchdog().Add(*this);
+}
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* GetStream::Start(Gate& gate, BlockEngine& blocks,
                                                              grpc::CallbackServerContext* context,
@@ -45,6 +49,7 @@ void GetStream::Submit(void (GetStream::*work)()) {
 void GetStream::Advance() {
   if (!session_) {
     const auto open = [&]() -> absl::StatusOr<std::unique_ptr<GetSession>> {
+      MNEMO_RETURN_IF_ERROR(CheckGoesOn(call_, gate_.clock()));
       MNEMO_ASSIGN_OR_RETURN(const GetRequest asked, FromProto(request_));
       return blocks_.Get(call_, asked);
     };
@@ -52,61 +57,95 @@ void GetStream::Advance() {
     if (!session.ok()) return End(session.status());
     session_ = *std::move(session);
   }
+  if (const uint64_t bytes = session_->NextBytes(); bytes != 0) {
+    claim_.Release();
+    switch (claim_.Acquire(bytes, [this] { Submit(&GetStream::Step); })) {
+      case ByteBudget::Claim::Outcome::kGranted:
+        break;
+      case ByteBudget::Claim::Outcome::kQueued:
+        return;
+      case ByteBudget::Claim::Outcome::kWithdrawn:
+        return End(absl::CancelledError("the call was cancelled"));
+    }
+  }
+  Step();
+}
+
+void GetStream::Step() {
   absl::StatusOr<std::optional<ReadStep>> step = session_->Next();
   if (!step.ok() || !step->has_value()) return End(step.status());
-  if ((*step)->kind == ReadStep::Kind::kData) {
-    data_ = **std::move(step);
-    data_sent_ = 0;
-    return SendData();
-  }
+  if ((*step)->kind == ReadStep::Kind::kHeader) return SendHeader(**step);
+  data_ = **std::move(step);
+  data_sent_ = 0;
+  SendData();
+}
+
+void GetStream::SendHeader(const ReadStep& step) {
   v1::GetResponse response;
   v1::GetHeader* header = response.mutable_header();
-  header->set_index((*step)->index);
-  if (!(*step)->error.ok()) {
-    ToProto((*step)->error, header->mutable_error());
+  header->set_index(step.index);
+  if (!step.error.ok()) {
+    ToProto(step.error, header->mutable_error());
   } else {
-    header->set_size((*step)->size);
-    ToProto((*step)->digest, header->mutable_digest());
-    header->set_level(ToProto((*step)->level));
-    header->set_bytes_following((*step)->bytes_following);
-    header->set_depth((*step)->depth);
+    header->set_size(step.size);
+    ToProto(step.digest, header->mutable_digest());
+    header->set_level(ToProto(step.level));
+    header->set_bytes_following(step.bytes_following);
+    header->set_depth(step.depth);
   }
-  message_ = EncodeMessage(response);
-  StartWrite(&message_);
+  Write(EncodeMessage(response));
 }
 
 void GetStream::SendData() {
-  charged_ = std::min(kMaxMessagePayload, data_->bytes.size() - data_sent_);
-  uint64_t ticket = 0;
-  // While the budget is used up this call waits for it without a thread.
-  if (gate_.bytes().AcquireOrQueue(charged_, [this] { Submit(&GetStream::SendNow); }, ticket)) {
-    SendNow();
-  }
+  const uint64_t size = std::min(kMaxMessagePayload, data_->bytes.size() - data_sent_);
+  grpc::ByteBuffer message =
+      EncodeGetData(data_->index, data_->offset + data_sent_, data_->bytes.Slice(data_sent_, size));
+  data_sent_ += size;
+  if (data_sent_ == data_->bytes.size()) data_.reset();
+  Write(std::move(message));
 }
 
-void GetStream::SendNow() {
-  message_ = EncodeGetData(data_->index, data_->offset + data_sent_,
-                           data_->bytes.Slice(data_sent_, charged_));
-  data_sent_ += charged_;
+void GetStream::Write(grpc::ByteBuffer message) {
+  message_.Swap(&message);
+  writing_wait_.Begin(gate_.clock().Mono());
   StartWrite(&message_);
 }
 
 void GetStream::OnWriteDone(bool ok) {
+  writing_wait_.End(/*progress=*/true);
   message_.Clear();
-  if (charged_ != 0) gate_.bytes().Release(std::exchange(charged_, 0));
-  if (!ok) return End(absl::CancelledError("the client has gone"));
-  if (data_ && data_sent_ < data_->bytes.size() && !call_.cancelled) return SendData();
-  data_.reset();
+  if (stalled_) return End(absl::DeadlineExceededError("the client read nothing for too long"));
+  if (!ok || call_.cancelled) return End(absl::CancelledError("the client has gone"));
+  if (data_) return SendData();
   Submit(&GetStream::Advance);
 }
 
+void GetStream::OnCancel() {
+  call_.cancelled = true;
+  if (claim_.Withdraw()) End(absl::CancelledError("the call was cancelled"));
+}
+
+bool GetStream::OnStalled() {
+  // Its trailers would wait behind the message that is not read.
+  if (!stalled_.exchange(true)) {
+    gate_.observer().OnShed(rule_.call_class, "stalled");
+    context_->TryCancel();
+  }
+  return false;
+}
+
 void GetStream::End(const absl::Status& status) {
-  if (charged_ != 0) gate_.bytes().Release(std::exchange(charged_, 0));
-  session_.reset();
   data_.reset();
+  session_.reset();
+  claim_.Release();
   AddPushback(*context_, status);
   gate_.observer().OnFinished(rule_, status.code(), gate_.clock().Mono() - started_);
   Finish(ToGrpc(status));
+}
+
+void GetStream::OnDone() {
+  gate_.watchdog().Remove(*this);
+  delete this;
 }
 
 }  // namespace mnemo

@@ -15,6 +15,10 @@ namespace {
 constexpr uint64_t kInitialCredit = kMiB;
 // How far a grant runs ahead of what was received.
 constexpr uint64_t kWindow = 8 * kMiB;
+constexpr uint64_t kMaxMessagePayload = kMiB;
+// Less than this does not count as progress: a client that sends a byte a second
+// would hold its window for ever.
+constexpr uint64_t kProgressBytes = 64 * kKiB;
 
 }  // namespace
 
@@ -23,7 +27,10 @@ PutStream::PutStream(Gate& gate, BlockEngine& blocks, grpc::CallbackServerContex
       blocks_(blocks),
       context_(context),
       rule_(RuleOf("mnemo.v1.BlockService/Put")),
-      started_(gate.clock().Mono()) {}
+      started_(gate.clock().Mono()),
+      claim_(gate.bytes()) {
+  gate_.watchdog().Add(*this);
+}
 
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* PutStream::Start(
     Gate& gate, BlockEngine& blocks, grpc::CallbackServerContext* context) {
@@ -36,7 +43,7 @@ void PutStream::Begin() {
   const absl::Status status =
       gate_.Admit(rule_, DeadlineOf(*context_, gate_.clock()), call_);
   if (!status.ok()) return End(status);
-  StartRead(&incoming_);
+  Read();
 }
 
 void PutStream::Submit(void (PutStream::*work)()) {
@@ -44,82 +51,134 @@ void PutStream::Submit(void (PutStream::*work)()) {
   if (!status.ok()) End(status);
 }
 
+void PutStream::Read() {
+  reading_wait_.Begin(gate_.clock().Mono());
+  MutexLock lock(mutex_);
+  reading_ = true;
+  StartRead(&incoming_);
+}
+
 void PutStream::OnReadDone(bool ok) {
+  {
+    MutexLock lock(mutex_);
+    // The watchdog may have taken the turn: then the call ends already.
+    if (!std::exchange(reading_, false)) return;
+  }
+  bytes_unmarked_ += incoming_.Length();
+  const bool progress = !session_ || bytes_unmarked_ >= kProgressBytes;
+  reading_wait_.End(progress);
+  if (progress) bytes_unmarked_ = 0;
   Submit(ok ? &PutStream::Handle : &PutStream::HandleEndOfInput);
 }
 
 void PutStream::Handle() {
-  if (call_.ShouldStop(gate_.clock())) {
-    return End(call_.cancelled ? absl::CancelledError("the call was cancelled")
-                               : absl::DeadlineExceededError("the deadline has passed"));
-  }
+  if (absl::Status status = CheckGoesOn(call_, gate_.clock()); !status.ok()) return End(status);
   absl::StatusOr<ParsedPut> message = ParsePut(incoming_);
   incoming_.Clear();
   if (!message.ok()) return End(message.status());
   message_ = *std::move(message);
-  const bool start = message_.kind == ParsedPut::Kind::kStart;
-  const absl::Status status = start ? HandleStart() : HandleData();
-  if (!status.ok()) return End(status);
-  if (AllAnswered()) return End(absl::OkStatus());
-  // A start reads on when its window is charged.
-  if (!start) StartRead(&incoming_);
+  if (message_.kind == ParsedPut::Kind::kStart) {
+    HandleStart();
+  } else {
+    HandleData();
+  }
 }
 
-absl::Status PutStream::HandleStart() {
-  if (session_) return absl::InvalidArgumentError("start came twice; it must be first, and only first");
+absl::Status PutStream::OpenSession() {
+  if (session_) {
+    return absl::InvalidArgumentError("start came twice; it must be first, and only first");
+  }
   MNEMO_ASSIGN_OR_RETURN(const PutRequest request, FromProto(message_.start));
   MNEMO_ASSIGN_OR_RETURN(session_, blocks_.Put(call_, request));
-  parts_ = request.parts.size();
-  if (session_->bytes_wanted() == 0) {
-    SendGrant(/*first=*/true);
-    SendResults(session_->TakeImmediateResults());
-    return absl::OkStatus();
-  }
-  window_ = std::min(session_->bytes_wanted(), kWindow);
-  uint64_t ticket = 0;
-  if (gate_.bytes().AcquireOrQueue(window_, [this] { Submit(&PutStream::Granted); }, ticket)) {
-    Granted();
-  }
+  results_left_ = request.parts.size();
+  message_.start.Clear();
   return absl::OkStatus();
+}
+
+void PutStream::HandleStart() {
+  if (absl::Status status = OpenSession(); !status.ok()) return End(status);
+  window_ = std::min(session_->bytes_wanted(), kWindow);
+  switch (claim_.Acquire(window_, [this] { Submit(&PutStream::Granted); })) {
+    case ByteBudget::Claim::Outcome::kGranted:
+      return Granted();
+    case ByteBudget::Claim::Outcome::kQueued:
+      return;
+    case ByteBudget::Claim::Outcome::kWithdrawn:
+      return End(absl::CancelledError("the call was cancelled"));
+  }
 }
 
 void PutStream::Granted() {
   granted_ = window_;
   SendGrant(/*first=*/true);
   SendResults(session_->TakeImmediateResults());
-  StartRead(&incoming_);
+  if (results_left_ == 0) return End(absl::OkStatus());
+  Read();
 }
 
-absl::Status PutStream::HandleData() {
+bool PutStream::IsUnwanted() const {
+  const auto& verdicts = session_->verdicts();
+  return message_.index < verdicts.size() && verdicts[message_.index].verdict != Verdict::kWant &&
+         bytes_unwanted_ + message_.size <= kInitialCredit;
+}
+
+absl::Status PutStream::CheckData() const {
   if (!session_) return absl::InvalidArgumentError("data came before start");
-  if (message_.offset > kMaxPartBytes ||
-      session_->bytes_received() + message_.size > std::max(granted_, kInitialCredit)) {
-    return absl::InvalidArgumentError(
-        fmt::format("{} bytes of payload were sent; {} were granted",
-                    session_->bytes_received() + message_.size,
-                    std::max(granted_, kInitialCredit)));
+  if (message_.size < 1 || message_.size > kMaxMessagePayload) {
+    return absl::InvalidArgumentError(fmt::format("data is {} bytes long; it must be 1 to {}",
+                                                  message_.size, kMaxMessagePayload));
   }
-  std::vector<PutResult> results;
-  uint64_t offset = message_.offset;
-  if (message_.pieces.empty()) return session_->Data(message_.index, offset, {}, results);
-  for (const ByteView piece : message_.pieces) {
-    MNEMO_RETURN_IF_ERROR(session_->Data(message_.index, offset, piece, results));
-    offset += piece.size();
+  const uint64_t allowed = std::max(granted_, kInitialCredit);
+  if (bytes_seen() + message_.size > allowed) {
+    return absl::InvalidArgumentError(fmt::format("{} bytes of payload were sent; {} were granted",
+                                                  bytes_seen() + message_.size, allowed));
   }
-  message_.slices.clear();
-  SendResults(std::move(results));
-  GrantMore();
   return absl::OkStatus();
 }
 
+absl::Status PutStream::TakeData() {
+  if (IsUnwanted()) {
+    bytes_unwanted_ += message_.size;
+    return absl::OkStatus();
+  }
+  std::vector<PutResult> results;
+  uint64_t offset = message_.offset;
+  absl::Status status;
+  for (const ByteView piece : message_.pieces) {
+    status = session_->Data(message_.index, offset, piece, results);
+    if (!status.ok()) break;
+    offset += piece.size();
+  }
+  SendResults(std::move(results));
+  return status;
+}
+
+void PutStream::HandleData() {
+  absl::Status status = CheckData();
+  if (status.ok()) status = TakeData();
+  message_.pieces.clear();
+  message_.slices.clear();
+  if (!status.ok()) return End(status);
+  if (results_left_ == 0) return End(absl::OkStatus());
+  GrantMore();
+  Read();
+}
+
 void PutStream::GrantMore() {
-  const uint64_t ahead = granted_ - std::min(granted_, session_->bytes_received());
-  if (granted_ == session_->bytes_wanted() || ahead > window_ / 2) return;
-  granted_ = std::min(session_->bytes_wanted(), session_->bytes_received() + window_);
+  const uint64_t ahead = granted_ - std::min(granted_, bytes_seen());
+  if (granted_ >= bytes_to_come() || ahead > window_ / 2) return;
+  granted_ = std::min(bytes_to_come(), bytes_seen() + window_);
   SendGrant(/*first=*/false);
 }
 
+bool PutStream::WasStalled() {
+  MutexLock lock(mutex_);
+  return stalled_;
+}
+
 void PutStream::HandleEndOfInput() {
+  if (WasStalled()) return EndStalled();
+  if (call_.cancelled) return End(absl::CancelledError("the call was cancelled"));
   if (!session_) return End(absl::InvalidArgumentError("the stream ended before start"));
   std::vector<PutResult> results;
   session_->Finish(results);
@@ -143,46 +202,78 @@ void PutStream::SendResults(std::vector<PutResult> results) {
     v1::PutResponse response;
     ToProto(result, response.mutable_result());
     Enqueue(response);
-    ++results_sent_;
+    --results_left_;
   }
 }
 
 void PutStream::Enqueue(const v1::PutResponse& response) {
   grpc::ByteBuffer message = EncodeMessage(response);
   MutexLock lock(mutex_);
-  if (ended_) return;
   outgoing_.push_back(std::move(message));
-  if (std::exchange(writing_, true)) return;
+  if (!std::exchange(writing_, true)) WriteLocked();
+}
+
+void PutStream::WriteLocked() {
+  writing_wait_.Begin(gate_.clock().Mono());
   StartWrite(&outgoing_.front());
 }
 
 void PutStream::OnWriteDone(bool ok) {
-  MutexLock lock(mutex_);
-  outgoing_.pop_front();
-  if (!ok) outgoing_.clear();
-  writing_ = !outgoing_.empty();
-  if (writing_) {
-    StartWrite(&outgoing_.front());
-  } else if (ended_) {
-    FinishLocked();
+  writing_wait_.End(/*progress=*/true);
+  absl::Status status;
+  {
+    MutexLock lock(mutex_);
+    outgoing_.pop_front();
+    if (!ok) outgoing_.clear();
+    writing_ = !outgoing_.empty();
+    if (writing_) return WriteLocked();
+    if (!ended_) return;
+    status = final_;
   }
+  FinishNow(status);
+}
+
+void PutStream::OnCancel() {
+  call_.cancelled = true;
+  if (claim_.Withdraw()) End(absl::CancelledError("the call was cancelled"));
+}
+
+bool PutStream::OnStalled() {
+  MutexLock lock(mutex_);
+  if (std::exchange(stalled_, true)) return false;
+  gate_.observer().OnShed(rule_.call_class, "stalled");
+  if (!writing_ && std::exchange(reading_, false)) return true;
+  // The reason would wait behind answers that are not read.
+  context_->TryCancel();
+  return false;
+}
+
+void PutStream::EndStalled() {
+  End(absl::DeadlineExceededError("the client sent nothing, or hardly anything, for too long"));
 }
 
 void PutStream::End(const absl::Status& status) {
   // What is not whole is given back before the client can learn of the end.
   session_.reset();
-  if (window_ != 0) gate_.bytes().Release(std::exchange(window_, 0));
+  claim_.Release();
   AddPushback(*context_, status);
-  MutexLock lock(mutex_);
-  if (std::exchange(ended_, true)) return;
-  final_ = status;
-  if (!writing_) FinishLocked();
+  {
+    MutexLock lock(mutex_);
+    ended_ = true;
+    final_ = status;
+    if (writing_) return;
+  }
+  FinishNow(status);
 }
 
-void PutStream::FinishLocked() {
-  if (std::exchange(finished_, true)) return;
-  gate_.observer().OnFinished(rule_, final_.code(), gate_.clock().Mono() - started_);
-  Finish(ToGrpc(final_));
+void PutStream::FinishNow(const absl::Status& status) {
+  gate_.observer().OnFinished(rule_, status.code(), gate_.clock().Mono() - started_);
+  Finish(ToGrpc(status));
+}
+
+void PutStream::OnDone() {
+  gate_.watchdog().Remove(*this);
+  delete this;
 }
 
 }  // namespace mnemo

@@ -7,17 +7,18 @@
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/resource_quota.h>
 
-#include <algorithm>
+#include <utility>
 
 #include "server/rpc/admin_service.h"
 #include "server/rpc/block_service.h"
 #include "server/rpc/space_service.h"
-#include "storage/base/units.h"
+#include "storage/base/mutex.h"
 
 namespace mnemo {
 namespace {
 
-constexpr int kReceiveLimit = 8 << 20;
+// The largest request is a Match of 65,536 keys of 64 bytes, each with a stretch.
+constexpr int kReceiveLimit = 9 << 20;
 // Settings that raised the throughput of large messages, and bounds on what a
 // silent or hostile peer may hold; docs/decisions has the reasons.
 void Tune(const RpcServerOptions& options, grpc::ServerBuilder& builder) {
@@ -68,21 +69,43 @@ class RpcServerImpl final : public RpcServer {
     builder.RegisterService(&space_service_);
     builder.RegisterService(&block_service_);
     builder.RegisterService(&admin_service_);
-    server_ = builder.BuildAndStart();
+    std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
     for (size_t i = 0; i < ports.size(); ++i) {
       if (ports[i] == 0) return CannotBind(options.addresses[i]);
       const std::string& address = options.addresses[i];
       bound_.push_back(address.substr(0, address.rfind(':') + 1) + std::to_string(ports[i]));
     }
     if (!options.unix_socket.empty() && unix_bound == 0) return CannotBind(options.unix_socket);
-    if (!server_) return absl::InternalError("the gRPC server did not start");
-    SetReady(false);
+    if (!server) return absl::InternalError("the gRPC server did not start");
+    MutexLock lock(mutex_);
+    server_ = std::move(server);
+    Announce(false);
     return absl::OkStatus();
   }
 
   const std::vector<std::string>& bound_addresses() const override { return bound_; }
 
   void SetReady(bool ready) override {
+    MutexLock lock(mutex_);
+    if (!server_ || shutting_down_) return;
+    Announce(ready);
+  }
+
+  void Shutdown(Nanos drain) override {
+    grpc::Server* server = nullptr;
+    {
+      MutexLock lock(mutex_);
+      if (!server_ || std::exchange(shutting_down_, true)) return;
+      Announce(false);
+      server = server_.get();
+    }
+    gate_.StopAdmitting();
+    server->Shutdown(std::chrono::system_clock::now() + drain);
+    server->Wait();
+  }
+
+ private:
+  void Announce(bool ready) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService();
     health->SetServingStatus("", true);
     for (const char* name : {"mnemo.ready", "mnemo.v1.SpaceService", "mnemo.v1.BlockService",
@@ -91,16 +114,6 @@ class RpcServerImpl final : public RpcServer {
     }
   }
 
-  void Shutdown(Nanos drain) override {
-    if (!server_) return;
-    SetReady(false);
-    gate_.StopAdmitting();
-    server_->Shutdown(std::chrono::system_clock::now() + drain);
-    server_->Wait();
-    server_.reset();
-  }
-
- private:
   static absl::Status CannotBind(const std::string& address) {
     return absl::AlreadyExistsError(
         fmt::format("cannot listen on {}: it is taken, or not an address of this host", address));
@@ -110,8 +123,10 @@ class RpcServerImpl final : public RpcServer {
   SpaceServiceHandler space_service_;
   BlockServiceHandler block_service_;
   AdminServiceHandler admin_service_;
-  std::unique_ptr<grpc::Server> server_;
   std::vector<std::string> bound_;
+  Mutex mutex_;
+  std::unique_ptr<grpc::Server> server_ ABSL_GUARDED_BY(mutex_);
+  bool shutting_down_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace

@@ -17,7 +17,9 @@ WatchStream::WatchStream(Gate& gate, BlockEngine& blocks, grpc::CallbackServerCo
       rule_(RuleOf("mnemo.v1.BlockService/Watch")),
       started_(gate.clock().Mono()),
       request_(request),
-      shared_(std::make_shared<Shared>()) {}
+      shared_(std::make_shared<Shared>()) {
+  gate_.watchdog().Add(*this);
+}
 
 grpc::ServerWriteReactor<v1::WatchResponse>* WatchStream::Start(
     Gate& gate, BlockEngine& blocks, grpc::CallbackServerContext* context,
@@ -60,8 +62,16 @@ void WatchStream::Submit() {
   if (!status.ok()) End(status);
 }
 
+absl::Status WatchStream::CheckGoesOn() const {
+  if (stalled_) {
+    return absl::ResourceExhaustedError("the reader is too slow: it read nothing for too long");
+  }
+  if (call_.cancelled) return absl::CancelledError("the client has ended the watch");
+  if (shutting_down_) return absl::UnavailableError("the daemon is shutting down");
+  return absl::OkStatus();
+}
+
 void WatchStream::Advance() {
-  if (call_.cancelled) return End(absl::CancelledError("the watch has ended"));
   if (!subscription_) {
     auto subscription = blocks_.Watch(call_, FromProto(request_.space()), request_.from_sequence(),
                                       [shared = shared_] {
@@ -72,11 +82,13 @@ void WatchStream::Advance() {
     subscription_ = *std::move(subscription);
   }
   for (;;) {
+    if (absl::Status status = CheckGoesOn(); !status.ok()) return End(status);
     absl::StatusOr<std::vector<BlockEvent>> events = subscription_->Take(kEventsPerMessage);
     if (!events.ok()) return End(events.status());
     if (!events->empty()) {
       response_.Clear();
       for (const BlockEvent& event : *events) ToProto(event, response_.add_events());
+      writing_wait_.Begin(gate_.clock().Mono());
       StartWrite(&response_);
       return;
     }
@@ -85,15 +97,27 @@ void WatchStream::Advance() {
       state_ = State::kWaiting;
       return;
     }
-    // Woken since Take looked: look again, unless it was a cancellation.
-    if (call_.cancelled) break;
+    // Woken since Take looked: look again.
   }
-  End(absl::CancelledError("the watch has ended"));
 }
 
 void WatchStream::OnWriteDone(bool ok) {
-  if (!ok) return End(absl::CancelledError("the client has gone"));
+  writing_wait_.End(/*progress=*/true);
+  if (!ok) call_.cancelled = true;
   Submit();
+}
+
+bool WatchStream::OnStalled() {
+  if (!stalled_.exchange(true)) {
+    gate_.observer().OnShed(rule_.call_class, "stalled");
+    context_->TryCancel();
+  }
+  return false;
+}
+
+void WatchStream::OnShutdown() {
+  shutting_down_ = true;
+  Wake();
 }
 
 void WatchStream::End(const absl::Status& status) {
@@ -107,6 +131,7 @@ void WatchStream::End(const absl::Status& status) {
 }
 
 void WatchStream::OnDone() {
+  gate_.watchdog().Remove(*this);
   {
     MutexLock lock(shared_->mutex);
     shared_->stream = nullptr;

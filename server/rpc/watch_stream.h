@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "server/engine/block_engine.h"
+#include "server/rpc/stream_watchdog.h"
 #include "server/rpc/unary.h"
 #include "storage/base/mutex.h"
 
@@ -13,7 +14,8 @@ namespace mnemo {
 
 // Owned by itself through the state that it shares with wake-ups, which may
 // come after the call is done.
-class WatchStream final : public grpc::ServerWriteReactor<v1::WatchResponse> {
+class WatchStream final : public grpc::ServerWriteReactor<v1::WatchResponse>,
+                          public WatchedStream {
  public:
   static grpc::ServerWriteReactor<v1::WatchResponse>* Start(Gate& gate, BlockEngine& blocks,
                                                             grpc::CallbackServerContext* context,
@@ -22,9 +24,12 @@ class WatchStream final : public grpc::ServerWriteReactor<v1::WatchResponse> {
   void OnWriteDone(bool ok) override;
   void OnCancel() override;
   void OnDone() override;
+  bool OnStalled() override;
+  void OnShutdown() override;
 
  private:
-  // What a wake-up needs; outlives the stream.
+  // What a wake-up needs; outlives the stream. Its mutex is taken before that of
+  // the stream, and OnDone, which takes it too, never runs within Finish.
   struct Shared {
     Mutex mutex;
     WatchStream* stream ABSL_GUARDED_BY(mutex) = nullptr;  // null once it has ended
@@ -39,6 +44,8 @@ class WatchStream final : public grpc::ServerWriteReactor<v1::WatchResponse> {
   void Wake();
   void Submit() ABSL_LOCKS_EXCLUDED(mutex_);
   void Advance();
+  // Why the watch is to end, if it is.
+  absl::Status CheckGoesOn() const;
   void End(const absl::Status& status);
 
   Gate& gate_;
@@ -49,6 +56,8 @@ class WatchStream final : public grpc::ServerWriteReactor<v1::WatchResponse> {
   const v1::WatchRequest& request_;
   const std::shared_ptr<Shared> shared_;
   CallContext call_;
+  std::atomic<bool> shutting_down_{false};
+  std::atomic<bool> stalled_{false};
   std::unique_ptr<EventSubscription> subscription_;
   v1::WatchResponse response_;
   Mutex mutex_;

@@ -112,7 +112,7 @@ absl::Status ParseDataBody(const std::vector<ByteView>& body, ParsedPut& out) {
   while (reader.left() > 0) {
     uint64_t tag = 0;
     uint64_t value = 0;
-    if (!reader.ReadVarint(tag)) return Malformed();
+    if (!reader.ReadVarint(tag) || tag > UINT32_MAX) return Malformed();
     const uint64_t field = tag >> 3;
     const uint32_t wire_type = tag & 7;
     if (field == kDataIndex && wire_type == kVarint) {

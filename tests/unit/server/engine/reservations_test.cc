@@ -60,7 +60,7 @@ TEST_F(ReservationsTest, AnotherTenantDoesNotOwnIt) {
 
 TEST_F(ReservationsTest, ReleaseFreesEveryPart) {
   const uint64_t id = Take(1, {"a", "b"}, seconds(5));
-  reservations_.Release(id);
+  for (const char* part : {"a", "b"}) reservations_.Release(id, part);
   EXPECT_TRUE(reservations_.empty());
 }
 
