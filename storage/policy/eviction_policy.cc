@@ -7,9 +7,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <bit>
-
 #include "storage/policy/chain_policy.h"
 #include "storage/policy/ghost_table.h"
 
@@ -98,7 +95,6 @@ class S3FifoPolicy final : public ChainPolicy {
   static constexpr uint8_t kMaxFrequency = 3;
 
   void Admit(EntryId id, Links& links, uint64_t fingerprint) override {
-    ghosts_.Reserve(entries_);
     links.main_queue = ghosts_.Take(fingerprint);
     Of(links).PushHead(id);
   }
@@ -134,7 +130,7 @@ class S3FifoPolicy final : public ChainPolicy {
   }
 
   void Evicted(Links& links, uint64_t fingerprint) override {
-    if (!links.main_queue) ghosts_.Add(fingerprint);
+    if (!links.main_queue) ghosts_.Add(fingerprint, entries_);
   }
 
   EntryList& Of(const Links& links) { return links.main_queue ? main_ : small_; }

@@ -2,45 +2,52 @@
 #pragma once
 
 #include <algorithm>
-#include <bit>
+#include <array>
 #include <cstdint>
 #include <vector>
 
 namespace mnemo {
 
-// Four bytes a name, as many names as entries were ever resident at once, up to
-// about a million. A name is overwritten by another that falls on its place, so
-// old ones fade; one of 2^32 looks like another. Not thread-safe.
+// Two bytes a name, about as many names as entries are resident when one leaves;
+// nothing before the first leaves. Names lie in buckets of eight, each first in,
+// first out, which is nearly so for all of them; one of about 8,000 unknown
+// names looks like a known one. Not thread-safe.
 class GhostTable {
  public:
-  // Room for as many names as there are entries. Growing forgets.
-  void Reserve(uint64_t entries) {
-    if (entries <= tags_.size() || tags_.size() == kMaxNames) return;
-    const uint64_t size = std::min(kMaxNames, std::bit_ceil(std::max(entries, kMinNames)));
-    tags_.assign(size, 0);
-  }
-  void Add(uint64_t fingerprint) {
-    if (!tags_.empty()) Tag(fingerprint) = TagOf(fingerprint);
+  // `resident`: entries now. Growing, by a quarter at least, forgets.
+  void Add(uint64_t fingerprint, uint64_t resident) {
+    const uint64_t wanted = std::max(resident / kBucketNames, kMinBuckets);
+    if (wanted > buckets_.size() + buckets_.size() / 4) {
+      buckets_ = std::vector<Bucket>(wanted, Bucket{});
+    }
+    Bucket& bucket = BucketOf(fingerprint);
+    std::copy_backward(bucket.begin(), bucket.end() - 1, bucket.end());
+    bucket[0] = TagOf(fingerprint);
   }
   // Whether the name is remembered; it is forgotten with that.
   bool Take(uint64_t fingerprint) {
-    if (tags_.empty() || Tag(fingerprint) != TagOf(fingerprint)) return false;
-    Tag(fingerprint) = 0;
+    if (buckets_.empty()) return false;
+    Bucket& bucket = BucketOf(fingerprint);
+    const auto found = std::find(bucket.begin(), bucket.end(), TagOf(fingerprint));
+    if (found == bucket.end()) return false;
+    std::copy(found + 1, bucket.end(), found);
+    bucket.back() = 0;
     return true;
   }
-  uint64_t MemoryBytes() const { return tags_.capacity() * sizeof(uint32_t); }
+  uint64_t MemoryBytes() const { return buckets_.capacity() * sizeof(Bucket); }
 
  private:
-  static constexpr uint64_t kMinNames = 64;
-  static constexpr uint64_t kMaxNames = 1 << 20;
+  static constexpr uint64_t kBucketNames = 8;
+  static constexpr uint64_t kMinBuckets = 8;
+  using Bucket = std::array<uint16_t, kBucketNames>;  // newest first; 0: none
 
-  // 0 means "none".
-  static uint32_t TagOf(uint64_t fingerprint) {
-    return static_cast<uint32_t>(fingerprint >> 32) | 1;
+  static uint16_t TagOf(uint64_t fingerprint) {
+    const auto tag = static_cast<uint16_t>(fingerprint >> 48);
+    return tag == 0 ? 1 : tag;
   }
-  uint32_t& Tag(uint64_t fingerprint) { return tags_[fingerprint & (tags_.size() - 1)]; }
+  Bucket& BucketOf(uint64_t fingerprint) { return buckets_[fingerprint % buckets_.size()]; }
 
-  std::vector<uint32_t> tags_;
+  std::vector<Bucket> buckets_;
 };
 
 }  // namespace mnemo

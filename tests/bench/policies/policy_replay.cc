@@ -61,7 +61,13 @@ Trace Load(const std::filesystem::path& path) {
 // As the directory gives them: shard and slot.
 EntryId IdOf(uint32_t block) { return (block % 256) << 24 | block / 256; }
 uint32_t BlockOf(EntryId id) { return (id & 0xffffff) * 256 + (id >> 24); }
-uint64_t FingerprintOf(uint32_t block) { return (block + 1) * 0x9e3779b97f4a7c15; }
+// Mixed as a real hash is: a plain product spreads neighbours too well.
+uint64_t FingerprintOf(uint32_t block) {
+  uint64_t x = (block + 1) * 0x9e3779b97f4a7c15;
+  x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
+  x = (x ^ x >> 27) * 0x94d049bb133111eb;
+  return x ^ x >> 31;
+}
 
 double Replay(const Trace& trace, PolicyKind kind, uint64_t capacity) {
   constexpr uint64_t kBlockBytes = 1 << 20;

@@ -280,20 +280,23 @@ TEST(SievePolicyTest, TheHandGoesOnWhereItStopped) {
   EXPECT_EQ(policy->Victim(), EntryId{1});
 }
 
+// A fingerprint without order, as a hash gives it.
+uint64_t Name(EntryId id) { return (id + 1) * 0x9e3779b97f4a7c15; }
+
 TEST(S3FifoPolicyTest, WhoComesBackSoonAfterLeavingIsNotANewcomer) {
   EntryLinkTable links;
   const auto policy = MakeEvictionPolicy(PolicyKind::kS3Fifo, Level::kL1, links);
-  for (EntryId id = 1; id <= 50; ++id) policy->Insert(id, kNoEntry, kBytes, id << 8);
+  for (EntryId id = 1; id <= 50; ++id) policy->Insert(id, kNoEntry, kBytes, Name(id));
   for (int i = 0; i < 10; ++i) {
     const auto victim = policy->Victim();
-    policy->Remove(*victim, /*evicted=*/true, *victim << 8);
+    policy->Remove(*victim, /*evicted=*/true, Name(*victim));
   }
-  policy->Insert(1, kNoEntry, kBytes, 1 << 8);
-  for (EntryId id = 100; id < 140; ++id) policy->Insert(id, kNoEntry, kBytes, id << 8);
+  policy->Insert(1, kNoEntry, kBytes, Name(1));
+  for (EntryId id = 100; id < 140; ++id) policy->Insert(id, kNoEntry, kBytes, Name(id));
   for (int i = 0; i < 79; ++i) {
     const auto victim = policy->Victim();
     ASSERT_NE(victim, EntryId{1});
-    policy->Remove(*victim, /*evicted=*/true, *victim << 8);
+    policy->Remove(*victim, /*evicted=*/true, Name(*victim));
   }
 }
 
