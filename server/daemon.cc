@@ -10,10 +10,18 @@
 #include "server/observe/measured_file_system.h"
 #include "server/options.h"
 #include "storage/base/status_macros.h"
+#include "storage/base/units.h"
 #include "storage/tier/data_directory.h"
 
 namespace mnemo {
 namespace {
+
+constexpr Nanos kReservationInterval = std::chrono::seconds(1);
+constexpr Nanos kProblemInterval = std::chrono::seconds(5);
+// Below this share of the file system, compaction may soon want for room.
+constexpr double kLeastFreeShare = 0.05;
+// The bound of resident memory over memory.total.
+constexpr double kMostResident = 1.15;
 
 std::vector<std::string> MethodNames() {
   std::vector<std::string> names;
@@ -112,10 +120,13 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const LoadedConfig& loaded
   std::unique_ptr<Daemon> daemon(new Daemon(loaded, files, clock, log));
   MNEMO_RETURN_IF_ERROR(daemon->StartProbes());
   MNEMO_RETURN_IF_ERROR(daemon->OpenStore());
+  daemon->StartWorkers();
   MNEMO_RETURN_IF_ERROR(daemon->StartRpc());
   MNEMO_RETURN_IF_ERROR(daemon->StartPages());
   daemon->rpc_->SetReady(true);
   daemon->health_.SetReady();
+  daemon->problems_ = std::make_unique<PeriodicTask>(
+      kProblemInterval, [running = daemon.get()] { running->CheckProblems(); });
   return daemon;
 }
 
@@ -187,6 +198,12 @@ absl::Status Daemon::OpenStore() {
   return absl::OkStatus();
 }
 
+void Daemon::StartWorkers() {
+  movers_ = std::make_unique<MoverPool>(*store_, MakeMoverPoolOptions(config_));
+  reservations_ = std::make_unique<PeriodicTask>(
+      kReservationInterval, [this] { block_engine_->ExpireReservations(); });
+}
+
 absl::Status Daemon::StartRpc() {
   rpc_metrics_ = std::make_unique<RpcMetrics>(metrics_);
   gate_ = std::make_unique<Gate>(MakeGateOptions(config_), clock_, *rpc_metrics_);
@@ -226,6 +243,46 @@ absl::Status Daemon::StartPages() {
   scrape_ = std::make_unique<Scrape>(*registry_, metrics_, health_, Describe(), figures);
   page_ = std::make_unique<StatusPage>(metrics_, health_, clock_, Describe(), figures);
   return absl::OkStatus();
+}
+
+void Daemon::CheckProblems() {
+  const NodeFigures figures = Figures();
+  const absl::StatusOr<FileSystem::Space> space = files_.FreeSpace(config_.data_dir);
+  std::string disk;
+  if (!space.ok()) {
+    disk = std::string(space.status().message());
+  } else if (static_cast<double>(space->free_bytes) <
+             kLeastFreeShare * static_cast<double>(space->total_bytes)) {
+    disk = fmt::format("disk: only {} of {} free at data_dir", FormatByteSize(space->free_bytes),
+                       FormatByteSize(space->total_bytes));
+  }
+  const uint64_t resident = ReadProcess().resident_bytes;
+  std::string memory;
+  if (static_cast<double>(resident) > kMostResident * static_cast<double>(config_.memory.total)) {
+    memory = fmt::format("memory: {} resident, more than 1.15 times memory.total {}",
+                         FormatByteSize(resident), FormatByteSize(config_.memory.total));
+  }
+  const BlockStoreCounters& counters = figures.counters;
+  const uint64_t corrupt = counters.corrupt_l1 + counters.corrupt_l2 + counters.corrupt_l3 +
+                           counters.corrupt_archive;
+  const std::string corruption =
+      corrupt == 0 ? ""
+                   : fmt::format("corruption: {} parts failed their checksum since the start",
+                                 corrupt);
+  const std::pair<const char*, const std::string&> all[] = {
+      {"disk", disk}, {"memory", memory}, {"corruption", corruption}};
+  for (const auto& [name, text] : all) {
+    switch (health_.SetProblem(name, text)) {
+      case Health::Change::kNew:
+        log_.Warning("problem", {{"about", name}, {"text", text}});
+        break;
+      case Health::Change::kMended:
+        log_.Info("problem-mended", {{"about", name}});
+        break;
+      case Health::Change::kNone:
+        break;
+    }
+  }
 }
 
 NodeFigures Daemon::Figures() const {
@@ -274,7 +331,10 @@ absl::Status Daemon::Stop() {
   health_.SetStopping();
   if (rpc_) rpc_->Shutdown(config_.shutdown_drain);
   if (gate_) gate_->Shutdown();
+  problems_.reset();
   pages_.reset();
+  reservations_.reset();
+  if (movers_) movers_->Stop();
   absl::Status closed;
   if (store_) closed = store_->Close();
   probes_.reset();

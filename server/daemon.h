@@ -19,9 +19,11 @@
 #include "server/observe/metrics.h"
 #include "server/observe/scrape.h"
 #include "server/observe/status_page.h"
+#include "server/periodic_task.h"
 #include "server/rpc/admin_service.h"
 #include "server/rpc/gate.h"
 #include "server/rpc/server.h"
+#include "server/workers/mover_pool.h"
 #include "storage/base/file_system.h"
 #include "storage/block/block_store.h"
 #include "storage/block/space_registry.h"
@@ -58,8 +60,11 @@ class Daemon {
 
   absl::Status StartProbes();
   absl::Status OpenStore();
+  void StartWorkers();
   absl::Status StartRpc();
   absl::Status StartPages();
+  // What is wrong although the daemon runs, looked at once in a while.
+  void CheckProblems();
   NodeFigures Figures() const;
   NodeDescription Describe() const;
   std::vector<std::string> Addresses() const;
@@ -85,6 +90,8 @@ class Daemon {
   std::unique_ptr<SpaceEngine> space_engine_;
   std::unique_ptr<BlockEngine> block_engine_;
   std::unique_ptr<AdminEngine> admin_engine_;
+  std::unique_ptr<MoverPool> movers_;
+  std::unique_ptr<PeriodicTask> reservations_;
   std::unique_ptr<RpcMetrics> rpc_metrics_;
   std::unique_ptr<Gate> gate_;
   std::unique_ptr<Facts> facts_;
@@ -92,6 +99,7 @@ class Daemon {
   std::unique_ptr<Scrape> scrape_;
   std::unique_ptr<StatusPage> page_;
   std::unique_ptr<HttpServer> pages_;
+  std::unique_ptr<PeriodicTask> problems_;
 };
 
 }  // namespace mnemo

@@ -38,6 +38,12 @@ RpcServerOptions MakeRpcServerOptions(const Config& config) {
           .receive_buffer_bytes = config.memory.connections};
 }
 
+MoverPoolOptions MakeMoverPoolOptions(const Config& config) {
+  return {.threads = static_cast<size_t>(config.mover.threads),
+          .duty = config.mover.duty,
+          .idle_wait = config.mover.idle_wait};
+}
+
 LevelObjectives MakeLevelObjectives(const Config& config) {
   const auto of = [](const Config::Objective& objective) {
     return LevelObjective{.p99 = objective.p99, .hit_ratio = objective.hit_ratio};
@@ -48,6 +54,7 @@ LevelObjectives MakeLevelObjectives(const Config& config) {
 
 absl::Status CheckOptions(const Config& config) {
   MNEMO_RETURN_IF_ERROR(MakeBlockStoreOptions(config).Validate());
+  MNEMO_RETURN_IF_ERROR(MakeMoverPoolOptions(config).Validate());
   return MakeGateOptions(config).Validate();
 }
 

@@ -5,6 +5,7 @@
 #include "server/observe/node_figures.h"
 #include "server/rpc/gate.h"
 #include "server/rpc/server.h"
+#include "server/workers/mover_pool.h"
 #include "storage/block/block_store.h"
 
 namespace mnemo {
@@ -12,6 +13,7 @@ namespace mnemo {
 BlockStoreOptions MakeBlockStoreOptions(const Config& config);
 GateOptions MakeGateOptions(const Config& config);
 RpcServerOptions MakeRpcServerOptions(const Config& config);
+MoverPoolOptions MakeMoverPoolOptions(const Config& config);
 LevelObjectives MakeLevelObjectives(const Config& config);
 
 // What the rooms say of their options. Errors: kInvalidArgument.

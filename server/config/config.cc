@@ -110,7 +110,7 @@ absl::Status CheckTogether(Config& config, std::vector<std::string>& warnings) {
   }
   if (config.memory.l2 != 0 && config.memory.l2 < 2 * kMiB) {
     return absl::InvalidArgumentError(
-        fmt::format("memory.l2: {} is not allowed; allowed: 0, or 2MiB to 16TiB",
+        fmt::format("memory.l2: {} is not allowed; allowed: 0, or 2MiB to 8TiB",
                     FormatByteSize(config.memory.l2)));
   }
   return absl::OkStatus();

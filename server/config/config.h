@@ -60,7 +60,11 @@ struct Config {
   double lease_share = 0;
   double pin_share = 0;
 
-  int64_t worker_threads = 0;
+  struct Mover {
+    int64_t threads = 0;
+    double duty = 0;
+    Nanos idle_wait{0};
+  } mover;
   int64_t grpc_max_streams = 0;
   struct Gate {
     int64_t critical_threads = 0;

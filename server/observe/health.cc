@@ -19,10 +19,13 @@ Health::Phase Health::phase() const {
   return phase_;
 }
 
-void Health::SetProblem(const std::string& name, const std::string& text) {
+Health::Change Health::SetProblem(const std::string& name, const std::string& text) {
   MutexLock lock(mutex_);
-  std::erase_if(problems_, [&](const auto& problem) { return problem.first == name; });
-  if (!text.empty()) problems_.emplace_back(name, text);
+  const bool was =
+      std::erase_if(problems_, [&](const auto& problem) { return problem.first == name; }) > 0;
+  if (text.empty()) return was ? Change::kMended : Change::kNone;
+  problems_.emplace_back(name, text);
+  return was ? Change::kNone : Change::kNew;
 }
 
 std::vector<std::string> Health::problems() const {

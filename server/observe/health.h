@@ -1,8 +1,10 @@
 // Whether the daemon lives, has started, and takes calls.
 #pragma once
 
-#include <functional>
+#include <cstdint>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "storage/base/mutex.h"
@@ -19,9 +21,11 @@ class Health {
   Phase phase() const;
   bool ready() const { return phase() == Phase::kReady; }
 
+  enum class Change : uint8_t { kNone, kNew, kMended };
   // What is wrong although it runs, by a name that a later call replaces; an
-  // empty text mends it.
-  void SetProblem(const std::string& name, const std::string& text);
+  // empty text mends it. kNew if there was none of this name, kMended if there
+  // was and is none now.
+  Change SetProblem(const std::string& name, const std::string& text);
   std::vector<std::string> problems() const;
 
  private:

@@ -133,7 +133,7 @@ TEST_F(ConfigTest, ValueOutOfRangeNamesPlaceKeyAndRange) {
   EXPECT_THAT(Load({"--memory-total", "much"}),
               StatusIs(absl::StatusCode::kInvalidArgument,
                        AllOf(HasSubstr("--memory-total: memory.total: 'much' is not a size"),
-                             HasSubstr("160MiB to 16TiB"))));
+                             HasSubstr("160MiB to 8TiB"))));
   EXPECT_THAT(Load({"--set", "watermark.high=nan"}),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("is not a number")));
   EXPECT_THAT(Load({"--set", "insecure=maybe"}),

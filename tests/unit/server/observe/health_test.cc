@@ -23,12 +23,14 @@ TEST(HealthTest, GoesForwardOnly) {
 
 TEST(HealthTest, AProblemIsReplacedAndMendedByName) {
   Health health;
-  health.SetProblem("disk", "disk is full");
-  health.SetProblem("clock", "clock jumped");
-  health.SetProblem("disk", "disk is nearly full");
+  using Change = Health::Change;
+  EXPECT_EQ(health.SetProblem("disk", ""), Change::kNone);
+  EXPECT_EQ(health.SetProblem("disk", "disk is full"), Change::kNew);
+  EXPECT_EQ(health.SetProblem("clock", "clock jumped"), Change::kNew);
+  EXPECT_EQ(health.SetProblem("disk", "disk is nearly full"), Change::kNone);
   EXPECT_THAT(health.problems(), ElementsAre("clock jumped", "disk is nearly full"));
-  health.SetProblem("disk", "");
-  health.SetProblem("clock", "");
+  EXPECT_EQ(health.SetProblem("disk", ""), Change::kMended);
+  EXPECT_EQ(health.SetProblem("clock", ""), Change::kMended);
   EXPECT_THAT(health.problems(), IsEmpty());
 }
 
