@@ -20,14 +20,14 @@ constexpr std::string_view kStyle = R"(
 --track:#e8edf3;--good:#1c7c3f;--bad:#b3261e}
 @media(prefers-color-scheme:dark){:root{--ink:#e3e8ee;--dim:#98a4b3;--line:#333c47;--bg:#14181d;
 --bar:#6aa3ec;--track:#262e38;--good:#6fcf8f;--bad:#ff8a80}}
-body{font:15px/1.45 system-ui,sans-serif;color:var(--ink);background:var(--bg);max-width:62rem;
+body{font:15px/1.45 system-ui,sans-serif;color:var(--ink);background:var(--bg);max-width:76rem;
 margin:2rem auto;padding:0 1rem}
 h1{font-size:1.4rem;margin:0}h2{font-size:1.05rem;margin:2rem 0 .5rem}
 p{margin:.3rem 0}.dim{color:var(--dim)}.good{color:var(--good)}.bad{color:var(--bad)}
 .wide{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
-th,td{text-align:right;padding:.35rem .6rem;border-bottom:1px solid var(--line);white-space:nowrap}
+th,td{text-align:right;padding:.35rem .5rem;border-bottom:1px solid var(--line);white-space:nowrap}
 th:first-child,td:first-child{text-align:left}th{font-weight:600;color:var(--dim)}
-svg{display:block;width:9rem;height:.7rem}.track{fill:var(--track)}.fill{fill:var(--bar)}
+svg{display:block;width:7rem;height:.7rem}.narrow{width:auto}.track{fill:var(--track)}.fill{fill:var(--bar)}
 )";
 
 // For a content policy that allows this one style and no other.
@@ -191,7 +191,7 @@ HttpResponse StatusPage::Html() const {
     page += LevelRow(i, figures.levels[i], description_.objectives[i],
                      metrics_.ReadTimes(static_cast<Level>(i)));
   }
-  page += "</table></div>\n<h2>Budgets</h2>\n<div class=\"wide\"><table>\n";
+  page += "</table></div>\n<h2>Budgets</h2>\n<div class=\"wide\"><table class=\"narrow\">\n";
   page += BudgetRow("memory", process.resident_bytes, figures.memory_budget_bytes);
   page += BudgetRow("in flight", figures.inflight_bytes, figures.inflight_capacity_bytes);
   page += BudgetRow("disk", figures.disk_used_bytes, figures.disk_budget_bytes);
