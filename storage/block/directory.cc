@@ -375,16 +375,17 @@ absl::StatusOr<EntryRef> Directory::SetExpiry(EntryRef ref, WallTime expires) {
   });
 }
 
-bool Directory::AddLease(EntryId id) {
+std::optional<uint64_t> Directory::AddLease(EntryId id, uint64_t tenant) {
   const WallTime wall = clock_.Wall();
   DirectoryShard& shard = ShardOfId(id);
   MutexLock lock(shard.mutex);
-  if (SlotOf(id) >= shard.slots()) return false;
+  if (SlotOf(id) >= shard.slots()) return std::nullopt;
   PackedEntry& entry = shard.At(SlotOf(id));
-  if (entry.state != PackedEntry::kPresent || entry.ExpiredAt(wall)) return false;
-  if (entry.leases == kMaxLeases) return false;
+  if (entry.state != PackedEntry::kPresent || entry.ExpiredAt(wall)) return std::nullopt;
+  if (lanes_->Get(entry.lane).scope.tenant != tenant) return std::nullopt;
+  if (entry.leases == kMaxLeases) return std::nullopt;
   ++entry.leases;
-  return true;
+  return entry.payload_bytes;
 }
 
 bool Directory::DropLease(EntryId id, std::vector<EntryId>& new_leaves) {

@@ -224,8 +224,9 @@ class Directory {
   absl::StatusOr<EntryRef> SetExpiry(EntryRef ref, WallTime expires);
 
   // Leases keep an entry from being evicted; no new generation.
-  // False if it is not present (or has 32,767 leases).
-  bool AddLease(EntryId id);
+  // Answers the exact bytes; none if it is not present, another tenant's, or has
+  // 32,767 leases.
+  std::optional<uint64_t> AddLease(EntryId id, uint64_t tenant);
   // One AddLease less. True if that was the last: a policy's hold may go.
   bool DropLease(EntryId id, std::vector<EntryId>& new_leaves);
 

@@ -33,15 +33,16 @@ absl::StatusOr<LeaseId> LeaseTable::Grant(uint64_t tenant, std::span<const Entry
         fmt::format("a lease of {} parts, not 1 to {}", parts.size(), kMaxParts));
   }
   Lease lease{.tenant = tenant, .ends = clock_.Mono() + duration};
+  lease.parts.reserve(parts.size());
   absl::Status status;
   for (const EntryId id : parts) {
-    const std::optional<DirectoryEntry> entry = directory_.Get(id);
-    if (!entry || entry->key.scope.tenant != tenant || !directory_.AddLease(id)) {
+    const std::optional<uint64_t> bytes = directory_.AddLease(id, tenant);
+    if (!bytes) {
       status = absl::NotFoundError("a part of the lease is not present any more");
       break;
     }
     lease.parts.push_back(id);
-    lease.bytes += entry->payload_bytes;
+    lease.bytes += *bytes;
   }
   if (status.ok()) {
     MutexLock lock(mutex_);

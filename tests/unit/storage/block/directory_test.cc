@@ -179,7 +179,7 @@ TEST_F(DirectoryTest, AMoveCommitsOnlyIfNothingChangedMeanwhile) {
   // Uses and leases are no change.
   const EntryRef current = directory_.Get(before.id)->ref;
   directory_.Touch(std::vector<EntryId>{before.id});
-  EXPECT_TRUE(directory_.AddLease(before.id));
+  EXPECT_TRUE(directory_.AddLease(before.id, kScope.tenant));
   EXPECT_OK(directory_.SetDisk(current, Disk()));
   std::vector<EntryId> leaves;
   EXPECT_TRUE(directory_.DropLease(before.id, leaves));
@@ -233,7 +233,7 @@ TEST_F(DirectoryTest, OnlyWhatMayGoIsEvicted) {
   const EntryRef child = Put("c", "p", 1);
   EXPECT_THAT(evict(parent.id),
               StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("parent of a part")));
-  ASSERT_TRUE(directory_.AddLease(child.id));
+  ASSERT_TRUE(directory_.AddLease(child.id, kScope.tenant));
   EXPECT_THAT(evict(child.id), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("leased")));
   std::vector<EntryId> leaves;
   EXPECT_TRUE(directory_.DropLease(child.id, leaves));
@@ -351,10 +351,10 @@ TEST_F(DirectoryTest, LiesAboutDepthLeakNothing) {
 
 TEST_F(DirectoryTest, ALeasedPartThatItsOwnerDeletesKeepsItsSlotUntilTheLeaseEnds) {
   const EntryRef ref = Put("k");
-  ASSERT_TRUE(directory_.AddLease(ref.id));
+  ASSERT_TRUE(directory_.AddLease(ref.id, kScope.tenant));
   Drop(ref.id);
   EXPECT_FALSE(directory_.Find(Part("k")));
-  EXPECT_FALSE(directory_.AddLease(ref.id));
+  EXPECT_FALSE(directory_.AddLease(ref.id, kScope.tenant));
   for (int i = 0; i < 1000; ++i) EXPECT_NE(Put(fmt::format("other {}", i)).id, ref.id);
   std::vector<EntryId> leaves;
   EXPECT_TRUE(directory_.DropLease(ref.id, leaves));
@@ -371,7 +371,7 @@ TEST_F(DirectoryTest, APartWhoseTimeIsOverIsAbsent) {
   PartHit hit;
   directory_.Lookup({&part.key, 1}, {&hit, 1});
   EXPECT_EQ(hit.state, EntryState::kAbsent);
-  EXPECT_FALSE(directory_.AddLease(ref.id));
+  EXPECT_FALSE(directory_.AddLease(ref.id, kScope.tenant));
 
   const Reservation again = *directory_.Reserve(part, Soon());
   EXPECT_EQ(again.outcome, Outcome::kExpired);
