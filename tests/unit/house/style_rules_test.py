@@ -98,7 +98,6 @@ CPP_FUNCTION = """namespace mnemo {{
     "absl::StatusOr<std::unique_ptr<Store>> OpenStore(const Options& options,\n"
     "                                                 FileSystem& files)",
     "Directory::Directory(const Options& options)\n    : options_(options)",
-    "TEST(DirectoryTest, Evicts)",
 ])
 def test_a_long_function_is_found(head):
     def source(lines):
@@ -106,6 +105,14 @@ def test_a_long_function_is_found(head):
         return SourceFile("storage/block/a.cc", CPP_FUNCTION.format(head=head, body=body))
     assert style_rules.check_functions(source(75))
     assert not style_rules.check_functions(source(60))
+
+
+def test_a_test_may_be_longer_but_not_endless():
+    def source(lines):
+        return SourceFile("tests/unit/a_test.cc", CPP_FUNCTION.format(
+            head="TEST(DirectoryTest, Evicts)", body="  x();\n" * lines))
+    assert not style_rules.check_functions(source(90))
+    assert style_rules.check_functions(source(100))
 
 
 def test_a_long_class_of_short_functions_is_left_alone():
