@@ -29,9 +29,18 @@ def _reaches(text: str, name: str) -> bool:
         return True
     if name.endswith("_test.cc"):
         return "mnemo_test(" in text or "/*_test.cc" in text
-    # Fuzzers and benchmarks that are named in a loop over their stems.
-    return "mnemo_library(" in text or bool(
-        "foreach" in text and re.search(rf"\b{re.escape(name.removesuffix('.cc'))}\b", text))
+    return "mnemo_library(" in text or _reached_in_a_loop(text, name)
+
+
+def _reached_in_a_loop(text: str, name: str) -> bool:
+    """${part}_bench.cc, with `part` among the words of a foreach."""
+    words = {word for loop in re.findall(r"foreach\(\w+([^)]*)\)", text) for word in loop.split()}
+    for template in re.findall(r"[\w./]*\$\{\w+\}[\w./]*\.cc", text):
+        prefix, _, rest = template.partition("${")
+        suffix = rest.partition("}")[2]
+        if any(name == f"{prefix}{word}{suffix}" for word in words):
+            return True
+    return False
 
 
 _FUZZER = re.compile(r"\bmnemo_fuzzer\(\s*(\w+)")

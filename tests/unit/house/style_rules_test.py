@@ -81,7 +81,9 @@ def test_a_header_without_guard_is_found():
 def test_a_mutex_that_guards_nothing_is_found():
     bare = "class A {\n  mutable Mutex mutex_;\n  int count_ = 0;\n};\n"
     guarded = "class A {\n  mutable Mutex mutex_;\n  int count_ ABSL_GUARDED_BY(mutex_) = 0;\n};\n"
+    serial = "class A {\n  Mutex mutex_;  // one recovery at a time\n};\n"
     assert style_rules.check_mutex_guards_something(SourceFile("a.h", bare))
+    assert not style_rules.check_mutex_guards_something(SourceFile("a.h", serial))
     assert not style_rules.check_mutex_guards_something(SourceFile("a.h", guarded))
 
 
@@ -140,9 +142,15 @@ def test_a_source_outside_the_build_is_found():
     lists = SourceFile("tests/unit/a/CMakeLists.txt", "mnemo_test(a_test DEPS mnemo_base)")
     inside = SourceFile("tests/unit/a/a_test.cc", "")
     unnamed = SourceFile("tests/unit/a/helper.cc", "")
+    loop = SourceFile("tests/bench/CMakeLists.txt",
+                      "foreach(part x y)\n  mnemo_bench(b_${part} SOURCE ${part}_bench.cc)\nendforeach()")
+    named_in_loop = SourceFile("tests/bench/x_bench.cc", "")
+    not_in_loop = SourceFile("tests/bench/z_bench.cc", "")
     orphan = SourceFile("tests/unit/b/b_test.cc", "")
-    found = build_rules.check_in_the_build([lists, inside, unnamed, orphan])
-    assert [violation.path for violation in found] == [unnamed.path, orphan.path]
+    found = build_rules.check_in_the_build(
+        [lists, inside, unnamed, loop, named_in_loop, not_in_loop, orphan])
+    assert [violation.path for violation in found] == [
+        unnamed.path, not_in_loop.path, orphan.path]
 
 
 def test_every_fuzzer_has_a_corpus():
