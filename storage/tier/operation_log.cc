@@ -185,11 +185,13 @@ absl::Status OperationLog::Read(uint16_t shard, uint64_t first_sequence,
   const std::unique_ptr<rocksdb::Iterator> it(
       session.db().NewIterator(options, session.log()));
   const uint64_t first_kept = shards_[shard].first_kept;
+  // Sequences start at 1: asking from 0 asks for all.
+  first_sequence = std::max<uint64_t>(first_sequence, 1);
   if (first_sequence < first_kept) {
     return absl::OutOfRangeError(fmt::format("sequence {} of shard {} is trimmed (from {} kept)",
                                              first_sequence, shard, first_kept));
   }
-  for (it->Seek(AsSlice(EncodeLogKey(shard, std::max<uint64_t>(first_sequence, 1)))); it->Valid();
+  for (it->Seek(AsSlice(EncodeLogKey(shard, first_sequence))); it->Valid();
        it->Next()) {
     MNEMO_ASSIGN_OR_RETURN(const Operation operation,
                            DecodeLogEntry(AsView(it->key()), AsView(it->value())));
