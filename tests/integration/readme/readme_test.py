@@ -1,0 +1,51 @@
+"""The examples of README.md work as they stand, but for the address."""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.integration.operate.daemon import Daemon
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+MNEMOD = pathlib.Path(os.environ.get("MNEMOD_BINARY", ROOT / "build/release/server/mnemod"))
+BUILD = MNEMOD.parents[1]
+
+
+def run(*command) -> str:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "client" / "python")}
+    result = subprocess.run([str(part) for part in command], capture_output=True, text=True,
+                            timeout=60, env=environment, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+@pytest.fixture(name="address")
+def serve(tmp_path):
+    with Daemon(tmp_path) as daemon:
+        yield daemon.ready["grpc"]
+
+
+def test_the_examples_work_one_after_another(address):
+    example = re.search(r"```python\n(.*?)```", README, re.DOTALL).group(1)
+    assert "127.0.0.1:7070" in example
+    python = run(sys.executable, "-c", example.replace("127.0.0.1:7070", address))
+    assert python == "1024 tokens need not be computed again\n"
+    assert run(BUILD / "tests/integration/readme/readme_example", address) == "1 block came back\n"
+
+
+def test_every_path_it_links_to_is_there():
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_every_make_target_it_names_is_there():
+    targets = set(re.findall(r"`?make ([a-z-]+)", README))
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert {"test", "demo"} <= targets
+    assert [target for target in targets if f"\n{target}:" not in makefile] == []
