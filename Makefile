@@ -9,13 +9,16 @@ FUZZ_SECONDS ?= 60
 CYCLES ?= 20
 MODE ?= full
 
+# The system's Python, not one that the caller's environment puts before it.
+SYSTEM_PYTHON := /usr/bin/python3
 PYTHON := build/venv/bin/python
 MNEMOD := build/release/server/mnemod
 MNEMOCTL := build/release/client/cli/mnemoctl
+BENCH := build/release/tests/bench
+COLLECT := $(SYSTEM_PYTHON) tests/bench/collect.py
+TRACES ?= ../shared/traces
 CPP_FILES = $(shell git ls-files --cached --others --exclude-standard '*.cc' '*.h')
 export PYTHONPATH := client/python
-# The system's Python, not one that the caller's environment puts before it.
-SYSTEM_PYTHON := /usr/bin/python3
 
 .PHONY: help deps deps-demo build test demo bench-store bench-inline bench-policies fmt fmt-check \
   lint asan tsan fuzz crash contract-accept clean FORCE
@@ -84,16 +87,16 @@ demo: deps-demo build/release/build.ninja ## a model's KV cache outlives kill -9
 	  --mnemod $(MNEMOD) --mnemoctl $(MNEMOCTL) --out build/demo.json
 
 bench-store: build ## levels, directory, restart, churn -> build/bench/store.json
-	@mkdir -p build/bench
-	@$(PYTHON) tests/bench/store.py --build build/release --out build/bench/store.json
+	@$(COLLECT) --out build/bench/store.json -- $(BENCH)/directory/bench_directory \
+	  -- $(BENCH)/store/bench_store_levels '{folder}' -- $(BENCH)/store/bench_store_restart '{folder}' \
+	  -- $(BENCH)/store/bench_store_churn '{folder}' -- $(BENCH)/store/bench_store_flips '{folder}' \
+	  -- $(BENCH)/policies/bench_policies $(TRACES)
 
 bench-inline: build ## gRPC data path beside Redis -> build/bench/inline.json
-	@mkdir -p build/bench
 	@$(PYTHON) tests/bench/inline.py --build build/release --out build/bench/inline.json
 
 bench-policies: build ## hit ratios on real traces beside the optimum -> build/bench/policies.json
-	@mkdir -p build/bench
-	@$(PYTHON) tests/bench/policies.py --build build/release --out build/bench/policies.json
+	@$(COLLECT) --out build/bench/policies.json -- $(BENCH)/policies/bench_policies $(TRACES)
 
 # --- looking at the source -------------------------------------------------
 
