@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from mnemod.client import DEFAULT_TARGET
 
 from tests.integration.operate.daemon import Daemon
 
@@ -32,8 +33,8 @@ def serve(tmp_path):
 
 def test_the_examples_work_one_after_another(address):
     example = re.search(r"```python\n(.*?)```", README, re.DOTALL).group(1)
-    assert "127.0.0.1:7070" in example
-    python = run(sys.executable, "-c", example.replace("127.0.0.1:7070", address))
+    assert DEFAULT_TARGET in example
+    python = run(sys.executable, "-c", example.replace(DEFAULT_TARGET, address))
     assert python == "1024 tokens need not be computed again\n"
     assert run(BUILD / "tests/integration/readme/readme_example", address) == "1 block came back\n"
 
