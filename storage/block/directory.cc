@@ -109,8 +109,7 @@ absl::StatusOr<Reservation> Directory::Reserve(const NewPart& part, MonoTime dea
   const uint32_t lane = lanes_->Acquire(Lane::Of(part.key));
   references.Own(lane);
   bool fresh = false;
-  MNEMO_ASSIGN_OR_RETURN(const Reservation reservation,
-                         ReserveEntry(part, lane, deadline, fresh));
+  MNEMO_ASSIGN_OR_RETURN(const Reservation reservation, ReserveEntry(part, lane, deadline, fresh));
   if (reservation.outcome != Reservation::Outcome::kReserved || !fresh) return reservation;
 
   // A link that does not fit for want of room costs order of eviction, no more.
@@ -206,8 +205,8 @@ absl::StatusOr<EntryId> Directory::LinkParent(const NewPart& part, uint32_t lane
   return shard.IdOf(slot);
 }
 
-absl::StatusOr<uint32_t> Directory::InsertEntry(DirectoryShard& shard, uint64_t hash,
-                                                uint32_t lane, std::string_view key)
+absl::StatusOr<uint32_t> Directory::InsertEntry(DirectoryShard& shard, uint64_t hash, uint32_t lane,
+                                                std::string_view key)
     ABSL_NO_THREAD_SAFETY_ANALYSIS {
   const uint64_t before = shard.MemoryBytes();
   MNEMO_ASSIGN_OR_RETURN(const uint32_t slot, shard.Insert(hash, lane, key));
@@ -272,8 +271,7 @@ absl::StatusOr<EntryRef> Directory::Restore(const NewPart& part, const Digest128
   if (reservation.outcome != Reservation::Outcome::kReserved) {
     return absl::AlreadyExistsError("the part is there");
   }
-  MNEMO_ASSIGN_OR_RETURN(const EntryRef ref,
-                         Publish(reservation.ref, digest, std::nullopt, disk));
+  MNEMO_ASSIGN_OR_RETURN(const EntryRef ref, Publish(reservation.ref, digest, std::nullopt, disk));
   return pinned ? SetPinned(ref, true) : ref;
 }
 

@@ -60,10 +60,10 @@ struct RamPlace {
   friend bool operator==(const RamPlace&, const RamPlace&) = default;
 };
 struct DiskPlace {
-  Level level = Level::kL3;                      // kL3 or kDisk
-  Durability instance = Durability::kCache;      // the instance that holds it
-  uint64_t stored_bytes = 0;                     // below 4 GiB
-  uint8_t codec = 0;                             // CodecId, below 16
+  Level level = Level::kL3;                  // kL3 or kDisk
+  Durability instance = Durability::kCache;  // the instance that holds it
+  uint64_t stored_bytes = 0;                 // below 4 GiB
+  uint8_t codec = 0;                         // CodecId, below 16
   friend bool operator==(const DiskPlace&, const DiskPlace&) = default;
 };
 
@@ -97,8 +97,8 @@ struct DirectoryEntry {
 // A part that is about to be written, or was found on disk at start.
 struct NewPart {
   PartKey key;
-  BlockKey parent;            // empty: none, or not known
-  uint16_t parent_shard = 0;  // if there is a parent
+  BlockKey parent;             // empty: none, or not known
+  uint16_t parent_shard = 0;   // if there is a parent
   uint64_t payload_bytes = 0;  // exact; below 4 GiB
   uint32_t depth = 0;
   uint16_t tokens = 0;
@@ -130,14 +130,14 @@ struct PartHit {
 };
 
 struct DirectoryUsage {
-  uint64_t parts = 0;        // present
-  uint64_t exact_bytes = 0;  // of the present
+  uint64_t parts = 0;              // present
+  uint64_t exact_bytes = 0;        // of the present
   uint64_t first_part_blocks = 0;  // present parts with PartId{0, 0, 0}
   uint64_t pinned_bytes = 0;       // exact
   uint64_t pending = 0;
   // A part with a place in RAM and one on disk counts at both.
   std::array<uint64_t, kLevelCount> level_parts{};
-  std::array<uint64_t, kLevelCount> level_bytes{};        // as stored
+  std::array<uint64_t, kLevelCount> level_bytes{};  // as stored
   std::array<uint64_t, kLevelCount> level_exact_bytes{};
 };
 
@@ -198,8 +198,7 @@ class Directory {
   // The client's key of an entry, placeholders too.
   std::optional<BlockKey> KeyOf(EntryId id) const;
   // What goes to disk with the part: its entry and its parent's key.
-  BlockMetadata MetadataOf(const DirectoryEntry& entry, uint64_t stored_bytes,
-                           uint8_t codec) const;
+  BlockMetadata MetadataOf(const DirectoryEntry& entry, uint64_t stored_bytes, uint8_t codec) const;
 
   // --- changing; each answers the entry's new state
   // Errors of all: kAborted (changed since `ref`, or gone).

@@ -185,8 +185,7 @@ void Directory::Lookup(std::span<const PartKey> keys, std::span<PartHit> hits) c
     for (uint32_t i = 0; i < size; ++i) {
       answers[i] = PartHit{};
       const uint32_t lane = lanes.Resolve(chunk[i]);
-      const uint64_t hash =
-          lane == kNoLane ? 0 : DirectoryShard::Hash(lane, chunk[i].key.view());
+      const uint64_t hash = lane == kNoLane ? 0 : DirectoryShard::Hash(lane, chunk[i].key.view());
       probes[next[chunk[i].shard]++] = {hash, lane, i};
     }
     for (size_t s = 0; s < kShardCount; ++s) {
@@ -318,9 +317,7 @@ std::vector<EntryRef> Directory::Expired(uint64_t& cursor, size_t slots,
 
 DirectoryUsage Directory::Usage(KeyScope scope) const { return lanes_->Usage(scope); }
 
-DirectoryUsage Directory::TenantUsage(uint64_t tenant) const {
-  return lanes_->TenantUsage(tenant);
-}
+DirectoryUsage Directory::TenantUsage(uint64_t tenant) const { return lanes_->TenantUsage(tenant); }
 
 DirectoryUsage Directory::TotalUsage() const { return lanes_->TotalUsage(); }
 

@@ -201,8 +201,7 @@ void DirectoryShard::Free(uint32_t slot) {
 }
 
 uint64_t DirectoryShard::MemoryBytes() const {
-  return table_.capacity() * sizeof(uint32_t) +
-         pages_.size() * kPageEntries * sizeof(PackedEntry) +
+  return table_.capacity() * sizeof(uint32_t) + pages_.size() * kPageEntries * sizeof(PackedEntry) +
          pages_.capacity() * sizeof(pages_[0]) + keys_.MemoryBytes() + sizeof(DirectoryShard);
 }
 

@@ -84,7 +84,7 @@ class KeySlabs {
   static constexpr uint32_t kNone = 0xffffffff;
   struct SizeClass {
     std::vector<std::unique_ptr<char[]>> pages;
-    uint32_t free_head = kNone;    // linked through the unused keys themselves
+    uint32_t free_head = kNone;  // linked through the unused keys themselves
     uint32_t used_of_last = 0;
   };
   static size_t ClassOf(size_t size) { return (size - 1) / 4; }

@@ -40,9 +40,8 @@ uint64_t ChecksumOf(const PinnedBytes& bytes, uint64_t seed) {
   return checksum.Digest();
 }
 
-std::string SerializeHeader(uint64_t key_checksum, const Digest128& digest,
-                            uint64_t payload_bytes, uint64_t stored_bytes,
-                            std::span<const EnvelopeSection> sections) {
+std::string SerializeHeader(uint64_t key_checksum, const Digest128& digest, uint64_t payload_bytes,
+                            uint64_t stored_bytes, std::span<const EnvelopeSection> sections) {
   std::string out;
   out.reserve(EnvelopeHeaderSize(static_cast<uint32_t>(sections.size())));
   AppendLittle<uint32_t>(out, kMagic);
@@ -262,8 +261,8 @@ absl::StatusOr<EnvelopeBuilder> EnvelopeBuilder::Create(const StoredKey& key,
 
 absl::Status EnvelopeBuilder::Update(ByteView bytes) {
   if (bytes.size() > payload_bytes() - received_) {
-    return absl::InvalidArgumentError(fmt::format(
-        "payload has more than the {} bytes announced", payload_bytes()));
+    return absl::InvalidArgumentError(
+        fmt::format("payload has more than the {} bytes announced", payload_bytes()));
   }
   digest_.Update(bytes);
   received_ += bytes.size();

@@ -47,9 +47,9 @@ struct EnvelopeSection {
   uint64_t offset = 0;  // of the stored bytes, from the start of the envelope
   uint32_t stored_bytes = 0;
   uint32_t exact_bytes = 0;
-  uint64_t checksum = 0;       // of the stored bytes, seeded with the key's checksum
-  uint8_t codec = 0;           // CodecId
-  uint8_t element_bytes = 1;   // width of a value: 1, 2 or 4
+  uint64_t checksum = 0;      // of the stored bytes, seeded with the key's checksum
+  uint8_t codec = 0;          // CodecId
+  uint8_t element_bytes = 1;  // width of a value: 1, 2 or 4
   friend bool operator==(const EnvelopeSection&, const EnvelopeSection&) = default;
 };
 
@@ -75,7 +75,7 @@ class Envelope {
   // False: these are the bytes of another key, and no answer for this one.
   bool Matches(const StoredKey& key) const;
 
-  const Digest128& digest() const { return digest_; }      // of the exact payload
+  const Digest128& digest() const { return digest_; }        // of the exact payload
   uint64_t payload_bytes() const { return payload_bytes_; }  // exact
   uint64_t header_bytes() const { return EnvelopeHeaderSize(section_count()); }
   uint64_t stored_bytes() const { return stored_bytes_; }  // the whole value

@@ -184,8 +184,8 @@ absl::StatusOr<uint64_t> LosslessCodec::Encode(ByteView exact, uint32_t element_
         fmt::format("element_bytes is {}, not 1, 2 or 4", element_bytes));
   }
   if (into.size() < MaxEncodedSize(exact.size())) {
-    return absl::InvalidArgumentError(fmt::format("room of {} bytes, not {} or more", into.size(),
-                                                  MaxEncodedSize(exact.size())));
+    return absl::InvalidArgumentError(
+        fmt::format("room of {} bytes, not {} or more", into.size(), MaxEncodedSize(exact.size())));
   }
   std::memset(into.data(), 0, kHeaderSize);
   into[0] = kVersion;
@@ -227,8 +227,8 @@ absl::Status DecodeChunk(Workspace& workspace, ByteReader& reader, uint32_t coun
       planes[p] = stored.data();
       continue;
     }
-    const size_t got = ZSTD_decompressDCtx(workspace.decompressor.get(), next, size,
-                                           stored.data(), stored.size());
+    const size_t got =
+        ZSTD_decompressDCtx(workspace.decompressor.get(), next, size, stored.data(), stored.size());
     if (ZSTD_isError(got) || got != size) return Damaged("a plane that does not decompress");
     planes[p] = next;
     next += size;

@@ -30,7 +30,7 @@ class EntryLinkTable {
     uint8_t frequency : 2 = 0;                          // uses, saturating; SIEVE uses one bit
     uint8_t main_queue : 1 = 0;                         // S3-FIFO
     uint8_t left_window : 1 = 0;
-    uint8_t used_while_out : 1 = 0;                     // touched while parked or held
+    uint8_t used_while_out : 1 = 0;  // touched while parked or held
   };
   struct Node {
     EntryId parent = kNoEntry;

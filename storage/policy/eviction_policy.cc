@@ -109,8 +109,7 @@ class S3FifoPolicy final : public ChainPolicy {
 
   EntryId Candidate() override {
     while (small_.tail() != kNoEntry || main_.tail() != kNoEntry) {
-      const bool small_is_full =
-          small_.weight() * kSmallShare >= small_.weight() + main_.weight();
+      const bool small_is_full = small_.weight() * kSmallShare >= small_.weight() + main_.weight();
       const bool from_small =
           small_.tail() != kNoEntry && (small_is_full || main_.tail() == kNoEntry);
       EntryList& list = from_small ? small_ : main_;

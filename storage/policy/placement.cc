@@ -9,8 +9,7 @@ absl::Status PlacementRules::Validate() const {
     return absl::InvalidArgumentError(fmt::format("admit_hits is {}, not 1 to 10", admit_hits));
   }
   if (promote_hits < 1 || promote_hits > 10) {
-    return absl::InvalidArgumentError(
-        fmt::format("promote_hits is {}, not 1 to 10", promote_hits));
+    return absl::InvalidArgumentError(fmt::format("promote_hits is {}, not 1 to 10", promote_hits));
   }
   if (demote_after < std::chrono::seconds(10) || demote_after > std::chrono::seconds(600)) {
     return absl::InvalidArgumentError(
@@ -63,9 +62,8 @@ bool Promote(Level found, uint32_t hits, const PlacementRules& rules) {
 
 absl::StatusOr<Watermark> Watermark::Create(double low, double high) {
   if (!(low > 0 && low <= high && high <= 1)) {
-    return absl::InvalidArgumentError(
-        fmt::format("low_watermark is {} and high_watermark {}, not 0 < low <= high <= 1", low,
-                    high));
+    return absl::InvalidArgumentError(fmt::format(
+        "low_watermark is {} and high_watermark {}, not 0 < low <= high <= 1", low, high));
   }
   return Watermark(low, high);
 }

@@ -23,9 +23,8 @@ absl::Status ArenaOptions::Validate() const {
   constexpr uint64_t kMaxCapacity = uint64_t{1} << 40;
   if (capacity_bytes < Arena::kSlabSize || capacity_bytes > kMaxCapacity ||
       capacity_bytes % Arena::kSlabSize != 0) {
-    return absl::InvalidArgumentError(
-        fmt::format("capacity_bytes is {}, not a multiple of 2 MiB from 2 MiB to 1 TiB",
-                    capacity_bytes));
+    return absl::InvalidArgumentError(fmt::format(
+        "capacity_bytes is {}, not a multiple of 2 MiB from 2 MiB to 1 TiB", capacity_bytes));
   }
   return absl::OkStatus();
 }
@@ -191,8 +190,7 @@ void Arena::TakeExtentsLocked(uint64_t granules) {
   }
 }
 
-std::vector<MutableByteView> Arena::PiecesOf(uint64_t size,
-                                             std::span<const Extent> extents) const {
+std::vector<MutableByteView> Arena::PiecesOf(uint64_t size, std::span<const Extent> extents) const {
   std::vector<MutableByteView> pieces;
   pieces.reserve(extents.size());
   for (const Extent extent : extents) {

@@ -51,8 +51,7 @@ uint64_t SummaryBitmap::MemoryBytes() const {
   return bytes;
 }
 
-BuddyBitmaps::BuddyBitmaps(uint32_t slabs)
-    : free_granules_(uint64_t{slabs} * kGranulesPerSlab) {
+BuddyBitmaps::BuddyBitmaps(uint32_t slabs) : free_granules_(uint64_t{slabs} * kGranulesPerSlab) {
   for (uint32_t order = 0; order <= kMaxOrder; ++order) {
     free_.emplace_back(free_granules_ >> order, order == kMaxOrder);
   }
@@ -113,8 +112,7 @@ std::span<const Extent> ValueRecord::extents() const {
 ValueTable::~ValueTable() {
   for (uint32_t slot = 0; slot < slots_; ++slot) {
     const ValueRecord& record = At(slot);
-    if (record.state != ValueRecord::kUnused &&
-        record.extent_count > ValueRecord::kInlineExtents) {
+    if (record.state != ValueRecord::kUnused && record.extent_count > ValueRecord::kInlineExtents) {
       delete[] record.extents().data();
     }
   }

@@ -28,8 +28,7 @@ absl::StatusOr<PinnedBytes> RamLevel::Get(const StoredKey& /*key*/, Locator loca
   return arena_->Pin(locator);
 }
 
-absl::Status RamLevel::UpdateMetadata(const StoredKey& /*key*/,
-                                      const BlockMetadata& /*metadata*/) {
+absl::Status RamLevel::UpdateMetadata(const StoredKey& /*key*/, const BlockMetadata& /*metadata*/) {
   return absl::OkStatus();
 }
 

@@ -56,8 +56,10 @@ PartKey PartNumber(uint64_t n) {
 
 void Fill(Directory& directory, EvictionQueues& queues, uint64_t parts) {
   for (uint64_t i = 0; i < parts; ++i) {
-    NewPart part{.key = PartNumber(i), .payload_bytes = 4096,
-                 .depth = static_cast<uint32_t>(i), .tokens = 16};
+    NewPart part{.key = PartNumber(i),
+                 .payload_bytes = 4096,
+                 .depth = static_cast<uint32_t>(i),
+                 .tokens = 16};
     if (i > 0) {
       part.parent = KeyNumber(i - 1);
       part.parent_shard = ShardOf(part.key.scope, part.key.salt, part.parent.view());
@@ -122,8 +124,8 @@ int Run(uint64_t parts) {
   const SystemClock clock;
   const uint64_t before = AllocatedBytes();
   Directory directory({}, clock);
-  EvictionQueues queues({PolicyKind::kS3Fifo, PolicyKind::kS3Fifo, PolicyKind::kS3Fifo,
-                         PolicyKind::kS3Fifo});
+  EvictionQueues queues(
+      {PolicyKind::kS3Fifo, PolicyKind::kS3Fifo, PolicyKind::kS3Fifo, PolicyKind::kS3Fifo});
   const auto start = SteadyClock::now();
   Fill(directory, queues, parts);
   const std::chrono::duration<double> filled = SteadyClock::now() - start;

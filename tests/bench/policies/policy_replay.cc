@@ -31,7 +31,7 @@ using Request = std::vector<uint32_t>;  // block numbers, root first
 
 struct Trace {
   std::vector<Request> requests;
-  uint64_t blocks = 0;    // distinct
+  uint64_t blocks = 0;  // distinct
   uint64_t accesses = 0;
 };
 

@@ -88,10 +88,11 @@ TEST(PartKeyTest, HasTheBytesOfItsFormat) {
                .part = {0xaa, 0xbbcc, 0xddee},
                .shard = 0x0042};
   part.salt.fill(0x55);
-  const std::string expected =
-      std::string("\x00\x42\x01", 3) + "\x01\x02\x03\x04\x05\x06\x07\x08" +
-      "\x11\x12\x13\x14\x15\x16\x17\x18" + std::string(16, '\x55') + "\x03" "KEY" +
-      "\xaa\xbb\xcc\xdd\xee";
+  const std::string expected = std::string("\x00\x42\x01", 3) + "\x01\x02\x03\x04\x05\x06\x07\x08" +
+                               "\x11\x12\x13\x14\x15\x16\x17\x18" + std::string(16, '\x55') +
+                               "\x03"
+                               "KEY" +
+                               "\xaa\xbb\xcc\xdd\xee";
   EXPECT_EQ(part.Stored().bytes(), expected);
 }
 

@@ -22,7 +22,8 @@ constexpr int kChains = 40;
 constexpr int kDepth = 25;
 
 PartKey Part(int chain, int depth) {
-  PartKey part{.scope = kScope, .key = *BlockKey::From(fmt::format("chain {} block {}", chain, depth))};
+  PartKey part{.scope = kScope,
+               .key = *BlockKey::From(fmt::format("chain {} block {}", chain, depth))};
   part.shard = ShardOf(part.scope, part.salt, part.key.view());
   return part;
 }
@@ -42,8 +43,8 @@ class DirectoryConcurrencyTest : public ::testing::Test {
 
   // Stores a block, or finds it there.
   void Put(int chain, int depth) {
-    NewPart part{.key = Part(chain, depth), .payload_bytes = 100,
-                 .depth = static_cast<uint32_t>(depth)};
+    NewPart part{
+        .key = Part(chain, depth), .payload_bytes = 100, .depth = static_cast<uint32_t>(depth)};
     if (depth > 0) {
       const PartKey parent = Part(chain, depth - 1);
       part.parent = parent.key;
@@ -54,9 +55,9 @@ class DirectoryConcurrencyTest : public ::testing::Test {
     if (reserved->outcome != Outcome::kReserved) return;
     // The writer's own number, so that two writers of one part would show.
     const uint64_t number = ++written_;
-    const auto ref = directory_.Publish(reserved->ref, {number, number},
-                                        RamPlace{.locator = {number}, .stored_bytes = 100},
-                                        std::nullopt);
+    const auto ref =
+        directory_.Publish(reserved->ref, {number, number},
+                           RamPlace{.locator = {number}, .stored_bytes = 100}, std::nullopt);
     ASSERT_OK(ref);
     const auto entry = directory_.Get(ref->id);
     if (entry && entry->ref == *ref) {
@@ -83,8 +84,8 @@ class DirectoryConcurrencyTest : public ::testing::Test {
 
   FakeClock clock_;
   Directory directory_{{}, clock_};
-  EvictionQueues queues_{{PolicyKind::kS3Fifo, PolicyKind::kSieve, PolicyKind::kLru,
-                          PolicyKind::kLru}};
+  EvictionQueues queues_{
+      {PolicyKind::kS3Fifo, PolicyKind::kSieve, PolicyKind::kLru, PolicyKind::kLru}};
   LeaseTable leases_{directory_, clock_, 1};
   std::atomic<uint64_t> written_{0};
   std::atomic<uint64_t> evicted_{0};
@@ -112,8 +113,8 @@ TEST_F(DirectoryConcurrencyTest, OneOfTwoMoversCommits) {
   Run(4, [&](std::mt19937_64& random) {
     for (int i = 0; i < 2000; ++i) {
       const auto entry = directory_.Get(id);
-      const auto change = directory_.SetRam(
-          entry->ref, RamPlace{.locator = {random()}, .stored_bytes = 100});
+      const auto change =
+          directory_.SetRam(entry->ref, RamPlace{.locator = {random()}, .stored_bytes = 100});
       if (!change.ok()) continue;
       // What was there is what was seen: nobody came between.
       ASSERT_EQ(change->previous, entry->ram);
@@ -170,8 +171,8 @@ TEST_F(DirectoryConcurrencyTest, PutsMatchesLeasesAndEvictionsLeaveNoTrace) {
 TEST(DirectoryMemoryTest, APartWithAKeyOf36BytesTakesAtMost160) {
   const FakeClock clock;
   Directory directory({}, clock);
-  EvictionQueues queues({PolicyKind::kS3Fifo, PolicyKind::kS3Fifo, PolicyKind::kS3Fifo,
-                         PolicyKind::kS3Fifo});
+  EvictionQueues queues(
+      {PolicyKind::kS3Fifo, PolicyKind::kS3Fifo, PolicyKind::kS3Fifo, PolicyKind::kS3Fifo});
   constexpr uint32_t kParts = 1 << 19;
   for (uint32_t i = 0; i < kParts; ++i) {
     std::string key(36, 'k');

@@ -29,8 +29,8 @@ PartKey Part(std::string_view key, PartId part = {}, KeyScope scope = kScope) {
 class DirectoryTest : public ::testing::Test {
  protected:
   NewPart New(const PartKey& key, std::string_view parent = {}, uint32_t depth = 0) {
-    NewPart part{.key = key, .payload_bytes = 1000, .depth = depth, .tokens = 16,
-                 .created = clock_.Wall()};
+    NewPart part{
+        .key = key, .payload_bytes = 1000, .depth = depth, .tokens = 16, .created = clock_.Wall()};
     if (!parent.empty()) {
       part.parent = *BlockKey::From(parent);
       part.parent_shard = ShardOf(key.scope, key.salt, parent);
@@ -234,11 +234,13 @@ TEST_F(DirectoryTest, OnlyWhatMayGoIsEvicted) {
   EXPECT_THAT(evict(parent.id),
               StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("parent of a part")));
   ASSERT_TRUE(directory_.AddLease(child.id, kScope.tenant));
-  EXPECT_THAT(evict(child.id), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("leased")));
+  EXPECT_THAT(evict(child.id),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("leased")));
   std::vector<EntryId> leaves;
   EXPECT_TRUE(directory_.DropLease(child.id, leaves));
   ASSERT_OK(directory_.SetPinned(directory_.Get(child.id)->ref, true));
-  EXPECT_THAT(evict(child.id), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("pinned")));
+  EXPECT_THAT(evict(child.id),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("pinned")));
   ASSERT_OK(directory_.SetPinned(directory_.Get(child.id)->ref, false));
   ASSERT_OK(evict(child.id));
   directory_.Recycle(child.id, leaves);
@@ -498,9 +500,7 @@ TEST_F(DirectoryTest, AgreesWithAModelThroughAnyOperations) {
     std::optional<DiskPlace> disk;
   };
   std::map<std::string, Known> model;
-  const auto key_of = [](uint64_t i) {
-    return fmt::format("{}{}", std::string(i % 60, 'k'), i);
-  };
+  const auto key_of = [](uint64_t i) { return fmt::format("{}{}", std::string(i % 60, 'k'), i); };
   uint64_t pinned = 0;
   for (int step = 0; step < 100'000; ++step) {
     const std::string key = key_of(random() % 4000);

@@ -43,7 +43,8 @@ std::string Build(const StoredKey& key, const std::string& payload,
   auto builder = EnvelopeBuilder::Create(key, sections, 2);
   EXPECT_OK(builder);
   for (size_t at = 0; at < payload.size(); at += message) {
-    EXPECT_OK(builder->Update(AsBytes(payload).subspan(at, std::min(message, payload.size() - at))));
+    EXPECT_OK(
+        builder->Update(AsBytes(payload).subspan(at, std::min(message, payload.size() - at))));
   }
   const auto header = builder->Header();
   EXPECT_OK(header);
@@ -55,8 +56,8 @@ std::string DecodeAll(const Envelope& envelope, const PinnedBytes& value, const 
   std::string payload;
   for (uint32_t i = 0; i < envelope.section_count(); ++i) {
     std::string section(envelope.sections()[i].exact_bytes, '\0');
-    EXPECT_OK(envelope.DecodeSection(
-        i, value, codecs, {reinterpret_cast<uint8_t*>(section.data()), section.size()}));
+    EXPECT_OK(envelope.DecodeSection(i, value, codecs,
+                                     {reinterpret_cast<uint8_t*>(section.data()), section.size()}));
     payload += section;
   }
   return payload;
@@ -147,8 +148,7 @@ TEST(EnvelopeTest, EveryCutIsFound) {
   for (size_t size = 0; size < value.size(); ++size) {
     EXPECT_THAT(Envelope::Parse(InPieces(value.substr(0, size))),
                 StatusIs(absl::StatusCode::kDataLoss));
-    EXPECT_THAT(Envelope::Parse(AsBytes(value).first(size)),
-                StatusIs(absl::StatusCode::kDataLoss));
+    EXPECT_THAT(Envelope::Parse(AsBytes(value).first(size)), StatusIs(absl::StatusCode::kDataLoss));
   }
   EXPECT_THAT(Envelope::Parse(AsBytes(value + "x")), StatusIs(absl::StatusCode::kDataLoss));
 }
@@ -226,7 +226,7 @@ TEST(EnvelopeTest, HasTheBytesOfItsFormat) {
   const std::string value = Build(KeyNamed("golden"), "payload!", {3, 5});
   std::string hex;
   for (const char c : value) hex += fmt::format("{:02x}", static_cast<uint8_t>(c));
-  EXPECT_EQ(hex, 
+  EXPECT_EQ(hex,
             "4d4e45560100000002000000000000009ec9f77fdb5c1d6246c5555f4a9ffa4e"
             "4291719a268eab2308000000000000008800000000000000d631cf6084db8b31"
             "80000000000000000300000003000000210a03fe1bcb76820002000000000000"

@@ -8,11 +8,11 @@
 namespace mnemo {
 namespace {
 
+using std::chrono::milliseconds;
+using std::chrono::seconds;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using std::chrono::milliseconds;
-using std::chrono::seconds;
 
 constexpr uint64_t kTenant = 5;
 constexpr uint64_t kLimit = 10'000;
@@ -23,9 +23,8 @@ class LeaseTableTest : public ::testing::Test {
     NewPart part{.key = {.scope = {kTenant, 1}, .key = *BlockKey::From(key)},
                  .payload_bytes = bytes};
     const auto reserved = directory_.Reserve(part, MonoTime::max());
-    const auto ref = directory_.Publish(reserved->ref, {},
-                                        RamPlace{.locator = {1}, .stored_bytes = bytes},
-                                        std::nullopt);
+    const auto ref = directory_.Publish(
+        reserved->ref, {}, RamPlace{.locator = {1}, .stored_bytes = bytes}, std::nullopt);
     EXPECT_OK(ref);
     return ref->id;
   }

@@ -120,8 +120,7 @@ TEST_P(CodecTest, ServesManyThreads) {
   for (std::thread& thread : threads) thread.join();
 }
 
-INSTANTIATE_TEST_SUITE_P(Codecs, CodecTest,
-                         ::testing::Values(CodecId::kRaw, CodecId::kLossless),
+INSTANTIATE_TEST_SUITE_P(Codecs, CodecTest, ::testing::Values(CodecId::kRaw, CodecId::kLossless),
                          [](const auto& info) {
                            return info.param == CodecId::kRaw ? "raw" : "lossless";
                          });
@@ -163,8 +162,8 @@ TEST(LosslessCodecTest, AnotherVersionIsDamage) {
 // The format itself: these bytes must decode for ever.
 TEST(LosslessCodecTest, DecodesTheBytesOfItsFormat) {
   // Version 1, planes, two of them; both stored: "ace" and "bdf".
-  const Bytes planes = {1, 1, 2, 0, 0, 0, 0, 0, 3, 0, 0, 0x80, 3, 0, 0, 0x80,
-                        'a', 'c', 'e', 'b', 'd', 'f'};
+  const Bytes planes = {1,    1, 2, 0, 0,    0,   0,   0,   3,   0,   0,
+                        0x80, 3, 0, 0, 0x80, 'a', 'c', 'e', 'b', 'd', 'f'};
   Bytes decoded(6);
   ASSERT_OK(MakeLosslessCodec()->Decode(planes, decoded));
   EXPECT_EQ(AsText(decoded), "abcdef");

@@ -317,8 +317,8 @@ TEST(EntryLinkTableTest, WeightsAreWithinAnEighthBelow) {
 }
 
 TEST(EvictionQueuesTest, MovingToAnotherLevelOfTheMediumLeavesTheFirst) {
-  EvictionQueues queues({PolicyKind::kLru, PolicyKind::kLru, PolicyKind::kSieve,
-                         PolicyKind::kS3Fifo});
+  EvictionQueues queues(
+      {PolicyKind::kLru, PolicyKind::kLru, PolicyKind::kSieve, PolicyKind::kS3Fifo});
   queues.Insert(Level::kL1, 1, kNoEntry, kBytes, 1);
   queues.Insert(Level::kL3, 1, kNoEntry, kBytes, 1);
   queues.Insert(Level::kL2, 1, kNoEntry, kBytes, 1);
@@ -332,8 +332,8 @@ TEST(EvictionQueuesTest, MovingToAnotherLevelOfTheMediumLeavesTheFirst) {
 }
 
 TEST(EvictionQueuesTest, AChildAtAnotherLevelDoesNotKeepItsParent) {
-  EvictionQueues queues({PolicyKind::kSieve, PolicyKind::kSieve, PolicyKind::kSieve,
-                         PolicyKind::kSieve});
+  EvictionQueues queues(
+      {PolicyKind::kSieve, PolicyKind::kSieve, PolicyKind::kSieve, PolicyKind::kSieve});
   queues.Insert(Level::kL1, 1, kNoEntry, kBytes, 1);
   queues.Insert(Level::kL1, 2, 1, kBytes, 2);
   EXPECT_EQ(queues.Victim(Level::kL1), EntryId{2});

@@ -5,14 +5,14 @@
 namespace mnemo {
 namespace {
 
-using ::testing::HasSubstr;
 using std::chrono::hours;
 using std::chrono::seconds;
+using ::testing::HasSubstr;
 
 TEST(PlacementTest, TheStrongestReasonDecides) {
   const PlacementRules rules;
-  PlacementSignals signals{.pinned = true, .leased = true, .left_window = true,
-                           .idle = hours(100), .on_disk = true};
+  PlacementSignals signals{
+      .pinned = true, .leased = true, .left_window = true, .idle = hours(100), .on_disk = true};
   EXPECT_EQ(Place(signals, rules).rule, "pinned");
   EXPECT_EQ(Place(signals, rules).level, Level::kL1);
   signals.pinned = false;

@@ -17,9 +17,8 @@ namespace {
 using ::testing::HasSubstr;
 
 std::unique_ptr<Arena> MakeArena(uint64_t capacity, uint32_t empty_slabs_kept = 8) {
-  auto arena = Arena::Create({.capacity_bytes = capacity,
-                              .empty_slabs_kept = empty_slabs_kept,
-                              .huge_pages = false});
+  auto arena = Arena::Create(
+      {.capacity_bytes = capacity, .empty_slabs_kept = empty_slabs_kept, .huge_pages = false});
   EXPECT_OK(arena);
   return *std::move(arena);
 }
@@ -144,7 +143,8 @@ TEST(ArenaTest, APinKeepsTheBytesOfAFreedValueUntilItsLastSliceGoes) {
 TEST(ArenaTest, UsesEveryFreeGranuleHoweverScattered) {
   const auto arena = MakeArena(4 * kMiB);
   std::vector<Locator> values;
-  for (int i = 0; i < 8192; ++i) values.push_back(PutPattern(*arena, static_cast<uint64_t>(i), 512));
+  for (int i = 0; i < 8192; ++i)
+    values.push_back(PutPattern(*arena, static_cast<uint64_t>(i), 512));
   EXPECT_THAT(arena->Reserve(1), StatusIs(absl::StatusCode::kResourceExhausted));
   for (size_t i = 0; i < values.size(); i += 2) arena->Free(values[i]);
   // No two free granules are neighbours, and one value takes them all.
@@ -161,7 +161,8 @@ TEST(ArenaTest, UsesEveryFreeGranuleHoweverScattered) {
 TEST(ArenaTest, FreeExtentsMergeIntoWholeSlabsAgain) {
   const auto arena = MakeArena(8 * kMiB);
   std::vector<Locator> values;
-  for (int i = 0; i < 1000; ++i) values.push_back(PutPattern(*arena, 1, 4200 + static_cast<uint64_t>(i)));
+  for (int i = 0; i < 1000; ++i)
+    values.push_back(PutPattern(*arena, 1, 4200 + static_cast<uint64_t>(i)));
   std::shuffle(values.begin(), values.end(), std::mt19937(1));
   for (const Locator value : values) arena->Free(value);
   ASSERT_OK_AND_ASSIGN(const WritableValue whole, arena->Reserve(8 * kMiB));
@@ -214,8 +215,8 @@ TEST(ArenaTest, StaysUsableAfterTenTimesItsCapacityOfChurn) {
     if (!value.ok()) {
       ASSERT_THAT(value, StatusIs(absl::StatusCode::kResourceExhausted));
       const ArenaStats stats = arena->Stats();
-      least_usable = std::min(
-          least_usable, static_cast<double>(stats.live_bytes + size) / kCapacity);
+      least_usable =
+          std::min(least_usable, static_cast<double>(stats.live_bytes + size) / kCapacity);
       // A tenth is pinned, and stays while the rest comes and goes.
       const size_t victim = random() % values.size();
       if (values[victim].pin.size() > 0 && random() % 16 != 0) continue;
