@@ -37,9 +37,8 @@ build/packages.stamp: deploy/setup/debian-packages.txt deploy/setup/install-depe
 	@deploy/setup/install-dependencies
 	@touch $@
 
-build/venv/bin/python: build/packages.stamp
-	@test -x $@ || $(SYSTEM_PYTHON) -m venv build/venv
-	@touch -c -h $@
+build/venv/bin/python: | build/packages.stamp
+	@$(SYSTEM_PYTHON) -m venv build/venv || { rm -rf build/venv; exit 1; }
 
 build/venv/test.stamp: deploy/setup/requirements-test.txt | build/venv/bin/python
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -r $<
