@@ -13,13 +13,20 @@ DurableWriter::DurableWriter(RocksDb& db, const InstanceOptions& options, Durabl
 }
 
 absl::Status DurableWriter::Write(const RocksDb::Session& session, rocksdb::WriteBatch& batch,
-                                  bool sync) {
-  MNEMO_RETURN_IF_ERROR(db_.Write(session, batch, sync || durability_ == Durability::kSync));
+                                  RocksDb::Logging logging) {
+  if (durability_ == Durability::kSync) logging = RocksDb::Logging::kSynced;
+  MNEMO_RETURN_IF_ERROR(db_.Write(session, batch, logging));
+  if (logging == RocksDb::Logging::kNone) unlogged_ = true;
   if (mark_ != nullptr) mark_->Advance(session.db().GetLatestSequenceNumber());
-  if (syncer_ != nullptr && !sync) syncer_->NoteWrite();
+  if (syncer_ != nullptr && logging == RocksDb::Logging::kWrite) syncer_->NoteWrite();
   return absl::OkStatus();
 }
 
-absl::Status DurableWriter::Sync() { return db_.SyncLog(); }
+absl::Status DurableWriter::Sync() {
+  if (!unlogged_.exchange(false)) return db_.SyncLog();
+  const absl::Status flushed = db_.Flush();
+  if (!flushed.ok()) unlogged_ = true;
+  return flushed;
+}
 
 }  // namespace mnemo

@@ -3,6 +3,7 @@
 
 #include <rocksdb/write_batch.h>
 
+#include <atomic>
 #include <memory>
 
 #include "storage/tier/durable_mark.h"
@@ -17,10 +18,11 @@ class DurableWriter {
   // Borrows both. `mark` is null but in a kSync instance.
   DurableWriter(RocksDb& db, const InstanceOptions& options, DurableMark* mark);
 
-  // With `sync`, or in a kSync instance, on stable storage on return. A kSync
-  // instance syncs every write: then all that is visible is durable, and the
-  // mark may say so.
-  absl::Status Write(const RocksDb::Session& session, rocksdb::WriteBatch& batch, bool sync);
+  // A kSync instance syncs every write, whatever `logging` says: then all that
+  // is visible is durable, and the mark may say so.
+  absl::Status Write(const RocksDb::Session& session, rocksdb::WriteBatch& batch,
+                     RocksDb::Logging logging);
+  // Puts everything written so far on stable storage.
   absl::Status Sync();
 
   RocksDb& db() const { return db_; }
@@ -30,6 +32,7 @@ class DurableWriter {
  private:
   RocksDb& db_;
   const Durability durability_;
+  std::atomic<bool> unlogged_{false};  // there may be writes that only a flush saves
   DurableMark* const mark_;
   std::unique_ptr<LogSyncer> syncer_;  // kInterval only
 };

@@ -74,8 +74,10 @@ class RocksInstance final : public Instance {
   absl::Status Close() override {
     if (db_ == nullptr) return absl::OkStatus();
     writer_->Stop();
+    const absl::Status synced = writer_->Sync();
     const uint64_t sequence = db_->LatestSequence();
     absl::Status closed = db_->Close();
+    if (!synced.ok()) closed = synced;
     // Only what is known to be whole is called so.
     if (closed.ok()) closed = mark_->Finish(sequence);
     db_.reset();

@@ -28,6 +28,10 @@ struct InstanceOptions {
   Durability durability = Durability::kCache;
   // kInterval: the longest time from a write to its sync. 1 ms to 60 s.
   Nanos interval_sync_period = std::chrono::milliseconds(50);
+  // kCache: a put survives the death of the process, not only a close in order.
+  // Without, what was put since the last flush (at most two write buffers) is
+  // lost then, and every put is written to disk once instead of twice.
+  bool wal_for_cache_puts = false;
   // Block puts are refused with kResourceExhausted when the instance would hold
   // more live bytes (0: no bound), or when the file system has less than
   // `reserve_bytes` free; the reserve lets compaction, deletion and small state
@@ -106,7 +110,9 @@ struct InstanceStats {
 
 // The blocks of an instance. Put refuses a block that asks for more durability
 // than the instance gives: kInvalidArgument. In a kCache instance a put is not
-// logged; everything else always is.
+// logged, and lies in a write buffer alone until Sync, Flush or Close;
+// everything else is always logged. UpdateMetadata there writes the payload
+// again.
 class DurableLevel : public BlockLevel {
  public:
   // Erases every value of `shard` whose key starts with `prefix`, atomically
@@ -156,7 +162,7 @@ class Instance {
 
   virtual InstanceStats Stats() const = 0;
 
-  // Syncs the write-ahead log and closes. No other call may be running or
+  // Puts everything on stable storage and closes. No other call may be running or
   // follow, and snapshots are gone before; pinned bytes stay valid. Idempotent.
   virtual absl::Status Close() = 0;
 };

@@ -160,6 +160,7 @@ void OperationLog::Turn::Append(const RocksDb::Session& session, rocksdb::WriteB
                                 const Operation& operation) {
   const auto at = std::lower_bound(shards_.begin(), shards_.end(), operation.shard);
   MNEMO_CHECK(at != shards_.end() && *at == operation.shard);
+  appended_ = true;
   const uint64_t sequence = ++given_[at - shards_.begin()];
   const std::string key = EncodeLogKey(operation.shard, sequence);
   const std::string value = EncodeLogValue(operation);
@@ -167,8 +168,9 @@ void OperationLog::Turn::Append(const RocksDb::Session& session, rocksdb::WriteB
 }
 
 absl::Status OperationLog::Turn::Write(const RocksDb::Session& session,
-                                       rocksdb::WriteBatch& batch, bool sync) {
-  MNEMO_RETURN_IF_ERROR(log_.writer_.Write(session, batch, sync));
+                                       rocksdb::WriteBatch& batch, RocksDb::Logging logging) {
+  MNEMO_CHECK(logging != RocksDb::Logging::kNone || !appended_);
+  MNEMO_RETURN_IF_ERROR(log_.writer_.Write(session, batch, logging));
   for (size_t i = 0; i < shards_.size(); ++i) log_.shards_[shards_[i]].last = given_[i];
   return absl::OkStatus();
 }
@@ -219,7 +221,7 @@ absl::Status OperationLog::Trim(uint16_t shard, uint64_t first_kept) {
   // Before the write: a reader must not take what the write removes for a gap.
   const uint64_t before = state.first_kept;
   state.first_kept = first_kept;
-  const absl::Status written = turn->Write(session, batch, false);
+  const absl::Status written = turn->Write(session, batch, RocksDb::Logging::kWrite);
   if (!written.ok()) state.first_kept = before;
   return written;
 }

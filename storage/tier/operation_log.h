@@ -62,7 +62,10 @@ class OperationLog {
     void Append(const RocksDb::Session& session, rocksdb::WriteBatch& batch,
                 const Operation& operation);
     // Writes `batch`. On an error the sequences are given again. Once.
-    absl::Status Write(const RocksDb::Session& session, rocksdb::WriteBatch& batch, bool sync);
+    // A batch with an operation in it is logged: a sequence that is lost before
+    // a later one would leave a gap.
+    absl::Status Write(const RocksDb::Session& session, rocksdb::WriteBatch& batch,
+                       RocksDb::Logging logging);
 
    private:
     friend class OperationLog;
@@ -70,6 +73,7 @@ class OperationLog {
     OperationLog& log_;
     const std::vector<uint16_t> shards_;  // ascending, without repeats
     std::vector<uint64_t> given_;         // the last given in each
+    bool appended_ = false;
   };
   // Errors: kUnavailable (paused).
   absl::StatusOr<std::unique_ptr<Turn>> Take(std::vector<uint16_t> shards);

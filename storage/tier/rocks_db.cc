@@ -27,8 +27,13 @@ constexpr uint64_t kLookInterval = 1ull << 20;
 class RocksDb::Listener final : public rocksdb::EventListener {
  public:
   explicit Listener(RocksDb& owner) : owner_(owner) {}
-  void OnBackgroundError(rocksdb::BackgroundErrorReason, rocksdb::Status* error) override {
-    if (error->severity() < rocksdb::Status::kHardError) return;
+  void OnBackgroundError(rocksdb::BackgroundErrorReason reason,
+                         rocksdb::Status* error) override {
+    // A compaction that failed is tried again by RocksDB; nothing else is.
+    if (reason == rocksdb::BackgroundErrorReason::kCompaction &&
+        error->severity() < rocksdb::Status::kHardError) {
+      return;
+    }
     owner_.NoteFailure(*error, "background work").IgnoreError();
   }
 
@@ -208,10 +213,12 @@ absl::Status RocksDb::DeviceWorks() const {
   return files_.Remove(path);
 }
 
-absl::Status RocksDb::Write(const Session& session, rocksdb::WriteBatch& batch, bool sync) {
+absl::Status RocksDb::Write(const Session& session, rocksdb::WriteBatch& batch,
+                            Logging logging) {
   MNEMO_RETURN_IF_ERROR(Writable());
   rocksdb::WriteOptions options;
-  options.sync = sync;
+  options.sync = logging == Logging::kSynced;
+  options.disableWAL = logging == Logging::kNone;
   const uint64_t bytes = batch.GetDataSize();
   const rocksdb::Status written = session.db().Write(options, &batch);
   if (!written.ok()) return NoteFailure(written, "write");

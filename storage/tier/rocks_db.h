@@ -70,8 +70,12 @@ class RocksDb {
   // or reopening failed).
   absl::StatusOr<Session> Acquire() const;
 
-  // `sync`: on return the batch is on stable storage.
-  absl::Status Write(const Session& session, rocksdb::WriteBatch& batch, bool sync);
+  enum class Logging {
+    kNone,    // lost with the process unless flushed before
+    kWrite,   // survives the process
+    kSynced,  // on return on stable storage
+  };
+  absl::Status Write(const Session& session, rocksdb::WriteBatch& batch, Logging logging);
   // Puts what was written so far on stable storage.
   absl::Status SyncLog();
   // Moves all write buffers into files.

@@ -34,7 +34,8 @@ RocksLevel::RocksLevel(DurableWriter& writer, OperationLog& log, const InstanceO
       log_(log),
       durability_(options.durability),
       epoch_(options.epoch),
-      capacity_bytes_(options.capacity_bytes) {}
+      capacity_bytes_(options.capacity_bytes),
+      wal_for_cache_puts_(options.wal_for_cache_puts) {}
 
 absl::StatusOr<uint64_t> RocksLevel::Load() {
   const auto visit = [](const StoredKey&, const BlockMetadata&) { return true; };
@@ -105,14 +106,17 @@ absl::StatusOr<Locator> RocksLevel::Put(const StoredKey& key, const BlockMetadat
   MNEMO_ASSIGN_OR_RETURN(const std::unique_ptr<OperationLog::Turn> turn, log_.Take({key.shard()}));
   const absl::StatusOr<uint64_t> replaced = PresentBytes(session, key);
   if (!replaced.ok() && !absl::IsNotFound(replaced.status())) return replaced.status();
-  if (durability_ != Durability::kCache) {
+  const bool logged = durability_ != Durability::kCache;
+  if (logged) {
     turn->Append(session, batch, {.shard = key.shard(),
                          .epoch = epoch_,
                          .kind = OperationKind::kPutBlock,
                          .key = key.bytes(),
                          .payload = encoded});
   }
-  MNEMO_RETURN_IF_ERROR(turn->Write(session, batch, false));
+  MNEMO_RETURN_IF_ERROR(turn->Write(session, batch,
+                                    logged || wal_for_cache_puts_ ? RocksDb::Logging::kWrite
+                                                                  : RocksDb::Logging::kNone));
   live_bytes_ += stored.stored_bytes;
   if (replaced.ok()) {
     live_bytes_ -= *replaced;
@@ -142,12 +146,22 @@ absl::Status RocksLevel::UpdateMetadata(const StoredKey& key, const BlockMetadat
   rocksdb::WriteBatch batch;
   MNEMO_RETURN_IF_ERROR(
       FromRocks(batch.Put(session.metadata(), AsSlice(key.bytes()), AsSlice(encoded)), "batch"));
+  // A put that was not logged may be lost where its update is not. So that no
+  // metadata is left without a payload, the payload comes along.
+  rocksdb::PinnableSlice payload;
+  if (durability_ == Durability::kCache && !wal_for_cache_puts_) {
+    const rocksdb::Slice key_slice = AsSlice(key.bytes());
+    MNEMO_RETURN_IF_ERROR(FromRocks(
+        session.db().Get(rocksdb::ReadOptions(), session.payloads(), key_slice, &payload),
+        "block"));
+    MNEMO_RETURN_IF_ERROR(FromRocks(batch.Put(session.payloads(), key_slice, payload), "batch"));
+  }
   turn->Append(session, batch, {.shard = key.shard(),
                        .epoch = epoch_,
                        .kind = OperationKind::kUpdateBlock,
                        .key = key.bytes(),
                        .payload = encoded});
-  return turn->Write(session, batch, false);
+  return turn->Write(session, batch, RocksDb::Logging::kWrite);
 }
 
 absl::Status RocksLevel::Erase(const StoredKey& key, Locator) {
@@ -164,7 +178,7 @@ absl::Status RocksLevel::Erase(const StoredKey& key, Locator) {
                        .epoch = epoch_,
                        .kind = OperationKind::kDeleteBlock,
                        .key = key.bytes()});
-  MNEMO_RETURN_IF_ERROR(turn->Write(session, batch, false));
+  MNEMO_RETURN_IF_ERROR(turn->Write(session, batch, RocksDb::Logging::kWrite));
   if (!present.ok()) return absl::OkStatus();
   live_bytes_ -= *present;
   --values_;
@@ -193,7 +207,7 @@ absl::StatusOr<uint64_t> RocksLevel::ErasePrefix(uint16_t shard, std::string_vie
                        .epoch = epoch_,
                        .kind = OperationKind::kDeleteSpace,
                        .key = std::string(prefix)});
-  MNEMO_RETURN_IF_ERROR(turn->Write(session, batch, false));
+  MNEMO_RETURN_IF_ERROR(turn->Write(session, batch, RocksDb::Logging::kWrite));
   live_bytes_ -= scanned.bytes;
   values_ -= scanned.values;
   return scanned.values;

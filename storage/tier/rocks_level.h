@@ -58,6 +58,7 @@ class RocksLevel final : public DurableLevel {
   const Durability durability_;
   const uint64_t epoch_;
   const uint64_t capacity_bytes_;
+  const bool wal_for_cache_puts_;
   std::atomic<uint64_t> values_{0};
   std::atomic<uint64_t> live_bytes_{0};
 };

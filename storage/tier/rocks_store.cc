@@ -78,7 +78,8 @@ absl::Status RocksStore::Apply(const StoreBatch& batch, bool sync) {
   MNEMO_ASSIGN_OR_RETURN(const std::unique_ptr<OperationLog::Turn> turn,
                          log_.Take(std::move(shards)));
   for (const Operation& operation : batch.operations()) turn->Append(session, writes, operation);
-  return turn->Write(session, writes, sync);
+  return turn->Write(session, writes,
+                     sync ? RocksDb::Logging::kSynced : RocksDb::Logging::kWrite);
 }
 
 absl::StatusOr<std::string> RocksStore::Get(const StoredKey& key,

@@ -13,8 +13,8 @@ namespace {
 
 // The bound is 30 % over live bytes. Collecting starts below it, as it needs
 // room itself, and stops lower, so that it does not start again at once.
-constexpr uint64_t kStartPercent = 18;
-constexpr uint64_t kStopPercent = 10;
+constexpr uint64_t kStartPercent = 22;
+constexpr uint64_t kStopPercent = 15;
 
 uint64_t Percent(uint64_t of, uint64_t percent) { return of / 100 * percent; }
 

@@ -7,6 +7,7 @@
 //   class=cache|interval|sync   blocks=N   value=BYTES   threads=N
 //   churn=N      after filling, N blocks are erased and replaced
 //   order=fifo|random           what churn erases
+//   wal=0|1      of cache puts
 //   direct=0|1   min_blob=BYTES   write_buffer=BYTES   blob_file=BYTES
 #include <fmt/format.h>
 
@@ -75,6 +76,7 @@ class Bench {
                           : durability == "interval" ? Durability::kInterval
                                                      : Durability::kCache;
     options_.direct_reads = arguments.Number("direct", 0) != 0;
+    options_.wal_for_cache_puts = arguments.Number("wal", 0) != 0;
     options_.min_blob_bytes = arguments.Number("min_blob", options_.min_blob_bytes);
     options_.write_buffer_bytes = arguments.Number("write_buffer", options_.write_buffer_bytes);
     options_.blob_file_bytes = arguments.Number("blob_file", options_.blob_file_bytes);

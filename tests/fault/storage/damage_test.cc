@@ -31,12 +31,18 @@ class DamageTest : public ::testing::TestWithParam<Durability> {
     }
   }
 
+  // Cache puts are logged here, so that there is a log to damage.
+  InstanceOptions Options() {
+    InstanceOptions options = SmallInstance(dir_ / "data/i", GetParam());
+    options.wal_for_cache_puts = true;
+    return options;
+  }
+
   // Blocks in tables, blob files and the log. With `clean`, closed in order;
   // otherwise as a killed process leaves it.
   void MakeImage(bool clean) {
     ASSERT_OK_AND_ASSIGN(auto instance,
-                         Instance::Open(SmallInstance(dir_ / "data/i", GetParam()), *posix_,
-                                        clock_, *resources_, nullptr));
+                         Instance::Open(Options(), *posix_, clock_, *resources_, nullptr));
     for (uint64_t i = 0; i < kBlocks; ++i) {
       ASSERT_OK(PutTestBlock(instance->blocks(), i, SizeOf(i)));
       if (i == kBlocks / 2) {
@@ -59,8 +65,7 @@ class DamageTest : public ::testing::TestWithParam<Durability> {
 
   absl::StatusOr<std::unique_ptr<Instance>> Open(FileSystem& files) {
     report_ = {};
-    return Instance::Open(SmallInstance(dir_ / "data/i", GetParam()), files, clock_, *resources_,
-                          &report_);
+    return Instance::Open(Options(), files, clock_, *resources_, &report_);
   }
 
   struct Found {
