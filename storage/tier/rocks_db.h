@@ -27,7 +27,7 @@ namespace mnemo {
 // Write is refused with that error until Reopen succeeds. RocksDB's own Resume
 // is not used: it goes on with a log file whose write failed, and its
 // assertions, which Debian's build has, end the process then
-// (docs/decisions/0023-reopen-instead-of-resume.md).
+// (docs/decisions/0052-reopen-instead-of-resume.md).
 class RocksDb {
  public:
   enum class Recovery { kTolerateTail, kPointInTime };

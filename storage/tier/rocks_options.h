@@ -1,4 +1,4 @@
-// How RocksDB is set up, and why: docs/decisions/0021-rocksdb-settings.md.
+// How RocksDB is set up, and why: docs/decisions/0050-rocksdb-settings.md.
 #pragma once
 
 #include <rocksdb/options.h>

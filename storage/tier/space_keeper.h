@@ -15,7 +15,7 @@ namespace mnemo {
 // knows only once a compaction met the tombstone. So first the keys alone are
 // compacted (cheap: a key and a pointer each), which also drops files that are
 // all holes; then, if holes remain above the bound, the oldest files are
-// rewritten, as many as it takes. docs/decisions/0022-space-and-write-amplification.md.
+// rewritten, as many as it takes. docs/decisions/0051-space-and-write-amplification.md.
 class SpaceKeeper {
  public:
   explicit SpaceKeeper(RocksDb& db) : db_(db) {}
