@@ -1,0 +1,111 @@
+#include "client/cli/command.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <nlohmann/json.hpp>
+
+#include "storage/base/status_macros.h"
+#include "storage/base/units.h"
+
+namespace mnemo::cli {
+namespace {
+
+constexpr char kDefaultServer[] = "127.0.0.1:7070";
+
+}  // namespace
+
+absl::StatusOr<client::Client*> Invocation::Connect() {
+  if (!client_) {
+    if (server.empty()) server = surroundings_.default_server;
+    if (server.empty()) server = kDefaultServer;
+    MNEMO_ASSIGN_OR_RETURN(const auto limit, ParseDuration(timeout));
+    client::ClientOptions options{.target = server, .user_agent = "mnemoctl"};
+    options.timeout = std::chrono::duration_cast<client::Millis>(limit);
+    options.transfer_timeout = options.timeout;
+    MNEMO_ASSIGN_OR_RETURN(client_, client::Client::Connect(options));
+  }
+  return client_.get();
+}
+
+client::CallOptions Invocation::call_options() { return {.cancel = &cancel_}; }
+
+void Invocation::Print(const nlohmann::ordered_json& value,
+                       const std::function<void(bool wide)>& table) {
+  switch (format) {
+    case Format::kJson:
+      return PrintJson(out(), value);
+    case Format::kYaml:
+      return PrintYaml(out(), value);
+    default:
+      return table(format == Format::kWide);
+  }
+}
+
+ExitCode Invocation::Fail(const absl::Status& status) {
+  const ExitCode code = ExitCodeOf(status);
+  const std::string where =
+      code == ExitCode::kUnreachable ? fmt::format(" (server {})", server) : "";
+  err() << fmt::format("mnemoctl: {}{}\n", Printable(std::string(status.message())), where);
+  return code;
+}
+
+bool Invocation::Confirm(const std::string& question) {
+  if (yes) return true;
+  if (!surroundings_.input_is_terminal) {
+    err() << fmt::format("mnemoctl: {} Say --yes to do it without being asked.\n", question);
+    return false;
+  }
+  err() << question << " [y/N] " << std::flush;
+  std::string answer;
+  std::getline(in(), answer);
+  return answer == "y" || answer == "Y" || answer == "yes";
+}
+
+absl::StatusOr<std::string> ParseKey(const std::string& text) {
+  constexpr std::string_view kText = "text:";
+  if (text.starts_with(kText)) return text.substr(kText.size());
+  std::string key;
+  for (size_t i = 0; i + 1 < text.size(); i += 2) {
+    uint8_t byte = 0;
+    const char* end = text.data() + i + 2;
+    const auto [rest, error] = std::from_chars(text.data() + i, end, byte, 16);
+    if (error != std::errc() || rest != end) break;
+    key.push_back(static_cast<char>(byte));
+  }
+  if (text.empty() || key.size() * 2 != text.size()) {
+    return absl::InvalidArgumentError(fmt::format(
+        "key '{}' is not hexadecimal; write text:{} for the characters themselves", text, text));
+  }
+  return key;
+}
+
+absl::StatusOr<client::SpaceRef> ParseSpace(const std::string& text) {
+  constexpr std::string_view kId = "id:";
+  if (!text.starts_with(kId)) return client::SpaceRef(text);
+  uint64_t id = 0;
+  const char* end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data() + kId.size(), end, id, 16);
+  if (error != std::errc() || rest != end) {
+    return absl::InvalidArgumentError(fmt::format("space '{}' is not id: and hexadecimal", text));
+  }
+  return client::SpaceRef(id);
+}
+
+std::string_view LevelName(client::Level level) {
+  switch (level) {
+    case client::Level::kL1:
+      return "l1_ram";
+    case client::Level::kL2:
+      return "l2_ram";
+    case client::Level::kL3:
+      return "l3_disk";
+    case client::Level::kDisk:
+      return "archive";
+    case client::Level::kNone:
+      break;
+  }
+  return "none";
+}
+
+}  // namespace mnemo::cli

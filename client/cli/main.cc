@@ -1,0 +1,41 @@
+// mnemoctl: administration of a mnemo daemon from the command line.
+#include <csignal>
+#include <cstdlib>
+#include <iostream>
+#include <thread>
+#include <unistd.h>
+
+#include "client/cli/command.h"
+
+int main(int argc, char** argv) {
+  // Ctrl-C cancels what the daemon does for us; a thread of its own waits for it,
+  // since a handler may do next to nothing.
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGTERM);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+
+  // The only place of the client side that reads the environment.
+  const char* server = std::getenv("MNEMO_SERVER");
+  const mnemo::cli::Surroundings surroundings{.out = std::cout,
+                                              .err = std::cerr,
+                                              .in = std::cin,
+                                              .input_is_terminal = isatty(STDIN_FILENO) != 0,
+                                              .messages_on_terminal = isatty(STDERR_FILENO) != 0,
+                                              .default_server = server == nullptr ? "" : server};
+  const auto watch_signals = [&](mnemo::client::CancelSource& cancel) {
+    std::thread([&cancel, signals] {
+      int signal = 0;
+      sigwait(&signals, &signal);
+      cancel.Cancel();
+      // A second one means it.
+      sigwait(&signals, &signal);
+      std::_Exit(128 + signal);
+    }).detach();
+  };
+  const auto code = mnemo::cli::RunMnemoctl(argc, argv, surroundings, watch_signals);
+  std::cout.flush();
+  // The waiting thread must not see statics go.
+  std::_Exit(static_cast<int>(code));
+}

@@ -1,0 +1,241 @@
+// mnemoctl space list, show, create and delete.
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+#include <yaml-cpp/yaml.h>
+
+#include <nlohmann/json.hpp>
+
+#include "client/cli/command.h"
+#include "client/cli/space_file.h"
+#include "storage/base/status_macros.h"
+#include "storage/base/units.h"
+
+namespace mnemo::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string_view KindName(client::GroupKind kind) {
+  constexpr std::string_view kNames[] = {"?", "full", "window", "state", "latent", "opaque"};
+  const auto index = static_cast<size_t>(kind);
+  return index < std::size(kNames) ? kNames[index] : "?";
+}
+
+std::string_view DurabilityName(client::Durability durability) {
+  constexpr std::string_view kNames[] = {"default", "cache", "interval", "sync"};
+  const auto index = static_cast<size_t>(durability);
+  return index < std::size(kNames) ? kNames[index] : "?";
+}
+
+Json ToJson(const client::SpaceAndUsage& listed) {
+  const client::Space& space = listed.space;
+  Json groups = Json::array();
+  for (size_t i = 0; i < space.groups.size(); ++i) {
+    const client::Group& group = space.groups[i];
+    groups.push_back({{"name", group.name},
+                      {"kind", KindName(group.kind)},
+                      {"layers", group.layers},
+                      {"kv_heads", group.kv_heads},
+                      {"k_dimension", group.k_dimension},
+                      {"v_dimension", group.v_dimension},
+                      {"window_tokens", group.window_tokens},
+                      {"tensor_parallel_size", group.tensor_parallel_size},
+                      {"optional", group.optional},
+                      {"part_bytes", i < space.part_bytes.size() ? space.part_bytes[i] : 0}});
+  }
+  const client::Fingerprint& print = space.fingerprint;
+  return {{"id", fmt::format("{:016x}", space.id)},
+          {"name", space.name},
+          {"tokens_per_block", space.tokens_per_block},
+          {"fingerprint",
+           {{"weights_digest", print.weights_digest},
+            {"quantization", print.quantization},
+            {"adapter", print.adapter},
+            {"rope_override", print.rope_override},
+            {"kv_cache_dtype", print.kv_cache_dtype},
+            {"state_format", print.state_format}}},
+          {"groups", groups},
+          {"salt_required", space.salt_required},
+          {"chain_affinity", space.chain_affinity},
+          {"durability", DurabilityName(space.policy.durability)},
+          {"time_to_live_seconds", space.policy.time_to_live_seconds},
+          {"created_unix_us", space.created_unix_us},
+          {"usage",
+           {{"parts", listed.usage.parts},
+            {"bytes", listed.usage.bytes},
+            {"tokens", listed.usage.tokens},
+            {"level_bytes", listed.usage.level_bytes}}}};
+}
+
+std::string Date(int64_t unix_us) {
+  return fmt::format("{:%Y-%m-%d %H:%M:%S}Z", fmt::gmtime(static_cast<time_t>(unix_us / 1000000)));
+}
+
+ExitCode List(Invocation& run) {
+  const auto client = run.Connect();
+  if (!client.ok()) return run.Fail(client.status());
+  const auto spaces = (*client)->spaces().List(run.call_options());
+  if (!spaces.ok()) return run.Fail(spaces.status());
+  Json value = Json::array();
+  Table table({{"NAME"}, {"ID", false, true}, {"GROUPS", true}, {"BLOCK", true}, {"PARTS", true},
+               {"BYTES", true}, {"TOKENS", true}, {"CLASS"}, {"CREATED", false, true}});
+  for (const client::SpaceAndUsage& listed : *spaces) {
+    value.push_back(ToJson(listed));
+    const client::Space& space = listed.space;
+    table.AddRow({Printable(space.name), fmt::format("{:016x}", space.id),
+                  fmt::to_string(space.groups.size()),
+                  fmt::format("{} tokens", space.tokens_per_block), Grouped(listed.usage.parts),
+                  FormatByteSize(listed.usage.bytes), Grouped(listed.usage.tokens),
+                  std::string(DurabilityName(space.policy.durability)),
+                  Date(space.created_unix_us)});
+  }
+  run.Print(value, [&](bool wide) { table.Print(run.out(), wide); });
+  return ExitCode::kOk;
+}
+
+void PrintSpace(std::ostream& out, const client::SpaceAndUsage& listed, bool wide) {
+  const client::Space& space = listed.space;
+  const auto line = [&](std::string_view name, const std::string& value) {
+    out << fmt::format("{:<14}{}\n", name, value);
+  };
+  line("name", Printable(space.name));
+  line("id", fmt::format("{:016x}", space.id));
+  line("block", fmt::format("{} tokens", space.tokens_per_block));
+  line("holds", fmt::format("{} parts, {}, {} tokens", Grouped(listed.usage.parts),
+                            FormatByteSize(listed.usage.bytes), Grouped(listed.usage.tokens)));
+  line("class", std::string(DurabilityName(space.policy.durability)));
+  line("time to live", space.policy.time_to_live_seconds == 0
+                           ? "without end"
+                           : FormatDuration(std::chrono::seconds(space.policy.time_to_live_seconds)));
+  line("salt", space.salt_required ? "required" : "not required");
+  line("weights", Printable(space.fingerprint.weights_digest));
+  line("state format", Printable(space.fingerprint.state_format));
+  line("created", Date(space.created_unix_us));
+  out << '\n';
+  Table table({{"GROUP"}, {"KIND"}, {"LAYERS", true}, {"KV HEADS", true}, {"K", true}, {"V", true},
+               {"WINDOW", true}, {"RANKS", true, true}, {"A PART", true}});
+  for (size_t i = 0; i < space.groups.size(); ++i) {
+    const client::Group& group = space.groups[i];
+    const uint64_t bytes = i < space.part_bytes.size() ? space.part_bytes[i] : 0;
+    table.AddRow({Printable(group.name), std::string(KindName(group.kind)),
+                  fmt::to_string(group.layers), fmt::to_string(group.kv_heads),
+                  fmt::to_string(group.k_dimension), fmt::to_string(group.v_dimension),
+                  group.window_tokens == 0 ? "-" : fmt::to_string(group.window_tokens),
+                  fmt::to_string(group.tensor_parallel_size),
+                  bytes == 0 ? "any" : FormatByteSize(bytes)});
+  }
+  table.Print(out, wide);
+}
+
+ExitCode Show(Invocation& run, const std::string& name) {
+  const auto space = ParseSpace(name);
+  if (!space.ok()) return run.Fail(space.status());
+  const auto client = run.Connect();
+  if (!client.ok()) return run.Fail(client.status());
+  const auto listed = (*client)->spaces().Get(*space, run.call_options());
+  if (!listed.ok()) return run.Fail(listed.status());
+  run.Print(ToJson(*listed), [&](bool wide) { PrintSpace(run.out(), *listed, wide); });
+  return ExitCode::kOk;
+}
+
+struct CreateOptions {
+  std::string name;
+  std::string file;
+  uint32_t opaque_tokens = 0;
+  bool dry_run = false;
+};
+
+absl::StatusOr<client::Space> SpaceToCreate(const CreateOptions& options) {
+  client::Space space;
+  if (!options.file.empty()) {
+    MNEMO_ASSIGN_OR_RETURN(space, ReadSpaceFile(options.file));
+  } else {
+    space.tokens_per_block = options.opaque_tokens;
+    space.groups = {{.name = "bytes", .kind = client::GroupKind::kOpaque, .layers = 1}};
+  }
+  space.name = options.name;
+  return space;
+}
+
+ExitCode Create(Invocation& run, const CreateOptions& options) {
+  const auto space = SpaceToCreate(options);
+  if (!space.ok()) return run.Fail(space.status());
+  if (options.dry_run) {
+    const client::SpaceAndUsage listed{.space = *space};
+    run.Print(ToJson(listed), [&](bool wide) { PrintSpace(run.out(), listed, wide); });
+    run.err() << "nothing was created: --dry-run\n";
+    return ExitCode::kOk;
+  }
+  const auto client = run.Connect();
+  if (!client.ok()) return run.Fail(client.status());
+  const auto opened = (*client)->spaces().Open(*space, false, run.call_options());
+  if (!opened.ok()) return run.Fail(opened.status());
+  run.Print(ToJson({.space = opened->space}), [&](bool) {
+    run.out() << fmt::format("{:016x}\n", opened->space.id);
+  });
+  run.err() << fmt::format("space '{}' {}\n", Printable(options.name),
+                           opened->created ? "created" : "was there already, the same");
+  return ExitCode::kOk;
+}
+
+ExitCode Delete(Invocation& run, const std::string& name, bool dry_run) {
+  const auto space = ParseSpace(name);
+  if (!space.ok()) return run.Fail(space.status());
+  const auto client = run.Connect();
+  if (!client.ok()) return run.Fail(client.status());
+  const auto listed = (*client)->spaces().Get(*space, run.call_options());
+  if (!listed.ok()) return run.Fail(listed.status());
+  const std::string what =
+      fmt::format("space '{}' with {} parts, {}", Printable(listed->space.name),
+                  Grouped(listed->usage.parts), FormatByteSize(listed->usage.bytes));
+  if (dry_run) {
+    run.err() << fmt::format("would delete {}\n", what);
+    return ExitCode::kOk;
+  }
+  if (!run.Confirm(fmt::format("Delete {}?", what))) return ExitCode::kFailure;
+  const auto deleted =
+      (*client)->spaces().Delete(client::SpaceRef(listed->space.id), run.call_options());
+  if (!deleted.ok()) return run.Fail(deleted.status());
+  run.Print(Json{{"parts_deleted", *deleted}},
+            [&](bool) { run.out() << fmt::format("{} parts deleted\n", Grouped(*deleted)); });
+  return ExitCode::kOk;
+}
+
+}  // namespace
+
+void AddSpaceCommands(CLI::App& app, Invocation& run) {
+  CLI::App* space = app.add_subcommand("space", "one model's KV geometry, and its blocks");
+  space->require_subcommand(1);
+  space->add_subcommand("list", "all spaces")->callback([&run] {
+    run.action = [&run] { return List(run); };
+  });
+  auto name = std::make_shared<std::string>();
+  CLI::App* show = space->add_subcommand("show", "one space");
+  show->add_option("SPACE", *name, "a name, or id:HEX")->required();
+  show->callback([&run, name] { run.action = [&run, name] { return Show(run, *name); }; });
+
+  auto create_options = std::make_shared<CreateOptions>();
+  CLI::App* create = space->add_subcommand("create", "make a space, or find it the same");
+  create->add_option("NAME", create_options->name)->required();
+  CLI::Option* file = create->add_option("-f,--file", create_options->file,
+                                         "YAML or JSON with the fields of mnemo.v1.Space");
+  CLI::Option* opaque = create->add_option(
+      "--opaque", create_options->opaque_tokens,
+      "make a space of opaque bytes, with so many tokens a block");
+  file->excludes(opaque);
+  create->require_option(1, 2);
+  create->add_flag("--dry-run", create_options->dry_run, "only show what would be made");
+  create->callback([&run, create_options] {
+    run.action = [&run, create_options] { return Create(run, *create_options); };
+  });
+
+  auto dry_run = std::make_shared<bool>(false);
+  CLI::App* remove = space->add_subcommand("delete", "delete a space and all its blocks");
+  remove->add_option("SPACE", *name, "a name, or id:HEX")->required();
+  remove->add_flag("--dry-run", *dry_run, "only say what would be lost");
+  remove->callback([&run, name, dry_run] {
+    run.action = [&run, name, dry_run] { return Delete(run, *name, *dry_run); };
+  });
+}
+
+}  // namespace mnemo::cli
