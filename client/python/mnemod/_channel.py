@@ -26,8 +26,14 @@ _OPTIONS: Tuple[Tuple[str, int], ...] = (
     ("grpc.enable_http_proxy", 0),
     # A daemon that restarts is found again at once instead of in two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    # By its name a backoff, in fact the time that one attempt to connect gets.
+    ("grpc.min_reconnect_backoff_ms", 5_000),
     ("grpc.max_reconnect_backoff_ms", 1000),
+    # An idle connection that the network dropped is noticed, and kept from it.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
     # Retries are ours: the channel's would repeat what is not idempotent.
     ("grpc.enable_retries", 0),
     # Two clients are two connections.
