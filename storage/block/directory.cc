@@ -109,7 +109,11 @@ absl::StatusOr<Reservation> Directory::Reserve(const NewPart& part, MonoTime dea
   const uint32_t lane = lanes_->Acquire(Lane::Of(part.key));
   references.Own(lane);
   bool fresh = false;
-  MNEMO_ASSIGN_OR_RETURN(const Reservation reservation, ReserveEntry(part, lane, deadline, fresh));
+  EntryId orphaned = kNoEntry;
+  const absl::StatusOr<Reservation> made = ReserveEntry(part, lane, deadline, fresh, orphaned);
+  UnlinkParentQuietly(orphaned);
+  MNEMO_RETURN_IF_ERROR(made.status());
+  const Reservation reservation = *made;
   if (reservation.outcome != Reservation::Outcome::kReserved || !fresh) return reservation;
 
   // A link that does not fit for want of room costs order of eviction, no more.
@@ -125,13 +129,13 @@ absl::StatusOr<Reservation> Directory::Reserve(const NewPart& part, MonoTime dea
     }
   }
   // The deadline passed in between, and the entry is somebody else's.
-  std::vector<EntryId> new_leaves;
-  UnlinkParent(*parent, new_leaves);
+  UnlinkParentQuietly(*parent);
   return absl::AbortedError("the reservation ended before it began");
 }
 
 absl::StatusOr<Reservation> Directory::ReserveEntry(const NewPart& part, uint32_t lane,
-                                                    MonoTime deadline, bool& fresh) {
+                                                    MonoTime deadline, bool& fresh,
+                                                    EntryId& orphaned) {
   using Outcome = Reservation::Outcome;
   const std::string_view key = part.key.key.view();
   const uint64_t hash = DirectoryShard::Hash(lane, key);
@@ -157,12 +161,14 @@ absl::StatusOr<Reservation> Directory::ReserveEntry(const NewPart& part, uint32_
       default:
         break;
     }
-    // Children that were stored under another depth keep the name they knew, and
-    // this part begins anew: links that do not fit by depth could make cycles.
-    if (entry.children > 0 && entry.depth != part.depth) {
+    // Links that were made under another depth keep the name they knew, and this
+    // part begins anew: links that do not fit by depth could make cycles.
+    const bool linked = entry.children > 0 || entry.parent != kNoEntry;
+    if (linked && entry.depth != part.depth) {
       const DirectoryUsage before = entry.Usage();
       shard.Detach(slot);
       Account(*lanes_, shard, entry, before);
+      orphaned = FreeIfUnused(*lanes_, shard, slot);
       slot = DirectoryShard::kNoSlot;
     }
   }
@@ -225,6 +231,14 @@ void Directory::UnlinkParent(EntryId parent, std::vector<EntryId>& new_leaves) {
     if (entry.state == PackedEntry::kPresent) new_leaves.push_back(parent);
     parent = FreeIfUnused(*lanes_, shard, SlotOf(parent));
   }
+}
+
+void Directory::UnlinkParentQuietly(EntryId parent) {
+  if (parent == kNoEntry) return;
+  std::vector<EntryId> new_leaves;
+  UnlinkParent(parent, new_leaves);
+  MutexLock lock(quiet_mutex_);
+  quiet_leaves_.insert(quiet_leaves_.end(), new_leaves.begin(), new_leaves.end());
 }
 
 absl::StatusOr<EntryRef> Directory::Publish(EntryRef reserved, const Digest128& digest,

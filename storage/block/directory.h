@@ -40,6 +40,7 @@
 #include "storage/base/checksum.h"
 #include "storage/base/clock.h"
 #include "storage/base/level.h"
+#include "storage/base/mutex.h"
 #include "storage/block/block_key.h"
 #include "storage/tier/block_level.h"
 
@@ -271,12 +272,15 @@ class Directory {
   DirectoryShard& ShardOfId(EntryId id) const;
   absl::Status CheckNew(const NewPart& part) const;
   // Reserve without the parent. `fresh`: the entry has no parent link yet.
+  // `orphaned`: a link that is to be undone without the lock.
   absl::StatusOr<Reservation> ReserveEntry(const NewPart& part, uint32_t lane, MonoTime deadline,
-                                           bool& fresh);
+                                           bool& fresh, EntryId& orphaned);
   // Finds or makes the parent's entry, and counts a child there; kNoEntry where
   // no link may be.
   absl::StatusOr<EntryId> LinkParent(const NewPart& part, uint32_t lane);
   void UnlinkParent(EntryId parent, std::vector<EntryId>& new_leaves);
+  // The same where nobody asks for new leaves: Expired hands them out.
+  void UnlinkParentQuietly(EntryId parent);
   // Both require the shard's lock. A new entry, counted in memory_.
   absl::StatusOr<uint32_t> InsertEntry(DirectoryShard& shard, uint64_t hash, uint32_t lane,
                                        std::string_view key);
@@ -288,6 +292,8 @@ class Directory {
   const MonoTime started_;
   const std::unique_ptr<LaneTable> lanes_;
   std::atomic<uint64_t> memory_;  // of the shards
+  Mutex quiet_mutex_;             // innermost
+  std::vector<EntryId> quiet_leaves_ ABSL_GUARDED_BY(quiet_mutex_);
   // One lock each, inside; taken before that of lanes_.
   std::array<std::unique_ptr<DirectoryShard>, kShardCount> shards_;
 };

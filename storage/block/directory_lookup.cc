@@ -312,6 +312,9 @@ std::vector<EntryRef> Directory::Expired(uint64_t& cursor, size_t slots,
     }
   }
   for (const EntryRef& ref : overdue) Abandon(ref, new_leaves);
+  MutexLock lock(quiet_mutex_);
+  new_leaves.insert(new_leaves.end(), quiet_leaves_.begin(), quiet_leaves_.end());
+  quiet_leaves_.clear();
   return expired;
 }
 

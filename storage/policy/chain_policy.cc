@@ -22,6 +22,7 @@ void EntryList::Unlink(EntryId id) {
 }
 
 ChainPolicy::Links* ChainPolicy::Resident(EntryId id) {
+  if (id == kNoEntry) return nullptr;
   EntryLinkTable::Node* const node = table_.Find(id);
   if (node == nullptr) return nullptr;
   Links& links = node->sets[EntryLinkTable::SetOf(level_)];
@@ -46,7 +47,11 @@ void ChainPolicy::Insert(EntryId id, EntryId parent, uint64_t bytes, uint64_t fi
   links.left_window = 0;
   links.used_while_out = 0;
   ++entries_;
-  Admit(id, links, fingerprint);
+  const Links* const above = parent == last_admitted_ ? Resident(parent) : nullptr;
+  const bool follows = above != nullptr && !above->left_window &&
+                       above->queue == static_cast<uint8_t>(Queue::kQueued);
+  last_admitted_ = id;
+  Admit(id, links, follows ? parent : kNoEntry, fingerprint);
 }
 
 void ChainPolicy::UnlinkAny(EntryId id, Links& links) {

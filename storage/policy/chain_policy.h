@@ -20,6 +20,10 @@ class EntryList {
   void PushTail(EntryId id) { InsertBefore(id, kNoEntry); }
   // On the head side of `at`; kNoEntry: at the tail.
   void InsertBefore(EntryId id, EntryId at);
+  // On the tail side of `at`; kNoEntry: at the head.
+  void InsertBehind(EntryId id, EntryId at) {
+    InsertBefore(id, at == kNoEntry ? head_ : At(at).next);
+  }
   void Unlink(EntryId id);
 
   EntryId head() const { return head_; }
@@ -53,8 +57,10 @@ class ChainPolicy : public EvictionPolicy {
   ChainPolicy(Level level, EntryLinkTable& table)
       : table_(table), level_(level), left_window_(table, level) {}
 
-  // A new entry comes into the order.
-  virtual void Admit(EntryId id, Links& links, uint64_t fingerprint) = 0;
+  // A new entry comes into the order. `parent` is kNoEntry unless it came in just
+  // before and is linked still: then the entry belongs behind it, so that a chain
+  // put in one go lies with its leaf toward the tail.
+  virtual void Admit(EntryId id, Links& links, EntryId parent, uint64_t fingerprint) = 0;
   // One that was out comes back: used meanwhile, or next to leave.
   virtual void Return(EntryId id, Links& links, bool used) = 0;
   virtual void Unlink(EntryId id, Links& links) = 0;
@@ -62,6 +68,11 @@ class ChainPolicy : public EvictionPolicy {
   // Who is next, still linked; kNoEntry if nobody is linked.
   virtual EntryId Candidate() = 0;
   virtual void Evicted(Links& /*links*/, uint64_t /*fingerprint*/) {}
+
+  // How many used entries one Victim may spare before it takes the next all the
+  // same: when all are used, that says nothing, and a walk over all of them
+  // would hold the lock for long.
+  static constexpr uint32_t kMaxSpared = 4096;
 
   EntryLinkTable& table_;
   const Level level_;
@@ -75,6 +86,7 @@ class ChainPolicy : public EvictionPolicy {
   void PutBack(EntryId id, Links& links);
 
   EntryList left_window_;
+  EntryId last_admitted_ = kNoEntry;
 };
 
 }  // namespace mnemo

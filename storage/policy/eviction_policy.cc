@@ -18,8 +18,8 @@ class LruPolicy final : public ChainPolicy {
   LruPolicy(Level level, EntryLinkTable& table) : ChainPolicy(level, table), list_(table, level) {}
 
  private:
-  void Admit(EntryId id, Links& /*links*/, uint64_t /*fingerprint*/) override {
-    list_.PushHead(id);
+  void Admit(EntryId id, Links& /*links*/, EntryId parent, uint64_t /*fingerprint*/) override {
+    list_.InsertBehind(id, parent);
   }
   void Return(EntryId id, Links& /*links*/, bool used) override {
     used ? list_.PushHead(id) : list_.PushTail(id);
@@ -41,8 +41,8 @@ class SievePolicy final : public ChainPolicy {
       : ChainPolicy(level, table), list_(table, level) {}
 
  private:
-  void Admit(EntryId id, Links& /*links*/, uint64_t /*fingerprint*/) override {
-    list_.PushHead(id);
+  void Admit(EntryId id, Links& /*links*/, EntryId parent, uint64_t /*fingerprint*/) override {
+    list_.InsertBehind(id, parent);
   }
 
   // On the tail side of the hand, where the hand has been already; who was not
@@ -65,9 +65,9 @@ class SievePolicy final : public ChainPolicy {
 
   EntryId Candidate() override {
     if (hand_ == kNoEntry) hand_ = list_.tail();
-    while (hand_ != kNoEntry) {
+    for (uint32_t spared = 0; hand_ != kNoEntry; ++spared) {
       Links& links = links_of(hand_);
-      if (links.frequency == 0) return hand_;
+      if (links.frequency == 0 || spared == kMaxSpared) return hand_;
       links.frequency = 0;
       hand_ = links.prev == kNoEntry ? list_.tail() : links.prev;
     }
@@ -94,9 +94,11 @@ class S3FifoPolicy final : public ChainPolicy {
   static constexpr uint64_t kSmallShare = 2;
   static constexpr uint8_t kMaxFrequency = 3;
 
-  void Admit(EntryId id, Links& links, uint64_t fingerprint) override {
+  void Admit(EntryId id, Links& links, EntryId parent, uint64_t fingerprint) override {
     links.main_queue = ghosts_.Take(fingerprint);
-    Of(links).PushHead(id);
+    EntryList& list = Of(links);
+    const bool together = parent != kNoEntry && list.At(parent).main_queue == links.main_queue;
+    list.InsertBehind(id, together ? parent : kNoEntry);
   }
   void Return(EntryId id, Links& links, bool used) override {
     if (used) links.main_queue = 1;
@@ -108,14 +110,14 @@ class S3FifoPolicy final : public ChainPolicy {
   }
 
   EntryId Candidate() override {
-    while (small_.tail() != kNoEntry || main_.tail() != kNoEntry) {
+    for (uint32_t spared = 0; small_.tail() != kNoEntry || main_.tail() != kNoEntry; ++spared) {
       const bool small_is_full = small_.weight() * kSmallShare >= small_.weight() + main_.weight();
       const bool from_small =
           small_.tail() != kNoEntry && (small_is_full || main_.tail() == kNoEntry);
       EntryList& list = from_small ? small_ : main_;
       const EntryId id = list.tail();
       Links& links = list.At(id);
-      if (links.frequency == 0) return id;
+      if (links.frequency == 0 || spared == kMaxSpared) return id;
       list.Unlink(id);
       if (from_small) {
         links.main_queue = 1;

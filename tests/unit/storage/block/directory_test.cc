@@ -322,6 +322,32 @@ TEST_F(DirectoryTest, LinksThatDoNotFitByDepthAreNotMade) {
   directory_.Recycle(a.id, leaves);
 }
 
+TEST_F(DirectoryTest, ATakenOverReservationOfAnotherDepthMakesNoCycle) {
+  // e hangs on p at depth 3; taken over at depth 1, and p then claims to hang on e.
+  const NewPart first = New(Part("e"), "p", 3);
+  ASSERT_OK(directory_.Reserve(first, Soon()));
+  clock_.Advance(seconds(11));
+  const EntryRef e = Put("e", {}, 1);
+  const EntryRef p = Put("p", "e", 2);
+  EXPECT_EQ(directory_.Get(p.id)->parent, e.id);
+  EXPECT_EQ(directory_.Get(p.id)->children, 0u);
+  EXPECT_EQ(directory_.Get(e.id)->parent, kNoEntry);
+  EXPECT_EQ(directory_.TotalUsage().pending, 0u);
+}
+
+TEST_F(DirectoryTest, AParentWhosePendingChildWasTakenOverIsReportedAsALeaf) {
+  const EntryRef parent = Put("p", {}, 2);
+  ASSERT_OK(directory_.Reserve(New(Part("e"), "p", 3), Soon()));
+  EXPECT_EQ(directory_.Get(parent.id)->children, 1u);
+  clock_.Advance(seconds(11));
+  Put("e", {}, 1);
+  EXPECT_EQ(directory_.Get(parent.id)->children, 0u);
+  uint64_t cursor = 0;
+  std::vector<EntryId> leaves;
+  directory_.Expired(cursor, 1, leaves);
+  EXPECT_THAT(leaves, ElementsAre(parent.id));
+}
+
 TEST_F(DirectoryTest, LiesAboutDepthLeakNothing) {
   const uint64_t seed = std::random_device{}();
   SCOPED_TRACE(fmt::format("seed {}", seed));
@@ -335,6 +361,13 @@ TEST_F(DirectoryTest, LiesAboutDepthLeakNothing) {
     const auto at = present.find(name);
     if (at == present.end()) {
       const std::string& parent = names[random() % names.size()];
+      if (random() % 4 == 0) {
+        // A writer that never ends, and is taken over by the next.
+        const auto depth = static_cast<uint32_t>(random() % 6);
+        ASSERT_OK(directory_.Reserve(New(Part(name), parent, depth), Soon()));
+        clock_.Advance(seconds(11));
+        continue;
+      }
       present[name] = Put(name, parent, static_cast<uint32_t>(random() % 6)).id;
     } else {
       Drop(at->second);
@@ -342,6 +375,8 @@ TEST_F(DirectoryTest, LiesAboutDepthLeakNothing) {
     }
   }
   for (const auto& [name, id] : present) Drop(id);
+  uint64_t cursor = 0;
+  directory_.Expired(cursor, 1 << 20, leaves);
   EXPECT_EQ(directory_.TotalUsage().parts, 0u);
   // Were a cycle left behind, its names would be placeholders still.
   for (const std::string& name : names) {
