@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <atomic>
+#include <optional>
 #include <utility>
 
 #include "storage/base/status_macros.h"
@@ -13,6 +15,9 @@
 
 namespace mnemo {
 namespace {
+
+// How often an instance with damaged files is read through.
+constexpr Nanos kRepairInterval = std::chrono::minutes(10);
 
 template <typename T>
 absl::Status CheckRange(std::string_view field, T value, T least, T most) {
@@ -28,7 +33,7 @@ class RocksInstance final : public Instance {
                                                         OpenReport& report) {
     MNEMO_ASSIGN_OR_RETURN(Recovered recovered,
                            RecoverInstance(options, files, clock, resources, report));
-    std::unique_ptr<RocksInstance> instance(new RocksInstance(options, std::move(recovered)));
+    std::unique_ptr<RocksInstance> instance(new RocksInstance(options, clock, std::move(recovered)));
     MNEMO_ASSIGN_OR_RETURN(instance->log_, OperationLog::Open(*instance->writer_));
     instance->store_ = std::make_unique<RocksStore>(*instance->writer_, *instance->log_);
     instance->level_ =
@@ -66,6 +71,7 @@ class RocksInstance final : public Instance {
     stats.blob_written_bytes = counters.blob_bytes;
     stats.wal_syncs = counters.wal_syncs;
     stats.resumes = db_->resumes();
+    stats.damaged_erased = damaged_erased_;
     stats.mark_failures = mark_->failures();
     stats.writable = db_->Writable();
     return stats;
@@ -85,8 +91,11 @@ class RocksInstance final : public Instance {
   }
 
  private:
-  RocksInstance(const InstanceOptions& options, Recovered recovered)
+  using Severity = InstanceOptions::Severity;
+
+  RocksInstance(const InstanceOptions& options, const Clock& clock, Recovered recovered)
       : options_(options),
+        clock_(clock),
         db_(std::move(recovered.db)),
         mark_(std::move(recovered.mark)),
         writer_(std::make_unique<DurableWriter>(
@@ -109,11 +118,24 @@ class RocksInstance final : public Instance {
   // ahead of, or behind, what the files say.
   absl::Status Recover() {
     if (db_->Writable().ok()) return absl::OkStatus();
-    // Damage does not go away by opening again, and background work would
-    // meet it at once.
-    if (absl::IsDataLoss(db_->Writable())) return db_->Writable();
     MutexLock lock(recovery_mutex_);
-    if (db_->Writable().ok()) return absl::OkStatus();
+    const absl::Status refused = db_->Writable();
+    if (refused.ok()) return refused;
+    if (!absl::IsDataLoss(refused)) return OpenAnew();
+    // Tables cannot be mended: then this fails again, and must not do nothing
+    // but read for ever.
+    if (last_repair_.has_value() && clock_.Mono() - *last_repair_ < kRepairInterval) {
+      return refused;
+    }
+    last_repair_ = clock_.Mono();
+    MNEMO_RETURN_IF_ERROR(OpenAnew());
+    MNEMO_ASSIGN_OR_RETURN(const uint64_t erased, level_->EraseDamaged());
+    damaged_erased_ += erased;
+    db_->Say(Severity::kError, fmt::format("{} damaged blocks erased", erased));
+    return absl::OkStatus();
+  }
+
+  absl::Status OpenAnew() ABSL_EXCLUSIVE_LOCKS_REQUIRED(recovery_mutex_) {
     OperationLog::Pause pause(*log_);
     MNEMO_RETURN_IF_ERROR(db_->Reopen());
     MNEMO_RETURN_IF_ERROR(pause.Reload());
@@ -128,7 +150,10 @@ class RocksInstance final : public Instance {
   }
 
   const InstanceOptions options_;
+  const Clock& clock_;
   Mutex recovery_mutex_;  // one recovery at a time; before everything else
+  std::optional<MonoTime> last_repair_ ABSL_GUARDED_BY(recovery_mutex_);
+  std::atomic<uint64_t> damaged_erased_{0};
   std::unique_ptr<RocksDb> db_;
   std::unique_ptr<DurableMark> mark_;
   std::unique_ptr<DurableWriter> writer_;

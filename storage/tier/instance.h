@@ -99,6 +99,7 @@ struct InstanceStats {
   uint64_t blob_written_bytes = 0;
   uint64_t wal_syncs = 0;
   uint64_t resumes = 0;         // recoveries from an I/O error or a full disk
+  uint64_t damaged_erased = 0;  // blocks that background work found damaged
   uint64_t mark_failures = 0;   // kSync: the second record of what is durable was not written
   // Ok, or why writes are refused while reads go on.
   absl::Status writable;
@@ -132,6 +133,10 @@ class DurableLevel : public BlockLevel {
 // StoreSnapshot and every running Scan or ForEach to end within 2 s, or is
 // tried again by the next call. What a kCache or kInterval instance had
 // accepted and not yet synced may be lost then, as by a restart.
+//
+// Background work that meets a damaged file stops writes as well. MaintainSpace
+// then, at most every 10 minutes, opens anew, reads every payload, and erases
+// the blocks that are damaged: they are misses from then on.
 class Instance {
  public:
   // Borrows `files`, `clock` and `resources`. `report` may be null.

@@ -45,6 +45,25 @@ absl::StatusOr<uint64_t> RocksLevel::Load() {
   return scanned.damaged;
 }
 
+absl::StatusOr<uint64_t> RocksLevel::EraseDamaged() {
+  std::vector<StoredKey> damaged;
+  const auto visit = [&](const StoredKey& key, const BlockMetadata&) {
+    const absl::Status got = Get(key, {}).status();
+    if (absl::IsDataLoss(got) || absl::IsNotFound(got)) damaged.push_back(key);
+    return true;
+  };
+  MNEMO_RETURN_IF_ERROR(ScanMetadata("", "", visit).status());
+  uint64_t erased = 0;
+  for (const StoredKey& key : damaged) {
+    // One that was erased or put anew since is looked at again.
+    const absl::Status got = Get(key, {}).status();
+    if (!absl::IsDataLoss(got) && !absl::IsNotFound(got)) continue;
+    MNEMO_RETURN_IF_ERROR(Erase(key, {}));
+    ++erased;
+  }
+  return erased;
+}
+
 absl::Status RocksLevel::CheckPut(const StoredKey& key, const BlockMetadata& metadata,
                                   uint64_t bytes) const {
   MNEMO_RETURN_IF_ERROR(CheckKey(key));

@@ -25,6 +25,10 @@ class RocksLevel final : public DurableLevel {
   // entries do not decode or could not be read.
   absl::StatusOr<uint64_t> Load();
 
+  // Reads every payload and erases the blocks whose payload is damaged or gone.
+  // Returns how many. Reads the whole instance.
+  absl::StatusOr<uint64_t> EraseDamaged();
+
   absl::StatusOr<Locator> Put(const StoredKey& key, const BlockMetadata& metadata,
                               const std::vector<ByteView>& envelope) override;
   absl::StatusOr<PinnedBytes> Get(const StoredKey& key, Locator locator) const override;

@@ -212,6 +212,30 @@ TEST_P(DamageTest, ALogGoneAfterACleanCloseIsNoticed) {
   EXPECT_GT(report_.writes_lost, 0u);
 }
 
+TEST_P(DamageTest, BackgroundWorkThatMeetsADamagedBlockMakesItAMiss) {
+  ASSERT_NO_FATAL_FAILURE(MakeImage(true));
+  FaultFileSystem files(*posix_, dir_ / "graves");
+  std::string blob;
+  for (const std::string& name : ImageFiles()) {
+    if (name.ends_with(".blob")) blob = dir_ / ("data/" + name);
+  }
+  ASSERT_FALSE(blob.empty());
+  ASSERT_OK(files.FlipBit(blob, std::filesystem::file_size(blob) / 2 * 8));
+  ASSERT_OK_AND_ASSIGN(auto instance, Open(files));
+  EXPECT_THAT(instance->VerifyFiles(), StatusIs(absl::StatusCode::kDataLoss, HasSubstr(".blob")));
+  EXPECT_THAT(instance->Compact(), StatusIs(absl::StatusCode::kDataLoss));
+  EXPECT_FALSE(PutTestBlock(instance->blocks(), kBlocks, 100).ok());
+
+  ASSERT_OK(instance->MaintainSpace());
+  EXPECT_EQ(instance->Stats().damaged_erased, 1u);
+  ASSERT_OK(PutTestBlock(instance->blocks(), kBlocks, 100));
+  const Found found = ReadAll(*instance);
+  EXPECT_EQ(found.missing, 1u);
+  EXPECT_EQ(found.whole, kBlocks - 1);
+  ASSERT_OK(instance->Compact());
+  EXPECT_OK(instance->VerifyFiles());
+}
+
 INSTANTIATE_TEST_SUITE_P(Classes, DamageTest,
                          ::testing::Values(Durability::kSync, Durability::kInterval,
                                            Durability::kCache),
