@@ -30,6 +30,9 @@ InstanceOptions InstanceFor(const BlockStoreOptions& options, const DataDirector
   // gets a quarter of it before it flushes.
   instance.write_buffer_bytes =
       std::clamp<uint64_t>(options.disk_cache_bytes / 8, 1 * kMiB, 64 * kMiB);
+  // Space comes back by whole files, so that a small level needs small ones.
+  const uint64_t capacity = level == Level::kL3 ? options.l3_bytes : options.archive_bytes;
+  instance.blob_file_bytes = std::clamp<uint64_t>(capacity / 64, 4 * kMiB, 64 * kMiB);
   return instance;
 }
 

@@ -1,0 +1,252 @@
+// The daemon itself, through the C++ client.
+//
+//   bench_store_daemon MNEMOD FOLDER > daemon.json
+//
+// How long a match of 4,096 keys takes beyond a call that asks nearly nothing,
+// and the daemon's resident memory over memory.total while puts and gets of
+// 4 KiB to 40 MiB go through all its levels.
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cmath>
+#include <filesystem>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <random>
+#include <thread>
+
+#include "mnemo/client.h"
+#include "tests/bench/store/bench_support.h"
+
+namespace mnemo::client {
+namespace {
+
+constexpr uint64_t kMiB = 1 << 20;
+constexpr uint64_t kMemoryTotal = 1024 * kMiB;
+constexpr uint32_t kChain = 4096;
+constexpr int kChains = 8;
+constexpr uint64_t kChurnBytes = 4 * kMemoryTotal;
+
+// A mnemod on a UNIX socket, ended with this.
+class Daemon {
+ public:
+  Daemon(const std::string& program, const std::string& folder)
+      : socket_(folder + "/mnemod.sock") {
+    int ready[2];
+    if (pipe(ready) != 0) std::exit(1);
+    child_ = fork();
+    if (child_ == 0) {
+      dup2(ready[1], STDOUT_FILENO);
+      close(ready[0]);
+      const std::vector<std::string> arguments = {
+          program,           "--data-dir=" + folder + "/data", "--unix-socket=" + socket_,
+          "--listen=127.0.0.1:0", "--metrics-listen=off",      "--probe-listen=off",
+          "--ready-file=-",  "--log-level=warn",
+          "--memory-total=" + std::to_string(kMemoryTotal / kMiB) + "MiB",
+          "--disk-total=4GiB"};
+      std::vector<char*> pointers;
+      for (const std::string& argument : arguments) {
+        pointers.push_back(const_cast<char*>(argument.c_str()));
+      }
+      pointers.push_back(nullptr);
+      execv(program.c_str(), pointers.data());
+      _exit(127);
+    }
+    close(ready[1]);
+    char byte = 0;
+    // One line once it serves; the end of the file if it does not.
+    while (read(ready[0], &byte, 1) == 1 && byte != '\n') {
+    }
+    close(ready[0]);
+    if (byte != '\n') {
+      std::fprintf(stderr, "%s did not start\n", program.c_str());
+      std::exit(1);
+    }
+  }
+  ~Daemon() {
+    kill(child_, SIGTERM);
+    waitpid(child_, nullptr, 0);
+  }
+  std::string target() const { return "unix:" + socket_; }
+  uint64_t resident_bytes() const {
+    std::ifstream statm("/proc/" + std::to_string(child_) + "/statm");
+    uint64_t size = 0;
+    uint64_t resident = 0;
+    statm >> size >> resident;
+    return resident * 4096;
+  }
+
+ private:
+  const std::string socket_;
+  pid_t child_ = -1;
+};
+
+Space OpaqueSpace(const std::string& name) {
+  Space space;
+  space.name = name;
+  space.tokens_per_block = 16;
+  space.fingerprint.weights_digest = "bench";
+  Group group;
+  group.name = "all";
+  group.kind = GroupKind::kOpaque;
+  space.groups = {group};
+  return space;
+}
+
+std::string KeyOf(uint64_t chain, uint64_t depth) {
+  std::mt19937_64 random(chain << 32 | depth);
+  std::string key(36, '\0');
+  for (size_t i = 0; i < 32; i += 8) {
+    const uint64_t word = random();
+    std::memcpy(key.data() + i, &word, sizeof(word));
+  }
+  return key;
+}
+
+std::string Noise(uint64_t seed, size_t size) {
+  std::mt19937_64 random(seed);
+  std::string bytes(size + 8, '\0');
+  for (size_t i = 0; i < size; i += 8) {
+    const uint64_t word = random();
+    std::memcpy(bytes.data() + i, &word, sizeof(word));
+  }
+  bytes.resize(size);
+  return bytes;
+}
+
+Bytes View(const std::string& bytes) {
+  return {reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()};
+}
+
+double MatchMs(Client& client, const std::vector<std::string>& keys, uint32_t expected) {
+  const std::vector<std::string_view> views(keys.begin(), keys.end());
+  const MatchRequest request{.space = std::string("match"), .keys = views};
+  const auto began = BenchClock::now();
+  const MatchResult result = Require(client.blocks().Match(request), "match");
+  const double milliseconds = Seconds(BenchClock::now() - began) * 1e3;
+  if (result.blocks != expected) {
+    std::fprintf(stderr, "matched %u of %u blocks\n", result.blocks, expected);
+    std::exit(1);
+  }
+  return milliseconds;
+}
+
+void Match(Client& client, nlohmann::ordered_json& out) {
+  Require(client.spaces().Open(OpaqueSpace("match")), "open");
+  const std::string payload = Noise(1, 4096);
+  std::vector<std::vector<std::string>> chains(kChains);
+  for (uint64_t chain = 0; chain < kChains; ++chain) {
+    for (uint64_t depth = 0; depth < kChain; ++depth) chains[chain].push_back(KeyOf(chain, depth));
+    for (uint64_t first = 0; first < kChain; first += 1024) {
+      PutRequest put{.space = std::string("match")};
+      for (uint64_t depth = first; depth < first + 1024; ++depth) {
+        PartPut part;
+        part.key = chains[chain][depth];
+        part.data = View(payload);
+        part.depth = static_cast<uint32_t>(depth);
+        if (depth > 0) part.parent = chains[chain][depth - 1];
+        put.parts.push_back(part);
+      }
+      for (const PartStored& stored : Require(client.blocks().Put(put), "put").parts) {
+        Require(stored.status, "part");
+      }
+    }
+  }
+  std::vector<double> whole;
+  std::vector<double> empty;
+  const std::vector<std::string> absent = {KeyOf(999, 0)};
+  for (int round = 0; round < 200; ++round) {
+    whole.push_back(MatchMs(client, chains[static_cast<size_t>(round) % kChains], kChain));
+    empty.push_back(MatchMs(client, absent, 0));
+  }
+  const double whole_p50 = Percentile(whole, 0.5);
+  const double empty_p50 = Percentile(empty, 0.5);
+  out["match_4096_call_p50_ms"] = whole_p50;
+  out["match_4096_call_p99_ms"] = Percentile(whole, 0.99);
+  out["empty_call_p50_ms"] = empty_p50;
+  out["match_4096_p50_ms"] = whole_p50 - empty_p50;
+}
+
+uint64_t SomeSize(std::mt19937_64& random) {
+  std::uniform_real_distribution<double> exponent(12, std::log2(40.0 * kMiB));
+  return static_cast<uint64_t>(std::exp2(exponent(random)));
+}
+
+// One client's share of the load. Counts what was put.
+void Load(Client& client, uint64_t worker, std::atomic<uint64_t>& bytes,
+          std::atomic<uint64_t>& refused) {
+  std::mt19937_64 random(worker);
+  std::string payload = Noise(worker, 40 * kMiB);
+  std::vector<uint8_t> received(40 * kMiB);
+  std::vector<std::string> keys;
+  while (bytes < kChurnBytes) {
+    const uint64_t size = SomeSize(random);
+    const std::string key = KeyOf(1000 + worker, keys.size());
+    const uint64_t mark = random();
+    std::memcpy(payload.data(), &mark, sizeof(mark));
+    PartPut part;
+    part.key = key;
+    part.data = View(payload).first(size);
+    PutRequest put{.space = std::string("churn")};
+    put.durability = keys.size() % 2 == 0 ? Durability::kCache : Durability::kInterval;
+    put.parts = {part};
+    const absl::StatusOr<PutResult> result = client.blocks().Put(put);
+    if (!result.ok() || result->parts[0].outcome != PutOutcome::kStored) {
+      ++refused;
+    }
+    bytes += size;
+    keys.push_back(key);
+    const std::string_view wanted = keys[random() % keys.size()];
+    const Destination into{.memory = {received.data(), received.size()}};
+    const GetRequest get{.space = std::string("churn"), .keys = {&wanted, 1},
+                         .destinations = {&into, 1}};
+    client.blocks().Get(get).status().IgnoreError();
+  }
+}
+
+void ResidentUnderLoad(const Daemon& daemon, nlohmann::ordered_json& out) {
+  auto client = Require(Client::Connect({.target = daemon.target()}), "connect");
+  Require(client->spaces().Open(OpaqueSpace("churn")), "open");
+  std::atomic<uint64_t> bytes{0};
+  std::atomic<uint64_t> refused{0};
+  uint64_t peak = 0;
+  std::vector<std::thread> workers;
+  for (uint64_t i = 0; i < 2; ++i) {
+    workers.emplace_back([&, i] { Load(*client, i, bytes, refused); });
+  }
+  while (bytes < kChurnBytes) {
+    peak = std::max(peak, daemon.resident_bytes());
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  for (std::thread& worker : workers) worker.join();
+  out["rss_over_budget"] = static_cast<double>(peak) / static_cast<double>(kMemoryTotal);
+  out["rss_peak_mib"] = static_cast<double>(peak) / kMiB;
+  out["rss_puts_refused"] = refused.load();
+}
+
+}  // namespace
+}  // namespace mnemo::client
+
+int main(int argc, char** argv) {
+  if (argc != 3) {
+    std::fprintf(stderr, "usage: bench_store_daemon MNEMOD FOLDER\n");
+    return 2;
+  }
+  const std::string folder = std::string(argv[2]) + "/daemon";
+  std::filesystem::remove_all(folder);
+  std::filesystem::create_directories(folder);
+  nlohmann::ordered_json out;
+  {
+    mnemo::client::Daemon daemon(argv[1], folder);
+    auto client = mnemo::Require(
+        mnemo::client::Client::Connect({.target = daemon.target()}), "connect");
+    mnemo::client::Match(*client, out);
+    mnemo::client::ResidentUnderLoad(daemon, out);
+  }
+  std::filesystem::remove_all(folder);
+  std::printf("%s\n", out.dump(2).c_str());
+  return 0;
+}
