@@ -29,12 +29,12 @@ constexpr TierRow kTiers[] = {
 };
 
 std::string Explain(const PartState& state, std::string_view tier) {
-  std::string where = fmt::format("{} ({}) at {}", LevelLabel(state.level), tier,
+  std::string where = fmt::format("{} ({}), {}", LevelLabel(state.level), tier,
                                   state.codec == 0 ? "exact bytes" : "lossless encoding");
   if (state.on_disk && state.level < Level::kL3) {
     where += fmt::format(", with a copy on {}", LevelLabel(state.disk_level));
   }
-  return fmt::format("{}, because of rule {}: used {} times, idle for {}{}{}", where, state.rule,
+  return fmt::format("{}; rule {}: used {} times, idle for {}{}{}", where, state.rule,
                      state.uses, FormatDuration(state.idle), state.pinned ? ", pinned" : "",
                      state.leased ? ", leased" : "");
 }
