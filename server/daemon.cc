@@ -72,8 +72,7 @@ class Daemon::Facts final : public NodeFacts {
     const LevelObjectives objectives = MakeLevelObjectives(daemon_.config_);
     std::array<LevelTimes, kLevelCount> levels;
     for (size_t i = 0; i < kLevelCount; ++i) {
-      const LatencyHistogram::Snapshot times =
-          daemon_.metrics_.ReadTimes(static_cast<Level>(i));
+      const LatencyHistogram::Snapshot times = daemon_.metrics_.ReadTimes(static_cast<Level>(i));
       levels[i] = {.p50_us = Micros(times.Quantile(0.5)),
                    .p99_us = Micros(times.Quantile(0.99)),
                    .p99_objective_us = Micros(objectives[i].p99),
@@ -114,9 +113,8 @@ class Daemon::RpcMetrics final : public RpcObserver {
   Metrics& metrics_;
 };
 
-absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const LoadedConfig& loaded,
-                                                      FileSystem& files, Clock& clock,
-                                                      Logger& log) {
+absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const LoadedConfig& loaded, FileSystem& files,
+                                                      Clock& clock, Logger& log) {
   std::unique_ptr<Daemon> daemon(new Daemon(loaded, files, clock, log));
   MNEMO_RETURN_IF_ERROR(daemon->StartProbes());
   MNEMO_RETURN_IF_ERROR(daemon->OpenStore());
@@ -139,8 +137,8 @@ Daemon::Daemon(const LoadedConfig& loaded, FileSystem& files, Clock& clock, Logg
       started_(clock.Wall()),
       registry_(std::make_unique<prometheus::Registry>()),
       metrics_(*registry_, MethodNames()),
-      measured_files_(MakeMeasuredFileSystem(
-          files, clock, [this](Nanos took) { metrics_.OnLogSync(took); })),
+      measured_files_(
+          MakeMeasuredFileSystem(files, clock, [this](Nanos took) { metrics_.OnLogSync(took); })),
       // Above every sequence of an earlier run, as long as fewer than one event
       // a nanosecond was published in it.
       events_(static_cast<uint64_t>(std::max<int64_t>(started_.nanos, 0))) {}
@@ -184,8 +182,7 @@ absl::Status Daemon::OpenStore() {
   if (!spaces.ok()) return WithExitCode(spaces.status(), ExitCodeOfOpen(spaces.status()));
   spaces_ = *std::move(spaces);
   space_engine_ = std::make_unique<SpaceEngine>(*spaces_, *store_, events_);
-  block_engine_ =
-      std::make_unique<BlockEngine>(*space_engine_, *store_, events_, clock_, metrics_);
+  block_engine_ = std::make_unique<BlockEngine>(*space_engine_, *store_, events_, clock_, metrics_);
   admin_engine_ = std::make_unique<AdminEngine>(*space_engine_, *store_);
   const BlockStore::Recovery& recovery = store_->recovery();
   log_.Info("opened", {{"data_dir", config_.data_dir},
@@ -200,8 +197,8 @@ absl::Status Daemon::OpenStore() {
 
 void Daemon::StartWorkers() {
   movers_ = std::make_unique<MoverPool>(*store_, MakeMoverPoolOptions(config_));
-  reservations_ = std::make_unique<PeriodicTask>(
-      kReservationInterval, [this] { block_engine_->ExpireReservations(); });
+  reservations_ = std::make_unique<PeriodicTask>(kReservationInterval,
+                                                 [this] { block_engine_->ExpireReservations(); });
 }
 
 absl::Status Daemon::StartRpc() {
@@ -263,12 +260,12 @@ void Daemon::CheckProblems() {
                          FormatByteSize(resident), FormatByteSize(config_.memory.total));
   }
   const BlockStoreCounters& counters = figures.counters;
-  const uint64_t corrupt = counters.corrupt_l1 + counters.corrupt_l2 + counters.corrupt_l3 +
-                           counters.corrupt_archive;
+  const uint64_t corrupt =
+      counters.corrupt_l1 + counters.corrupt_l2 + counters.corrupt_l3 + counters.corrupt_archive;
   const std::string corruption =
-      corrupt == 0 ? ""
-                   : fmt::format("corruption: {} parts failed their checksum since the start",
-                                 corrupt);
+      corrupt == 0
+          ? ""
+          : fmt::format("corruption: {} parts failed their checksum since the start", corrupt);
   const std::pair<const char*, const std::string&> all[] = {
       {"disk", disk}, {"memory", memory}, {"corruption", corruption}};
   for (const auto& [name, text] : all) {

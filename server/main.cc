@@ -27,8 +27,7 @@
 // thread of its own, so that resident memory stays within memory.total; with
 // few arenas, less lies free in each.
 extern "C" const char* malloc_conf;
-const char* malloc_conf =
-    "background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0,narenas:4";
+const char* malloc_conf = "background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0,narenas:4";
 #endif
 
 namespace mnemo {
@@ -136,7 +135,8 @@ int Serve(const LoadedConfig& loaded, const std::string& notify_socket) {
     return code;
   }
   const BoundAddresses& bound = (*daemon)->bound();
-  const absl::Status written = WriteReadyLine(*files, config.ready_file, ReadyLine(getpid(), bound));
+  const absl::Status written =
+      WriteReadyLine(*files, config.ready_file, ReadyLine(getpid(), bound));
   if (!written.ok()) {
     log.Error("start-failed", {{"reason", std::string(written.message())}, {"exit_code", 1}});
     return static_cast<int>(ExitCode::kFailure);
@@ -181,9 +181,8 @@ int Run(const std::vector<std::string>& arguments) {
       break;
   }
   const Environment environment = ReadEnvironment();
-  const absl::StatusOr<LoadedConfig> loaded =
-      LoadConfig(*command_line, environment,
-                 [](const std::string& data_dir) { return ProbeHost(data_dir); });
+  const absl::StatusOr<LoadedConfig> loaded = LoadConfig(
+      *command_line, environment, [](const std::string& data_dir) { return ProbeHost(data_dir); });
   if (!loaded.ok()) return Fail(ExitCode::kConfig, std::string(loaded.status().message()));
   if (const absl::Status checked = CheckOptions(loaded->config); !checked.ok()) {
     return Fail(ExitCode::kConfig, std::string(checked.message()));

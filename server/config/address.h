@@ -10,7 +10,7 @@
 namespace mnemo {
 
 struct ListenAddress {
-  std::string host;  // numeric; IPv6 without brackets
+  std::string host;   // numeric; IPv6 without brackets
   uint16_t port = 0;  // 0: any free one
   bool is_ipv6 = false;
   bool is_loopback = false;

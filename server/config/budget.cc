@@ -37,12 +37,12 @@ absl::Status Split(std::string_view total_key, uint64_t total, uint64_t spare,
       continue;
     }
     taken += *share.size;
-    named += fmt::format("{}{} {}", named.empty() ? "" : " + ", share.key,
-                         FormatByteSize(*share.size));
+    named +=
+        fmt::format("{}{} {}", named.empty() ? "" : " + ", share.key, FormatByteSize(*share.size));
   }
   if (taken > total) {
-    return absl::InvalidArgumentError(fmt::format("{} is more than {} {}", named, total_key,
-                                                  FormatByteSize(total)));
+    return absl::InvalidArgumentError(
+        fmt::format("{} is more than {} {}", named, total_key, FormatByteSize(total)));
   }
   uint64_t least = taken;
   for (const Share* share : open) least += share->minimum;
@@ -158,8 +158,8 @@ absl::Status DeriveSizes(const HostFacts& facts, Config& config) {
 
   Config::Disk& disk = config.disk;
   if (disk.total == kAutoSize) {
-    disk.total = std::max(
-        RoundDownToMiB((facts.disk_free_bytes + facts.disk_used_bytes) / 10 * 8), 64 * kMiB);
+    disk.total = std::max(RoundDownToMiB((facts.disk_free_bytes + facts.disk_used_bytes) / 10 * 8),
+                          64 * kMiB);
   }
   const Share disk_shares[] = {{"disk.l3", &disk.l3, 60, 64 * kMiB},
                                {"disk.archive", &disk.archive, 40, 0}};

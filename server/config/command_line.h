@@ -43,7 +43,6 @@ absl::StatusOr<CommandLine> ParseCommandLine(
 // Flattens nested mappings to dotted keys. Knows nothing of which keys exist.
 // Errors: kInvalidArgument (not YAML, a key twice, a list or nothing where a
 // value belongs), naming `path` and the line.
-absl::StatusOr<std::vector<Assignment>> ParseYaml(const std::string& text,
-                                                  const std::string& path);
+absl::StatusOr<std::vector<Assignment>> ParseYaml(const std::string& text, const std::string& path);
 
 }  // namespace mnemo

@@ -50,9 +50,9 @@ absl::Status Assign(const std::vector<Setting>& registry, const Assignment& assi
                     Config& config, Origins& origins) {
   const Setting* setting = FindSetting(registry, assignment.key);
   if (setting == nullptr) return UnknownKey(registry, assignment);
-  if (const absl::Status status = AssignSetting(*setting, assignment.text, config);
-      !status.ok()) {
-    return absl::InvalidArgumentError(fmt::format("{}: {}", assignment.where, std::string(status.message())));
+  if (const absl::Status status = AssignSetting(*setting, assignment.text, config); !status.ok()) {
+    return absl::InvalidArgumentError(
+        fmt::format("{}: {}", assignment.where, std::string(status.message())));
   }
   origins[assignment.key] = assignment.origin;
   return absl::OkStatus();
@@ -61,8 +61,8 @@ absl::Status Assign(const std::vector<Setting>& registry, const Assignment& assi
 // Others put variables with our prefix there too: Kubernetes sets
 // MNEMO_SERVICE_HOST for a service of that name. So an unknown one is a
 // warning, not an error.
-absl::Status AssignEnvironment(const std::vector<Setting>& registry,
-                               const Environment& environment, Config& config, Origins& origins,
+absl::Status AssignEnvironment(const std::vector<Setting>& registry, const Environment& environment,
+                               Config& config, Origins& origins,
                                std::vector<std::string>& warnings) {
   std::map<std::string, const Setting*> by_name;
   std::vector<std::string> names;
@@ -73,8 +73,9 @@ absl::Status AssignEnvironment(const std::vector<Setting>& registry,
   for (const auto& [name, value] : environment) {
     if (!name.starts_with(kPrefix) || name == kFileVariable) continue;
     if (const auto found = by_name.find(name); found != by_name.end()) {
-      MNEMO_RETURN_IF_ERROR(Assign(
-          registry, {std::string(found->second->key), value, "env:" + name, name}, config, origins));
+      MNEMO_RETURN_IF_ERROR(Assign(registry,
+                                   {std::string(found->second->key), value, "env:" + name, name},
+                                   config, origins));
       continue;
     }
     const std::string nearest = NearestName(name, names);
@@ -95,8 +96,9 @@ absl::Status CheckAddress(std::string_view key, const std::string& text, const C
         "proxy with TLS, or say --insecure to let everybody in who reaches the port",
         key, text));
   }
-  warnings.push_back(fmt::format(
-      "{}={} is open to everybody who reaches it: no TLS, no authentication (insecure)", key, text));
+  warnings.push_back(
+      fmt::format("{}={} is open to everybody who reaches it: no TLS, no authentication (insecure)",
+                  key, text));
   return absl::OkStatus();
 }
 
@@ -159,8 +161,7 @@ absl::StatusOr<LoadedConfig> LoadConfig(const CommandLine& command_line,
       MNEMO_RETURN_IF_ERROR(Assign(registry, assignment, config, origins));
     }
   }
-  MNEMO_RETURN_IF_ERROR(
-      AssignEnvironment(registry, environment, config, origins, loaded.warnings));
+  MNEMO_RETURN_IF_ERROR(AssignEnvironment(registry, environment, config, origins, loaded.warnings));
   for (const Assignment& assignment : command_line.assignments) {
     MNEMO_RETURN_IF_ERROR(Assign(registry, assignment, config, origins));
   }
@@ -171,8 +172,7 @@ absl::StatusOr<LoadedConfig> LoadConfig(const CommandLine& command_line,
   MNEMO_RETURN_IF_ERROR(DeriveSizes(facts, config));
   for (const Setting& setting : registry) {
     loaded.entries.push_back({std::string(setting.key), WriteSetting(setting, config),
-                              origins[std::string(setting.key)],
-                              std::string(setting.description)});
+                              origins[std::string(setting.key)], std::string(setting.description)});
   }
   return loaded;
 }

@@ -29,7 +29,7 @@ struct Config {
   std::string ready_file;  // empty: none; "-": standard output
 
   std::string listen;
-  std::string unix_socket;  // empty: none
+  std::string unix_socket;     // empty: none
   std::string metrics_listen;  // empty: none
   std::string probe_listen;    // empty: none
   bool insecure = false;

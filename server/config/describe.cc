@@ -11,7 +11,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-
 // What YAML gives for a value of this setting.
 Json ValueSchema(const Setting& setting) {
   Json schema;
@@ -82,7 +81,8 @@ std::string ConfigSchema(const std::vector<Setting>& registry) {
     for (size_t dot = rest.find('.'); dot != std::string_view::npos; dot = rest.find('.')) {
       Json& section = (*object)["properties"][std::string(rest.substr(0, dot))];
       if (section.is_null()) {
-        section = {{"type", "object"}, {"additionalProperties", false}, {"properties", Json::object()}};
+        section = {
+            {"type", "object"}, {"additionalProperties", false}, {"properties", Json::object()}};
       }
       object = &section;
       rest = rest.substr(dot + 1);
@@ -112,9 +112,12 @@ std::string ConfigReference(const std::vector<Setting>& registry) {
       "mnemod.schema.json` the JSON Schema for editors.\n\n"
       "## What is derived\n\n"
       "`memory.total` is half of the smaller of RAM and the cgroup's limit. What the sizes given "
-      "leave of it is split: L1 42, L2 24, disk cache 12, in flight 8, directory 6, connections 4 of "
-      "100 parts, and 4 stay free for stacks and the program itself. `disk.total` is 80 % of what is "
-      "free on the file system of `data_dir` or already used by it; L3 gets 60, the archive 40 of 100 "
+      "leave of it is split: L1 42, L2 24, disk cache 12, in flight 8, directory 6, connections 4 "
+      "of "
+      "100 parts, and 4 stay free for stacks and the program itself. `disk.total` is 80 % of what "
+      "is "
+      "free on the file system of `data_dir` or already used by it; L3 gets 60, the archive 40 of "
+      "100 "
       "parts. Sizes given that exceed their total are an error.\n\n"
       "## Exit codes\n\n"
       "| code | meaning |\n|---|---|\n"

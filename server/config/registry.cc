@@ -88,8 +88,8 @@ absl::Status AssignAddress(const Setting& setting, std::string_view text, bool i
         fmt::format("{}: {}", setting.key, std::string(address.status().message())));
   }
   if (is_http && address->is_ipv6) {
-    return absl::InvalidArgumentError(fmt::format(
-        "{}: {} is not allowed; allowed: an IPv4 address, or off", setting.key, text));
+    return absl::InvalidArgumentError(
+        fmt::format("{}: {} is not allowed; allowed: an IPv4 address, or off", setting.key, text));
   }
   into = address->ToString();
   return absl::OkStatus();
@@ -174,7 +174,8 @@ size_t EditDistance(std::string_view a, std::string_view b) {
 
 std::string Setting::FlagName() const {
   std::string name = "--" + std::string(key);
-  std::replace_if(name.begin(), name.end(), [](char c) { return c == '.' || c == '_'; }, '-');
+  std::replace_if(
+      name.begin(), name.end(), [](char c) { return c == '.' || c == '_'; }, '-');
   return name;
 }
 
@@ -256,21 +257,21 @@ absl::Status AssignSetting(const Setting& setting, std::string_view text, Config
 std::string WriteSetting(const Setting& setting, const Config& config) {
   // The accessors serve reading and writing; nothing is changed here.
   Config& fields = const_cast<Config&>(config);
-  std::string text = std::visit(
-      Overloaded{
-          [&](const TextField& field) { return field.of(fields); },
-          [&](const ChoiceField& field) { return field.of(fields); },
-          [&](const AddressField& field) { return OrOff(field.of(fields)); },
-          [&](const SocketField& field) { return OrOff(field.of(fields)); },
-          [&](const SizeField& field) { return WriteSize(field.of(fields)); },
-          [&](const DurationField& field) { return WriteDuration(field.of(fields)); },
-          [&](const IntegerField& field) { return fmt::format("{}", field.of(fields)); },
-          [&](const RealField& field) { return fmt::format("{}", field.of(fields)); },
-          [&](const BooleanField& field) {
-            return std::string(field.of(fields) ? "true" : "false");
-          },
-      },
-      setting.field);
+  std::string text =
+      std::visit(Overloaded{
+                     [&](const TextField& field) { return field.of(fields); },
+                     [&](const ChoiceField& field) { return field.of(fields); },
+                     [&](const AddressField& field) { return OrOff(field.of(fields)); },
+                     [&](const SocketField& field) { return OrOff(field.of(fields)); },
+                     [&](const SizeField& field) { return WriteSize(field.of(fields)); },
+                     [&](const DurationField& field) { return WriteDuration(field.of(fields)); },
+                     [&](const IntegerField& field) { return fmt::format("{}", field.of(fields)); },
+                     [&](const RealField& field) { return fmt::format("{}", field.of(fields)); },
+                     [&](const BooleanField& field) {
+                       return std::string(field.of(fields) ? "true" : "false");
+                     },
+                 },
+                 setting.field);
   if (setting.secret && !text.empty()) return std::string(kMask);
   return text;
 }

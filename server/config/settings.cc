@@ -8,8 +8,10 @@ namespace mnemo {
 namespace {
 
 // Shorthand for a field of Config, or of a member of it.
-#define MNEMO_FIELD(Kind, member) \
-  Kind { [](Config& config) -> auto& { return config.member; } }
+#define MNEMO_FIELD(Kind, member)                          \
+  Kind {                                                   \
+    [](Config & config) -> auto& { return config.member; } \
+  }
 
 std::vector<Setting> AddressSettings() {
   return {
@@ -28,34 +30,49 @@ std::vector<Setting> AddressSettings() {
       {.key = "listen",
        .field = MNEMO_FIELD(AddressField, listen),
        .default_text = "127.0.0.1:7070",
-       .description = "Address of the gRPC service. Port 0 takes any free one. Beyond loopback only "
-                      "with `insecure`.",
+       .description =
+           "Address of the gRPC service. Port 0 takes any free one. Beyond loopback only "
+           "with `insecure`.",
        .has_flag = true},
       {.key = "metrics.listen",
-       .field = AddressField{[](Config& config) -> auto& { return config.metrics_listen; }, true},
-       .default_text = "127.0.0.1:7071",
-       .description = "Address of /metrics and of the status page: IPv4, or off. Beyond loopback only with "
-                      "`insecure`.",
-       .has_flag = true},
-      {.key = "probe.listen",
-       .field = AddressField{[](Config& config) -> auto& { return config.probe_listen; }, true},
-       .default_text = "127.0.0.1:7072",
-       .description = "Address of /livez, /readyz and /startupz: IPv4, or off. They tell nothing but yes or "
-                      "no, so any address is allowed.",
-       .has_flag = true},
-      {.key = "ready_file",
-       .field = MNEMO_FIELD(TextField, ready_file),
-       .default_text = "",
-       .description = "Gets one JSON line with the bound addresses once the daemon serves; - is "
-                      "standard output.",
-       .has_flag = true},
-      {.key = "unix_socket",
-       .field = MNEMO_FIELD(SocketField, unix_socket),
-       .default_text = "auto",
-       .description = "UNIX socket of the gRPC service, off for none; auto is mnemod.sock in "
-                      "`data_dir`. At most 107 bytes.",
-       .has_flag = true},
-  };
+       .field = AddressField{[](Config & config) -> auto& {return config.metrics_listen;
+}
+, true
+}  // namespace
+, .default_text = "127.0.0.1:7071",
+  .description =
+      "Address of /metrics and of the status page: IPv4, or off. Beyond loopback only with "
+      "`insecure`.",
+  .has_flag = true
+}  // namespace mnemo
+, {.key = "probe.listen",
+   .field = AddressField{[](Config & config) -> auto& {return config.probe_listen;
+}
+, true
+}
+, .default_text = "127.0.0.1:7072",
+  .description =
+      "Address of /livez, /readyz and /startupz: IPv4, or off. They tell nothing but yes or "
+      "no, so any address is allowed.",
+  .has_flag = true
+}
+,
+    {.key = "ready_file",
+     .field = MNEMO_FIELD(TextField, ready_file),
+     .default_text = "",
+     .description =
+         "Gets one JSON line with the bound addresses once the daemon serves; - is "
+         "standard output.",
+     .has_flag = true},
+    {.key = "unix_socket",
+     .field = MNEMO_FIELD(SocketField, unix_socket),
+     .default_text = "auto",
+     .description =
+         "UNIX socket of the gRPC service, off for none; auto is mnemod.sock in "
+         "`data_dir`. At most 107 bytes.",
+     .has_flag = true},
+}
+;
 }
 
 std::vector<Setting> MemorySettings() {
@@ -95,14 +112,16 @@ std::vector<Setting> MemorySettings() {
        .default_text = "auto",
        .minimum = "0",
        .maximum = "8TiB",
-       .description = "L2: parts in RAM, encoded where it pays. 0: no L2; otherwise at least 2MiB."},
+       .description =
+           "L2: parts in RAM, encoded where it pays. 0: no L2; otherwise at least 2MiB."},
       {.key = "memory.total",
        .field = MNEMO_FIELD(SizeField, memory.total),
        .default_text = "auto",
        .minimum = "160MiB",
        .maximum = "8TiB",
-       .description = "All memory of the daemon. auto: half of the cgroup's limit or of RAM. What is "
-                      "not given of memory.* is derived from it.",
+       .description =
+           "All memory of the daemon. auto: half of the cgroup's limit or of RAM. What is "
+           "not given of memory.* is derived from it.",
        .has_flag = true},
   };
 }
@@ -148,8 +167,9 @@ std::vector<Setting> PlacementSettings() {
        .field = MNEMO_FIELD(ChoiceField, eviction_policy),
        .default_text = "sieve",
        .choices = {"s3fifo", "sieve", "lru"},
-       .description = "Which parts leave a full level first. All keep a chain's ancestors before its "
-                      "descendants."},
+       .description =
+           "Which parts leave a full level first. All keep a chain's ancestors before its "
+           "descendants."},
       {.key = "lease.share",
        .field = MNEMO_FIELD(RealField, lease_share),
        .default_text = "0.25",
@@ -336,9 +356,9 @@ const std::vector<Setting>& ConfigRegistry() {
   // order of destructors.
   static const auto* const registry = [] {
     auto* settings = new std::vector<Setting>;
-    for (const auto& group : {AddressSettings(), MemorySettings(), DiskSettings(),
-                              PlacementSettings(), GateSettings(), ObjectiveSettings(),
-                              ProcessSettings()}) {
+    for (const auto& group :
+         {AddressSettings(), MemorySettings(), DiskSettings(), PlacementSettings(), GateSettings(),
+          ObjectiveSettings(), ProcessSettings()}) {
       settings->insert(settings->end(), group.begin(), group.end());
     }
     std::sort(settings->begin(), settings->end(),

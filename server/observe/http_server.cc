@@ -76,18 +76,23 @@ class CivetServer final : public HttpServer {
   absl::Status Listen(const Options& options) {
     MNEMO_ASSIGN_OR_RETURN(bound_, ParseListenAddress(options.address));
     if (bound_.is_ipv6) {
-      return absl::UnavailableError(
-          fmt::format("cannot listen on {}: IPv4 only", options.address));
+      return absl::UnavailableError(fmt::format("cannot listen on {}: IPv4 only", options.address));
     }
     const std::string port = bound_.ToString();
     const std::string threads = fmt::format("{}", options.threads);
     const std::string timeout = fmt::format("{}", options.request_timeout_ms);
-    std::array<const char*, 13> configuration = {"listening_ports",      port.c_str(),
-                                                 "num_threads",          threads.c_str(),
-                                                 "request_timeout_ms",   timeout.c_str(),
-                                                 "enable_keep_alive",    "no",
-                                                 "enable_directory_listing", "no",
-                                                 "decode_url",           "no",
+    std::array<const char*, 13> configuration = {"listening_ports",
+                                                 port.c_str(),
+                                                 "num_threads",
+                                                 threads.c_str(),
+                                                 "request_timeout_ms",
+                                                 timeout.c_str(),
+                                                 "enable_keep_alive",
+                                                 "no",
+                                                 "enable_directory_listing",
+                                                 "no",
+                                                 "decode_url",
+                                                 "no",
                                                  nullptr};
     mg_init_library(MG_FEATURES_DEFAULT);
     initialized_ = true;
@@ -169,7 +174,8 @@ class CivetServer final : public HttpServer {
       response = {.status = 404, .body = "no such page\n"};
     }
     const std::string head_lines = fmt::format(
-        "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: close\r\n{}{}{}\r\n",
+        "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: "
+        "close\r\n{}{}{}\r\n",
         response.status, ReasonOf(response.status), response.content_type, response.body.size(),
         response.status == 405 ? "Allow: GET, HEAD\r\n" : "", ContentPolicy(response),
         kSecurityHeaders);

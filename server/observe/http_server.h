@@ -38,8 +38,8 @@ class HttpServer {
 
   // Errors: kAlreadyExists (the port is in use), kUnavailable (any other
   // reason); the address is named.
-  static absl::StatusOr<std::unique_ptr<HttpServer>> Start(
-      const Options& options, std::map<std::string, Handler> routes);
+  static absl::StatusOr<std::unique_ptr<HttpServer>> Start(const Options& options,
+                                                           std::map<std::string, Handler> routes);
   virtual ~HttpServer() = default;
 
   // As bound, with the real port.

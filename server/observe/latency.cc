@@ -5,7 +5,6 @@
 #include <functional>
 #include <thread>
 
-
 namespace mnemo {
 namespace {
 
@@ -46,8 +45,7 @@ size_t LatencyHistogram::BucketOf(int64_t nanos) {
   for (const Section& candidate : kSections) {
     if (below * kScale >= decade * candidate.begin) section = &candidate;
   }
-  const int64_t offset =
-      (below * kScale - decade * section->begin) / (decade * section->step);
+  const int64_t offset = (below * kScale - decade * section->begin) / (decade * section->step);
   return 1 + index * kBucketsPerDecade + section->first_bucket + static_cast<size_t>(offset);
 }
 

@@ -63,8 +63,7 @@ Logger::Logger(const Options& options, Clock& clock, std::ostream& out)
 
 Logger::~Logger() = default;
 
-void Logger::Write(LogLevel level, std::string_view event,
-                   std::initializer_list<LogField> fields) {
+void Logger::Write(LogLevel level, std::string_view event, std::initializer_list<LogField> fields) {
   if (level < options_.level) return;
   const std::string time = FormatTime(clock_.Wall());
   std::string line;

@@ -170,8 +170,11 @@ std::vector<Metrics::MethodFigures> Metrics::Methods() const {
   for (const auto& [name, series] : series_->methods) {
     const LatencyHistogram::Snapshot took = series.took.Read();
     if (took.count() == 0) continue;
-    MethodFigures figures{.method = name, .calls = took.count(), .errors = 0,
-                          .p50 = took.Quantile(0.5), .p99 = took.Quantile(0.99)};
+    MethodFigures figures{.method = name,
+                          .calls = took.count(),
+                          .errors = 0,
+                          .p50 = took.Quantile(0.5),
+                          .p99 = took.Quantile(0.99)};
     for (const auto& codes : series.finished) {
       for (size_t code = 1; code < kCodes; ++code) {
         const Counter* counter = codes[code].load(std::memory_order_acquire);

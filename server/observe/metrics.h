@@ -53,8 +53,7 @@ class Metrics final : public EngineObserver {
   void OnQueued(CallClass call_class, Nanos waited);
   // `reason` is a literal such as "queue-full".
   void OnShed(CallClass call_class, std::string_view reason);
-  void OnFinished(std::string_view method, CallClass call_class, absl::StatusCode code,
-                  Nanos took);
+  void OnFinished(std::string_view method, CallClass call_class, absl::StatusCode code, Nanos took);
 
   // The file system beneath the store.
   void OnLogSync(Nanos took);

@@ -18,14 +18,14 @@ using Families = std::vector<MetricFamily>;
 
 std::string LabelOf(size_t level) { return std::string(LevelLabel(static_cast<Level>(level))); }
 
-void AddValue(Families& families, const std::string& name, const std::string& help,
-              MetricType type, double value) {
+void AddValue(Families& families, const std::string& name, const std::string& help, MetricType type,
+              double value) {
   families.push_back(MetricFamilyBuilder(name, help, type).Add(value).Take());
 }
 
 void AddByLevel(Families& families, const NodeFigures& figures, const std::string& name,
-                const std::string& help, MetricType type,
-                uint64_t (*value)(const LevelFigures&), const MetricLabels& more = {}) {
+                const std::string& help, MetricType type, uint64_t (*value)(const LevelFigures&),
+                const MetricLabels& more = {}) {
   MetricFamilyBuilder family(name, help, type);
   for (size_t i = 0; i < kLevelCount; ++i) {
     MetricLabels labels = {{"level", LabelOf(i)}};
@@ -36,7 +36,8 @@ void AddByLevel(Families& families, const NodeFigures& figures, const std::strin
 }
 
 void AddLevels(Families& families, const NodeFigures& figures) {
-  const auto gauge = [&](const char* name, const char* help, uint64_t (*value)(const LevelFigures&)) {
+  const auto gauge = [&](const char* name, const char* help,
+                         uint64_t (*value)(const LevelFigures&)) {
     AddByLevel(families, figures, name, help, MetricType::Gauge, value);
   };
   const auto counter = [&](const char* name, const char* help,
@@ -77,14 +78,14 @@ void AddCounters(Families& families, const BlockStoreCounters& counters) {
     corruption.Add(static_cast<double>(corrupt[i]), {{"source", LabelOf(i)}, {"action", "miss"}});
   }
   families.push_back(corruption.Take());
-  families.push_back(MetricFamilyBuilder("mnemo_write_behind_parts_total",
-                                         "Cache parts that left RAM, by whether they were admitted "
-                                         "to disk.",
-                                         MetricType::Counter)
-                         .Add(static_cast<double>(counters.write_behind), {{"result", "written"}})
-                         .Add(static_cast<double>(counters.write_behind_skipped),
-                              {{"result", "skipped"}})
-                         .Take());
+  families.push_back(
+      MetricFamilyBuilder("mnemo_write_behind_parts_total",
+                          "Cache parts that left RAM, by whether they were admitted "
+                          "to disk.",
+                          MetricType::Counter)
+          .Add(static_cast<double>(counters.write_behind), {{"result", "written"}})
+          .Add(static_cast<double>(counters.write_behind_skipped), {{"result", "skipped"}})
+          .Take());
   AddValue(families, "mnemo_refused_puts_total", "Writes refused for want of room.",
            MetricType::Counter, static_cast<double>(counters.refused_puts));
   AddValue(families, "mnemo_expired_parts_total", "Parts dropped at the end of their time to live.",
@@ -173,8 +174,7 @@ std::vector<ObjectiveRatio> ObjectiveRatios(const LevelObjectives& objectives,
     const LevelObjective& objective = objectives[i];
     const LevelFigures& level = figures.levels[i];
     if (objective.hit_ratio > 0 && level.lookups > 0) {
-      const double hit_ratio =
-          static_cast<double>(level.hits) / static_cast<double>(level.lookups);
+      const double hit_ratio = static_cast<double>(level.hits) / static_cast<double>(level.lookups);
       ratios.push_back({LabelOf(i) + "_hit_ratio", hit_ratio / objective.hit_ratio});
     }
     const LatencyHistogram::Snapshot times = metrics.ReadTimes(static_cast<Level>(i));

@@ -64,13 +64,13 @@ std::string Escape(std::string_view text) {
 }
 
 double HitRatio(const LevelFigures& level) {
-  return level.lookups == 0
-             ? 0
-             : static_cast<double>(level.hits) / static_cast<double>(level.lookups);
+  return level.lookups == 0 ? 0
+                            : static_cast<double>(level.hits) / static_cast<double>(level.lookups);
 }
 
 // A value beside what it is meant to be; green or red once it was measured.
-std::string Judged(const std::string& value, bool measured, bool met, const std::string& objective) {
+std::string Judged(const std::string& value, bool measured, bool met,
+                   const std::string& objective) {
   if (!measured) return R"(<td class="dim">-</td>)";
   if (objective.empty()) return fmt::format("<td>{}</td>", value);
   return fmt::format(R"(<td class="{}">{} {} {}</td>)", met ? "good" : "bad", met ? "✓" : "✗",
@@ -79,9 +79,7 @@ std::string Judged(const std::string& value, bool measured, bool met, const std:
 
 std::string Bar(uint64_t used, uint64_t capacity) {
   const double share =
-      capacity == 0
-          ? 0
-          : std::min(1.0, static_cast<double>(used) / static_cast<double>(capacity));
+      capacity == 0 ? 0 : std::min(1.0, static_cast<double>(used) / static_cast<double>(capacity));
   return fmt::format(
       R"(<svg viewBox="0 0 100 8" preserveAspectRatio="none" role="img" aria-label="{:.0f} percent">)"
       R"(<rect class="track" width="100" height="8"/><rect class="fill" width="{:.2f}" height="8"/>)"
@@ -93,24 +91,25 @@ std::string LevelRow(size_t index, const LevelFigures& level, const LevelObjecti
                      const LatencyHistogram::Snapshot& times) {
   const Nanos p99 = times.Quantile(0.99);
   const double hit_ratio = HitRatio(level);
-  const std::string hits = Judged(
-      fmt::format("{:.3f}", hit_ratio), level.lookups > 0, hit_ratio >= objective.hit_ratio,
-      objective.hit_ratio > 0 ? fmt::format("of {:.2f}", objective.hit_ratio) : "");
+  const std::string hits =
+      Judged(fmt::format("{:.3f}", hit_ratio), level.lookups > 0, hit_ratio >= objective.hit_ratio,
+             objective.hit_ratio > 0 ? fmt::format("of {:.2f}", objective.hit_ratio) : "");
   const std::string latency =
       Judged(FormatDuration(p99), times.count() > 0, p99 <= objective.p99,
              objective.p99.count() > 0 ? fmt::format("of {}", FormatDuration(objective.p99)) : "");
   return fmt::format(
       "<tr><td>{}</td><td>{}</td><td>{} of {}</td><td>{}</td>{}<td>{}</td>{}<td>{}</td><td>{}</td>"
       "<td>{}</td></tr>\n",
-      LevelLabel(static_cast<Level>(index)), Bar(level.stats.used_bytes, level.stats.capacity_bytes),
+      LevelLabel(static_cast<Level>(index)),
+      Bar(level.stats.used_bytes, level.stats.capacity_bytes),
       FormatByteSize(level.stats.used_bytes), FormatByteSize(level.stats.capacity_bytes),
       level.parts, hits, times.count() > 0 ? FormatDuration(times.Quantile(0.5)) : "-", latency,
       level.promoted, level.demoted, level.evicted);
 }
 
 std::string BudgetRow(std::string_view name, uint64_t used, uint64_t budget) {
-  return fmt::format("<tr><td>{}</td><td>{}</td><td>{} of {}</td></tr>\n", name,
-                     Bar(used, budget), FormatByteSize(used), FormatByteSize(budget));
+  return fmt::format("<tr><td>{}</td><td>{}</td><td>{} of {}</td></tr>\n", name, Bar(used, budget),
+                     FormatByteSize(used), FormatByteSize(budget));
 }
 
 std::string MethodTable(const std::vector<Metrics::MethodFigures>& methods) {

@@ -22,8 +22,8 @@ namespace mnemo {
 // p99_seconds}].
 class StatusPage {
  public:
-  StatusPage(const Metrics& metrics, const Health& health, Clock& clock, NodeDescription description,
-             FiguresSource figures);
+  StatusPage(const Metrics& metrics, const Health& health, Clock& clock,
+             NodeDescription description, FiguresSource figures);
 
   HttpResponse Html() const;
   HttpResponse Json() const;

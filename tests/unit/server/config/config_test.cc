@@ -46,8 +46,8 @@ class ConfigTest : public ::testing::Test {
 };
 
 TEST_F(ConfigTest, FlagGoesOverEnvironmentOverFileOverDefault) {
-  const std::string path = WriteFile(
-      "wal:\n  interval: 200ms\npromote_hits: 3\nlog:\n  level: warning\n");
+  const std::string path =
+      WriteFile("wal:\n  interval: 200ms\npromote_hits: 3\nlog:\n  level: warning\n");
   ASSERT_OK_AND_ASSIGN(
       const LoadedConfig loaded,
       Load({"--config", path, "--log-level", "error"},
@@ -106,9 +106,9 @@ TEST_F(ConfigTest, UnknownKeyIsRefusedNamingTheNearest) {
   EXPECT_THAT(Load({"--set", "wal.intervall=1s"}),
               StatusIs(absl::StatusCode::kInvalidArgument,
                        "--set: unknown key 'wal.intervall'; did you mean 'wal.interval'?"));
-  EXPECT_THAT(Load({"--set", "entirely-different=1"}),
-              StatusIs(absl::StatusCode::kInvalidArgument,
-                       "--set: unknown key 'entirely-different'"));
+  EXPECT_THAT(
+      Load({"--set", "entirely-different=1"}),
+      StatusIs(absl::StatusCode::kInvalidArgument, "--set: unknown key 'entirely-different'"));
   EXPECT_THAT(Load({"--lisen", "127.0.0.1:1"}),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("did you mean --listen?")));
 }
@@ -147,9 +147,9 @@ TEST_F(ConfigTest, WatermarksMustBeInOrder) {
 }
 
 TEST_F(ConfigTest, GivenTwiceOnTheCommandLineIsRefused) {
-  EXPECT_THAT(Load({"--log-level", "info", "--set", "log.level=error"}),
-              StatusIs(absl::StatusCode::kInvalidArgument,
-                       "log.level is given twice on the command line"));
+  EXPECT_THAT(
+      Load({"--log-level", "info", "--set", "log.level=error"}),
+      StatusIs(absl::StatusCode::kInvalidArgument, "log.level is given twice on the command line"));
 }
 
 TEST_F(ConfigTest, OnlyLoopbackWithoutInsecure) {

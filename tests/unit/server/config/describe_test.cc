@@ -61,8 +61,7 @@ TEST(DescribeTest, SchemaPatternsTakeEveryDefaultAndBound) {
     }
     if (!node->contains("pattern")) continue;
     const std::regex pattern((*node)["pattern"].get<std::string>());
-    for (const std::string_view text :
-         {setting.default_text, setting.minimum, setting.maximum}) {
+    for (const std::string_view text : {setting.default_text, setting.minimum, setting.maximum}) {
       EXPECT_TRUE(std::regex_match(std::string(text), pattern)) << setting.key << " " << text;
     }
     EXPECT_FALSE(std::regex_match("much", pattern));

@@ -25,7 +25,9 @@ TEST(PeriodicTaskTest, RunsAgainAndAgainUntilStopped) {
 TEST(PeriodicTaskTest, StopDoesNotWaitForTheInterval) {
   const auto start = std::chrono::steady_clock::now();
   std::atomic<int> runs{0};
-  { PeriodicTask task(std::chrono::hours(1), [&] { ++runs; }); }
+  {
+    PeriodicTask task(std::chrono::hours(1), [&] { ++runs; });
+  }
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::minutes(1));
   EXPECT_EQ(runs, 0);
 }

@@ -16,7 +16,9 @@ namespace mnemo {
 namespace {
 
 TEST(AnnounceTest, ReadyLineNamesWhatIsBound) {
-  EXPECT_EQ(ReadyLine(42, {.grpc = "127.0.0.1:5", .unix_socket = "/s", .metrics = "127.0.0.1:6",
+  EXPECT_EQ(ReadyLine(42, {.grpc = "127.0.0.1:5",
+                           .unix_socket = "/s",
+                           .metrics = "127.0.0.1:6",
                            .probes = "127.0.0.1:7"}),
             "{\"event\":\"ready\",\"pid\":42,\"grpc\":\"127.0.0.1:5\",\"unix\":\"/s\","
             "\"metrics\":\"127.0.0.1:6\",\"probes\":\"127.0.0.1:7\"}\n");

@@ -36,8 +36,8 @@ TEST(LatencyHistogramTest, QuantilesAreWithinFivePercent) {
   const LatencyHistogram::Snapshot snapshot = histogram.Read();
   EXPECT_EQ(snapshot.count(), samples.size());
   for (const double quantile : {0.01, 0.1, 0.5, 0.9, 0.99, 0.999}) {
-    const auto exact = static_cast<double>(
-        samples[static_cast<size_t>(std::ceil(quantile * 100'000.0)) - 1]);
+    const auto exact =
+        static_cast<double>(samples[static_cast<size_t>(std::ceil(quantile * 100'000.0)) - 1]);
     const auto measured = static_cast<double>(snapshot.Quantile(quantile).count());
     EXPECT_NEAR(measured / exact, 1.0, 0.05) << quantile;
   }

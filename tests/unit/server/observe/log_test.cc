@@ -59,8 +59,7 @@ TEST_F(LogTest, HostileValuesStayInTheirField) {
   json.Info("e", {{"value", hostile}});
   const std::vector<std::string> lines = Lines(out_.str());
   ASSERT_THAT(lines, SizeIs(2));
-  EXPECT_NE(lines[0].find(R"(value="x\ntime=now level=error \"y\" \u001b[31m )"),
-            std::string::npos)
+  EXPECT_NE(lines[0].find(R"(value="x\ntime=now level=error \"y\" \u001b[31m )"), std::string::npos)
       << lines[0];
   EXPECT_NE(lines[0].find(" empty=\"\""), std::string::npos);
   EXPECT_TRUE(nlohmann::json::accept(lines[1])) << lines[1];
@@ -87,8 +86,9 @@ TEST_F(LogTest, ThreadsDoNotTearLines) {
   for (std::thread& thread : threads) thread.join();
   const std::vector<std::string> lines = Lines(out_.str());
   EXPECT_THAT(lines, SizeIs(2000));
-  EXPECT_THAT(lines, Each(::testing::Truly(
-                         [](const std::string& line) { return nlohmann::json::accept(line); })));
+  EXPECT_THAT(
+      lines,
+      Each(::testing::Truly([](const std::string& line) { return nlohmann::json::accept(line); })));
 }
 
 }  // namespace

@@ -23,14 +23,16 @@ TEST(MeasuredFileSystemTest, TimesSyncsOfLogsAndPassesAllElseOn) {
   const std::unique_ptr<FileSystem> measured =
       MakeMeasuredFileSystem(*files, clock, [&](Nanos took) { syncs.push_back(took); });
 
-  ASSERT_OK_AND_ASSIGN(const std::unique_ptr<WritableFile> table,
-                       measured->OpenForWrite(directory / "7.sst", FileSystem::WriteMode::kTruncate));
+  ASSERT_OK_AND_ASSIGN(
+      const std::unique_ptr<WritableFile> table,
+      measured->OpenForWrite(directory / "7.sst", FileSystem::WriteMode::kTruncate));
   ASSERT_OK(table->Append(AsBytes("abc")));
   ASSERT_OK(table->Sync());
   EXPECT_THAT(syncs, IsEmpty());
 
-  ASSERT_OK_AND_ASSIGN(const std::unique_ptr<WritableFile> log,
-                       measured->OpenForWrite(directory / "8.log", FileSystem::WriteMode::kTruncate));
+  ASSERT_OK_AND_ASSIGN(
+      const std::unique_ptr<WritableFile> log,
+      measured->OpenForWrite(directory / "8.log", FileSystem::WriteMode::kTruncate));
   ASSERT_OK(log->Append(AsBytes("abcdef")));
   EXPECT_EQ(log->Size(), 6u);
   ASSERT_OK(log->Sync());

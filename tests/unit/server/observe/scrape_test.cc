@@ -13,11 +13,11 @@
 namespace mnemo {
 namespace {
 
+using std::chrono::microseconds;
+using std::chrono::milliseconds;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
-using std::chrono::microseconds;
-using std::chrono::milliseconds;
 
 class ScrapeTest : public ::testing::Test {
  protected:
@@ -94,16 +94,16 @@ TEST_F(ScrapeTest, CallsAreCountedByMethodCodeAndClass) {
   const std::string text = Text();
   EXPECT_EQ(Sample(text, R"(mnemo_grpc_requests_total{class="critical",code="OK",method="S/Get"})"),
             "2");
-  EXPECT_EQ(Sample(text,
-                   R"(mnemo_grpc_requests_total{class="critical",code="NOT_FOUND",method="S/Get"})"),
-            "1");
+  EXPECT_EQ(
+      Sample(text,
+             R"(mnemo_grpc_requests_total{class="critical",code="NOT_FOUND",method="S/Get"})"),
+      "1");
   EXPECT_EQ(Sample(text, R"(mnemo_grpc_request_duration_seconds_count{method="S/Get"})"), "3");
   EXPECT_EQ(
       Sample(text, R"(mnemo_grpc_request_duration_seconds_bucket{method="S/Get",le="0.001"})"),
       "2");
-  EXPECT_EQ(
-      Sample(text, R"(mnemo_grpc_request_duration_seconds_bucket{method="S/Get",le="+Inf"})"),
-      "3");
+  EXPECT_EQ(Sample(text, R"(mnemo_grpc_request_duration_seconds_bucket{method="S/Get",le="+Inf"})"),
+            "3");
 }
 
 // A client may call any name; it must not make series.
@@ -124,9 +124,11 @@ TEST_F(ScrapeTest, ObjectivesCompareMeasuredWithAim) {
   health_.SetReady();
   for (int i = 0; i < 100; ++i) metrics_.OnRead(Level::kL1, 10, microseconds(50));
   const std::string text = Text();
-  const double hits = std::stod(Sample(text, R"(mnemo_qos_objective_ratio{objective="l1_ram_hit_ratio"})"));
+  const double hits =
+      std::stod(Sample(text, R"(mnemo_qos_objective_ratio{objective="l1_ram_hit_ratio"})"));
   EXPECT_NEAR(hits, 0.6 / 0.9, 1e-6);
-  const double p99 = std::stod(Sample(text, R"(mnemo_qos_objective_ratio{objective="l1_ram_p99"})"));
+  const double p99 =
+      std::stod(Sample(text, R"(mnemo_qos_objective_ratio{objective="l1_ram_p99"})"));
   EXPECT_NEAR(p99, 2.0, 0.1);
   // Nothing was measured there, so nothing is claimed.
   EXPECT_THAT(text, Not(HasSubstr("l3_disk_p99")));
