@@ -77,10 +77,12 @@ class Blocks {
   explicit Blocks(Core& core) : core_(core) {}
 
   absl::StatusOr<OfferResult> Offer(const OfferRequest& request, const CallOptions& options = {});
-  // OK even if single parts failed: see their outcomes.
+  // OK even if single parts failed, also because the call ended early: see
+  // their outcomes. An error means that no part was answered.
   absl::StatusOr<PutResult> Put(const PutRequest& request, const CallOptions& options = {});
   absl::StatusOr<MatchResult> Match(const MatchRequest& request, const CallOptions& options = {});
-  // OK even if single parts are missing: see their status.
+  // OK even if single parts are missing, also because the call ended early:
+  // see their status. An error means that no part was read.
   absl::StatusOr<GetResult> Get(const GetRequest& request, const CallOptions& options = {});
   // Answers how many parts are gone.
   absl::StatusOr<uint64_t> Delete(const DeleteRequest& request, const CallOptions& options = {});

@@ -2,7 +2,6 @@
 // a miss, and nothing here returns an error.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -29,7 +28,7 @@ struct EngineStats {
   uint64_t skipped = 0;  // calls that were not made while the circuit was open
 };
 
-// Thread-safe. Borrows the client, which must outlive it.
+// Thread-safe. Borrows the client, and must not end before its calls have.
 class Engine {
  public:
   Engine(Client& client, const EngineOptions& options);
@@ -53,10 +52,10 @@ class Engine {
   EngineStats stats() const;
 
  private:
-  class Circuit;
+  struct State;
   Client& client_;
   const EngineOptions options_;
-  const std::unique_ptr<Circuit> circuit_;
+  const std::unique_ptr<State> state_;
 };
 
 }  // namespace mnemo::client

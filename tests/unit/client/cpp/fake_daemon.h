@@ -1,0 +1,90 @@
+// A daemon on a port of its own whose answers a test writes.
+#pragma once
+
+#include <grpcpp/server.h>
+#include <grpcpp/server_builder.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "mnemo/client.h"
+#include "mnemo/v1/block.grpc.pb.h"
+#include "mnemo/v1/space.grpc.pb.h"
+#include "storage/base/status_macros.h"
+
+namespace mnemo::client {
+
+// Handlers run on gRPC's threads, several at once. One that is not set is
+// answered UNIMPLEMENTED.
+struct FakeBlocks final : v1::BlockService::Service {
+  using PutStream = grpc::ServerReaderWriter<v1::PutResponse, v1::PutRequest>;
+  using GetWriter = grpc::ServerWriter<v1::GetResponse>;
+  using WatchWriter = grpc::ServerWriter<v1::WatchResponse>;
+
+  std::function<grpc::Status(grpc::ServerContext&, const v1::OfferRequest&, v1::OfferResponse&)>
+      offer;
+  std::function<grpc::Status(grpc::ServerContext&, const v1::MatchRequest&, v1::MatchResponse&)>
+      match;
+  std::function<grpc::Status(grpc::ServerContext&, PutStream&)> put;
+  std::function<grpc::Status(grpc::ServerContext&, const v1::GetRequest&, GetWriter&)> get;
+  std::function<grpc::Status(grpc::ServerContext&, const v1::WatchRequest&, WatchWriter&)> watch;
+
+  grpc::Status Offer(grpc::ServerContext* context, const v1::OfferRequest* request,
+                     v1::OfferResponse* response) override {
+    return offer ? offer(*context, *request, *response) : Missing();
+  }
+  grpc::Status Match(grpc::ServerContext* context, const v1::MatchRequest* request,
+                     v1::MatchResponse* response) override {
+    return match ? match(*context, *request, *response) : Missing();
+  }
+  grpc::Status Put(grpc::ServerContext* context, PutStream* stream) override {
+    return put ? put(*context, *stream) : Missing();
+  }
+  grpc::Status Get(grpc::ServerContext* context, const v1::GetRequest* request,
+                   GetWriter* writer) override {
+    return get ? get(*context, *request, *writer) : Missing();
+  }
+  grpc::Status Watch(grpc::ServerContext* context, const v1::WatchRequest* request,
+                     WatchWriter* writer) override {
+    return watch ? watch(*context, *request, *writer) : Missing();
+  }
+
+ private:
+  static grpc::Status Missing() { return {grpc::StatusCode::UNIMPLEMENTED, "not in this test"}; }
+};
+
+class FakeDaemon {
+ public:
+  FakeDaemon() {
+    grpc::ServerBuilder builder;
+    int port = 0;
+    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+    builder.RegisterService(&blocks);
+    builder.SetMaxReceiveMessageSize(8 << 20);
+    server_ = builder.BuildAndStart();
+    MNEMO_CHECK(server_ != nullptr && port != 0);
+    target_ = "127.0.0.1:" + std::to_string(port);
+  }
+  ~FakeDaemon() { Stop(); }
+
+  // Breaks off what is running.
+  void Stop() { server_->Shutdown(std::chrono::system_clock::now()); }
+  const std::string& target() const { return target_; }
+
+  FakeBlocks blocks;
+
+ private:
+  std::unique_ptr<grpc::Server> server_;
+  std::string target_;
+};
+
+inline std::unique_ptr<Client> ConnectTo(const FakeDaemon& daemon, RetryOptions retry = {}) {
+  retry.initial_backoff = Millis(1);
+  absl::StatusOr<std::unique_ptr<Client>> client =
+      Client::Connect({.target = daemon.target(), .retry = retry});
+  MNEMO_CHECK(client.ok());
+  return *std::move(client);
+}
+
+}  // namespace mnemo::client
