@@ -14,8 +14,6 @@ SYSTEM_PYTHON := /usr/bin/python3
 PYTHON := build/venv/bin/python
 MNEMOD := build/release/server/mnemod
 MNEMOCTL := build/release/client/cli/mnemoctl
-BENCH := build/release/tests/bench
-COLLECT := $(SYSTEM_PYTHON) tests/bench/collect.py
 TRACES ?= ../shared/traces
 CPP_FILES = $(shell git ls-files --cached --others --exclude-standard '*.cc' '*.h')
 export PYTHONPATH := client/python
@@ -86,16 +84,16 @@ demo: deps-demo build/release/build.ninja ## a model's KV cache outlives kill -9
 	  --mnemod $(MNEMOD) --mnemoctl $(MNEMOCTL) --out build/demo.json
 
 bench-store: build ## levels, directory, restart, churn -> build/bench/store.json
-	@$(COLLECT) --out build/bench/store.json -- $(BENCH)/directory/bench_directory \
-	  -- $(BENCH)/store/bench_store_levels '{folder}' -- $(BENCH)/store/bench_store_restart '{folder}' \
-	  -- $(BENCH)/store/bench_store_churn '{folder}' -- $(BENCH)/store/bench_store_flips '{folder}' \
-	  -- $(BENCH)/policies/bench_policies $(TRACES)
+	@mkdir -p build/bench
+	@$(PYTHON) tests/bench/store/run.py --build build/release --out build/bench/store.json \
+	  --traces $(TRACES) --folder build/bench
 
 bench-inline: build ## gRPC data path beside Redis -> build/bench/inline.json
 	@$(PYTHON) tests/bench/inline.py --build build/release --out build/bench/inline.json
 
 bench-policies: build ## hit ratios on real traces beside the optimum -> build/bench/policies.json
-	@$(COLLECT) --out build/bench/policies.json -- $(BENCH)/policies/bench_policies $(TRACES)
+	@mkdir -p build/bench
+	@build/release/tests/bench/policies/bench_policies $(TRACES) | tee build/bench/policies.json
 
 # --- looking at the source -------------------------------------------------
 

@@ -15,6 +15,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[3]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MNEMOD = pathlib.Path(os.environ.get("MNEMOD_BINARY", ROOT / "build/release/server/mnemod"))
 BUILD = MNEMOD.parents[1]
+MNEMOCTL = os.environ.get("MNEMOCTL_BINARY", str(BUILD / "client/cli/mnemoctl"))
 
 
 def run(*command) -> str:
@@ -37,6 +38,10 @@ def test_the_examples_work_one_after_another(address):
     python = run(sys.executable, "-c", example.replace(DEFAULT_TARGET, address))
     assert python == "1024 tokens need not be computed again\n"
     assert run(BUILD / "tests/integration/readme/readme_example", address) == "1 block came back\n"
+    commands = re.findall(r"^    build/release/client/cli/mnemoctl (.*)$", README, re.MULTILINE)
+    assert len(commands) == 3
+    for command in commands:
+        assert run(MNEMOCTL, "--server", address, *command.split())
 
 
 def test_every_path_it_links_to_is_there():
