@@ -89,7 +89,7 @@ bench-store: build ## levels, directory, restart, churn -> build/bench/store.jso
 	  --traces $(TRACES) --folder build/bench
 
 bench-inline: build ## gRPC data path beside Redis -> build/bench/inline.json
-	@$(PYTHON) tests/bench/inline.py --build build/release --out build/bench/inline.json
+	@$(PYTHON) tests/bench/inline/run.py --build build/release --out build/bench/inline.json
 
 bench-policies: build ## hit ratios on real traces beside the optimum -> build/bench/policies.json
 	@mkdir -p build/bench
