@@ -4,7 +4,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <map>
+#include <algorithm>
 #include <random>
 #include <thread>
 
@@ -169,27 +169,34 @@ TEST(ArenaTest, FreeExtentsMergeIntoWholeSlabsAgain) {
   EXPECT_EQ(whole.pieces().size(), 1u);
 }
 
-// Resident pages of the whole process, in bytes.
-uint64_t ResidentBytes() {
-  std::FILE* const file = std::fopen("/proc/self/statm", "r");
-  long total = 0;
-  long resident = 0;
-  EXPECT_EQ(std::fscanf(file, "%ld %ld", &total, &resident), 2);
-  std::fclose(file);
-  return static_cast<uint64_t>(resident) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+// Resident bytes of [start, start + size), which begins at a page.
+uint64_t ResidentBytes(const uint8_t* start, uint64_t size) {
+  const auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  std::vector<unsigned char> pages(size / page);
+  EXPECT_EQ(mincore(const_cast<uint8_t*>(start), size, pages.data()), 0);
+  return page * static_cast<uint64_t>(
+                    std::count_if(pages.begin(), pages.end(), [](auto p) { return p & 1; }));
 }
 
 TEST(ArenaTest, EmptySlabsGoBackToTheSystemBeyondTheSlack) {
   const auto arena = MakeArena(256 * kMiB, /*empty_slabs_kept=*/2);
   EXPECT_EQ(arena->Stats().resident_bytes, 0u);
-  const uint64_t before = ResidentBytes();
   std::vector<Locator> values;
-  for (int i = 0; i < 64; ++i) values.push_back(PutPattern(*arena, 5, 2 * kMiB));
+  std::vector<const uint8_t*> slabs;
+  for (int i = 0; i < 64; ++i) {
+    values.push_back(PutPattern(*arena, 5, 2 * kMiB));
+    slabs.push_back(arena->Pin(values.back())->pieces()[0].data());
+  }
+  const auto resident = [&] {
+    uint64_t bytes = 0;
+    for (const uint8_t* const slab : slabs) bytes += ResidentBytes(slab, 2 * kMiB);
+    return bytes;
+  };
   EXPECT_EQ(arena->Stats().resident_bytes, 128 * kMiB);
-  EXPECT_GE(ResidentBytes(), before + 120 * kMiB);
+  EXPECT_EQ(resident(), 128 * kMiB);
   for (const Locator value : values) arena->Free(value);
   EXPECT_EQ(arena->Stats().resident_bytes, 4 * kMiB);
-  EXPECT_LE(ResidentBytes(), before + 16 * kMiB);
+  EXPECT_EQ(resident(), 4 * kMiB);
   // And they serve again.
   EXPECT_OK(arena->Reserve(256 * kMiB));
 }
