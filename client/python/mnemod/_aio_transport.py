@@ -20,9 +20,9 @@ def _identity(message: bytes) -> bytes:
     return message
 
 
-def _start(method: Any, *requests: Any, timeout: Optional[float], metadata: Metadata) -> Any:
+def _start(method: Any, *requests: Any, timeout: Optional[float], **options: Any) -> Any:
     try:
-        return method(*requests, timeout=timeout, metadata=metadata)
+        return method(*requests, timeout=timeout, **options)
     except grpc.aio.UsageError as error:
         raise CancelledError(f"the client is closed: {error}") from None
 
@@ -37,11 +37,13 @@ class AsyncTransport:
         deadline: float,
         metadata: Metadata,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        wait_for_ready: bool = False,
     ) -> None:
         self._channel = channel
         self._retrier = retrier
         self._deadline = deadline
         self._metadata = tuple(metadata)
+        self._options = {"metadata": self._metadata, "wait_for_ready": wait_for_ready}
         self._sleep = sleep
         self._unary = {
             name: channel.unary_unary(
@@ -66,11 +68,11 @@ class AsyncTransport:
             response_deserializer=watch.response.FromString,
         )
 
-    def without_retries(self) -> "AsyncTransport":
+    def without_retries(self, wait_for_ready: bool) -> "AsyncTransport":
         """The same channel and budget; every call is tried once."""
         return AsyncTransport(
             self._channel, self._retrier.without_retries(), self._deadline, self._metadata,
-            self._sleep,
+            self._sleep, wait_for_ready,
         )
 
     def limit(self, deadline: Optional[float]) -> TimeLimit:
@@ -105,7 +107,7 @@ class AsyncTransport:
 
         async def once(timeout: float) -> Any:
             call = _start(
-                self._unary[method], request, timeout=timeout, metadata=self._metadata
+                self._unary[method], request, timeout=timeout, **self._options
             )
             try:
                 return await call
@@ -118,7 +120,7 @@ class AsyncTransport:
         """Runs a Put to its end. Errors: MnemoError (no part ended)."""
 
         async def once(timeout: float) -> None:
-            call = _start(self._put, timeout=timeout, metadata=self._metadata)
+            call = _start(self._put, timeout=timeout, **self._options)
             await _run_put(call, session)
 
         results: List[PutResult] = await self._session(session, once, deadline)
@@ -129,7 +131,7 @@ class AsyncTransport:
 
         async def once(timeout: float) -> None:
             call = _start(
-                self._get, session.request(), timeout=timeout, metadata=self._metadata
+                self._get, session.request(), timeout=timeout, **self._options
             )
             try:
                 async for message in call:
@@ -162,7 +164,7 @@ class AsyncTransport:
     def watch(self, request: Any, deadline: Optional[float]) -> "AsyncWatchStream":
         """Starts a watch; without a deadline it runs until it is closed."""
         return AsyncWatchStream(
-            _start(self._watch, request, timeout=deadline, metadata=self._metadata)
+            _start(self._watch, request, timeout=deadline, **self._options)
         )
 
 

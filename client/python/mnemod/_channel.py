@@ -10,6 +10,7 @@ from .errors import MnemoError, make_error
 
 Metadata = Sequence[Tuple[str, str]]
 
+HEALTH_METHOD = "/grpc.health.v1.Health/Check"
 PUSHBACK_TRAILER = "grpc-retry-pushback-ms"
 
 _MIB = 1 << 20
@@ -67,6 +68,9 @@ def parse_target(target: str) -> str:
 
 def from_rpc_error(error: Any) -> MnemoError:
     """Returns our error for a `grpc.RpcError` that a call raised."""
+    # A stream's error is the call itself, which its frames refer to: a cycle
+    # that would keep the caller's buffers until the collector comes by.
+    error.__traceback__ = None
     return make_error(
         error.code().value[0], error.details() or "", _pushback(error.trailing_metadata())
     )

@@ -13,10 +13,14 @@ from .errors import Code, MnemoError
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How often and how patiently. `attempts` counts the first try; 1: never again."""
+    """How often and how patiently. `attempts` counts the first try; 1: never again.
 
-    attempts: int = 4
-    initial_backoff: float = 0.05
+    By default some 2 to 3 seconds in all, longer than the connection takes to
+    notice a daemon that was restarted.
+    """
+
+    attempts: int = 6
+    initial_backoff: float = 0.1
     """Seconds before the second try, before jitter."""
     multiplier: float = 2.0
     max_backoff: float = 2.0
@@ -44,7 +48,7 @@ class RetryBudget:
     fail, retries are a small share of the load instead of a multiple.
     """
 
-    def __init__(self, capacity: float = 10.0, ratio: float = 0.1) -> None:
+    def __init__(self, capacity: float = 20.0, ratio: float = 0.1) -> None:
         self._capacity = capacity
         self._ratio = ratio
         self._lock = threading.Lock()

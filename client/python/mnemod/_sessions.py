@@ -13,7 +13,7 @@ from ._buffers import Run, Sink, Source, layer_runs, packed_position
 from ._contract import pb
 from ._wire import MAX_PAYLOAD, decode_get_data, encode_put_data
 from .blocks import Block, GetResult, Level, Part, PutOutcome, PutResult, Verdict
-from .errors import Code, MnemoError, make_error
+from .errors import Code, MnemoError, detached, make_error
 from .spaces import SpaceInfo
 
 
@@ -130,6 +130,7 @@ class PutSession:
             raise error
         if error is None:
             error = make_error(Code.INTERNAL, "the call ended without a result for this part")
+        error = detached(error)
         return [
             result or PutResult(block.key, block.part, PutOutcome.FAILED, error=error)
             for result, block in zip(self._results, self._blocks)
@@ -320,7 +321,8 @@ class GetSession:
         """
         if self._raises and error and not any(item.done for item in self._items):
             raise error
+        left = detached(error or make_error(Code.INTERNAL, "the call ended inside this part"))
         for item in self._items:
             if not item.done:
-                item.fail(error or make_error(Code.INTERNAL, "the call ended inside this part"))
+                item.fail(left)
         return [item.result for item in self._items]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any, Callable, Iterator, List, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional
 
 import grpc
 
-from ._channel import Metadata, from_rpc_error
+from ._channel import HEALTH_METHOD, Metadata, from_rpc_error
 from ._contract import METHODS
 from ._retry import Retrier, TimeLimit
 from ._sessions import DONE, WAIT, GetSession, PutSession
@@ -20,9 +20,9 @@ def _identity(message: bytes) -> bytes:
     return message
 
 
-def _start(method: Any, request: Any, timeout: Optional[float], metadata: Metadata) -> Any:
+def _start(method: Any, request: Any, timeout: Optional[float], **options: Any) -> Any:
     try:
-        return method(request, timeout=timeout, metadata=metadata)
+        return method(request, timeout=timeout, **options)
     except grpc.RpcError as error:
         raise from_rpc_error(error) from None
     except ValueError as error:
@@ -40,11 +40,13 @@ class Transport:
         deadline: float,
         metadata: Metadata,
         sleep: Callable[[float], None] = time.sleep,
+        wait_for_ready: bool = False,
     ) -> None:
         self._channel = channel
         self._retrier = retrier
         self._deadline = deadline
         self._metadata = tuple(metadata)
+        self._options = {"metadata": self._metadata, "wait_for_ready": wait_for_ready}
         self._sleep = sleep
         self._unary = {
             name: channel.unary_unary(
@@ -55,6 +57,7 @@ class Transport:
             for name, method in METHODS.items()
             if not method.client_streaming and not method.server_streaming
         }
+        self._health = channel.unary_unary(HEALTH_METHOD)
         get, put, watch = (METHODS[f"BlockService.{name}"] for name in ("Get", "Put", "Watch"))
         # Payload passes as bytes: _wire reads and writes it without protobuf.
         self._get = channel.unary_stream(
@@ -69,11 +72,11 @@ class Transport:
             response_deserializer=watch.response.FromString,
         )
 
-    def without_retries(self) -> "Transport":
+    def without_retries(self, wait_for_ready: bool) -> "Transport":
         """The same channel and budget; every call is tried once."""
         return Transport(
             self._channel, self._retrier.without_retries(), self._deadline, self._metadata,
-            self._sleep,
+            self._sleep, wait_for_ready,
         )
 
     def limit(self, deadline: Optional[float]) -> TimeLimit:
@@ -95,11 +98,23 @@ class Transport:
                 delay = self._retrier.delay(error, attempt, idempotent, limit.left())
                 if delay is None:
                     raise
-                self._sleep(delay)
+                self._wait(delay)
                 attempt += 1
             else:
                 self._retrier.budget.success()
                 return answer
+
+    def _wait(self, delay: float) -> None:
+        # gRPC for Python connects only while a call waits for its channel. The
+        # health check costs the server next to nothing, and ends at once when
+        # the connection stands.
+        limit = TimeLimit(delay)
+        try:
+            self._health(b"", timeout=delay, metadata=self._metadata, wait_for_ready=True)
+        except (grpc.RpcError, ValueError):
+            pass  # the call that is tried again will tell
+        if limit.left() > 0:
+            self._sleep(limit.left())
 
     def call(
         self, method: str, request: Any, deadline: Optional[float], idempotent: bool = True
@@ -107,7 +122,7 @@ class Transport:
         """Calls a unary method. Errors: MnemoError."""
 
         def once(timeout: float) -> Any:
-            return _start(self._unary[method], request, timeout, self._metadata)
+            return _start(self._unary[method], request, timeout, **self._options)
 
         return self._try(once, deadline, idempotent)
 
@@ -115,7 +130,7 @@ class Transport:
         """Runs a Put to its end. Errors: MnemoError (no part ended)."""
 
         def once(timeout: float) -> None:
-            _PutDriver(session).run(self._put, timeout, self._metadata)
+            _PutDriver(session).run(self._put, timeout, self._options)
 
         results: List[PutResult] = self._session(session, once, deadline)
         return results
@@ -124,7 +139,7 @@ class Transport:
         """Runs a Get to its end. Errors: MnemoError (no part ended)."""
 
         def once(timeout: float) -> None:
-            call = _start(self._get, session.request(), timeout, self._metadata)
+            call = _start(self._get, session.request(), timeout, **self._options)
             try:
                 for message in call:
                     session.on_message(message)
@@ -155,7 +170,7 @@ class Transport:
 
     def watch(self, request: Any, deadline: Optional[float]) -> "WatchStream":
         """Starts a watch; without a deadline it runs until it is closed."""
-        return WatchStream(_start(self._watch, request, deadline, self._metadata))
+        return WatchStream(_start(self._watch, request, deadline, **self._options))
 
 
 class WatchStream:
@@ -186,8 +201,8 @@ class _PutDriver:
         self._session = session  # guarded by _changed
         self._ended = False  # guarded by _changed
 
-    def run(self, method: Any, timeout: float, metadata: Metadata) -> None:
-        call = _start(method, self._messages(), timeout, metadata)
+    def run(self, method: Any, timeout: float, options: Dict[str, Any]) -> None:
+        call = _start(method, self._messages(), timeout, **options)
         try:
             for response in call:
                 with self._changed:

@@ -204,9 +204,15 @@ class AsyncSpaceHandle:
         """The same space under another salt."""
         return AsyncSpaceHandle(self._transport, self.info, salt)
 
-    def without_retries(self) -> "AsyncSpaceHandle":
-        """The same space; every call is tried once."""
-        return AsyncSpaceHandle(self._transport.without_retries(), self.info, self.salt)
+    def without_retries(self, *, wait_for_ready: bool = False) -> "AsyncSpaceHandle":
+        """The same space; every call is tried once.
+
+        With `wait_for_ready` a call waits for a connection until its deadline,
+        instead of failing when there is none.
+        """
+        return AsyncSpaceHandle(
+            self._transport.without_retries(wait_for_ready), self.info, self.salt
+        )
 
     # Writing
 

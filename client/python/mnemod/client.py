@@ -201,9 +201,15 @@ class SpaceHandle:
         """The same space under another salt."""
         return SpaceHandle(self._transport, self.info, salt)
 
-    def without_retries(self) -> "SpaceHandle":
-        """The same space; every call is tried once."""
-        return SpaceHandle(self._transport.without_retries(), self.info, self.salt)
+    def without_retries(self, *, wait_for_ready: bool = False) -> "SpaceHandle":
+        """The same space; every call is tried once.
+
+        With `wait_for_ready` a call waits for a connection until its deadline,
+        instead of failing when there is none.
+        """
+        return SpaceHandle(
+            self._transport.without_retries(wait_for_ready), self.info, self.salt
+        )
 
     # Writing
 

@@ -141,3 +141,13 @@ def make_error(code: int, message: str, retry_after: Optional[float] = None) -> 
     except ValueError:
         return MnemoError(f"code {code}: {message}", Code.UNKNOWN, retry_after)
     return _BY_CODE.get(known, MnemoError)(message, known, retry_after)
+
+
+def detached(error: MnemoError) -> MnemoError:
+    """Returns the error, for keeping: without the frames that it came through.
+
+    They would keep the caller's buffers alive for as long as the error.
+    """
+    error.__context__ = None
+    error.__traceback__ = None
+    return error

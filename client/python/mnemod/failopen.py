@@ -11,7 +11,7 @@ from typing import Any, Awaitable, Callable, Dict, List, Optional, Sequence, Tup
 from .aio import AsyncSpaceHandle
 from .blocks import Block, GetResult, MatchResult, Part, PutOutcome, PutResult
 from .client import WHOLE_BLOCK, SpaceHandle
-from .errors import Code, InvalidArgumentError, MnemoError, UnavailableError
+from .errors import Code, InvalidArgumentError, MnemoError, UnavailableError, detached
 
 _LOG = logging.getLogger("mnemod")
 
@@ -175,7 +175,7 @@ class _Guard:
             _LOG.warning("mnemo does not answer, calls are held back: %s", error)
         elif first:
             _LOG.warning("mnemo: %s failed, taken for a miss: %s", method, error)
-        return error
+        return detached(error)
 
 
 SKIPPED = "not asked: the server did not answer lately"
@@ -209,7 +209,9 @@ class FailOpen:
         breaker: BreakerOptions = BreakerOptions(),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._handle = handle.without_retries()
+        # Waiting is what brings a lost connection back: gRPC for Python connects
+        # only while a call waits for it.
+        self._handle = handle.without_retries(wait_for_ready=True)
         self._guard = _Guard(deadline_ms, breaker, clock)
 
     @property
@@ -336,7 +338,9 @@ class AsyncFailOpen:
         breaker: BreakerOptions = BreakerOptions(),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._handle = handle.without_retries()
+        # Waiting is what brings a lost connection back: gRPC for Python connects
+        # only while a call waits for it.
+        self._handle = handle.without_retries(wait_for_ready=True)
         self._guard = _Guard(deadline_ms, breaker, clock)
 
     @property

@@ -1,5 +1,6 @@
 """Fail-open calls: no exception, bounded time, and a server left alone."""
 
+import mmap
 import random
 import socket
 import time
@@ -177,3 +178,12 @@ def test_options_out_of_range_are_refused(handle):
         BreakerOptions(failures=0)
     with pytest.raises(ValueError, match="pause"):
         BreakerOptions(initial_pause=2, max_pause=1)
+
+
+def test_a_failure_does_not_keep_the_caller_s_memory(handle, server):
+    """An engine closes its pool while it still holds the results."""
+    engine = FailOpen(handle, deadline_ms=2000)
+    with mmap.mmap(-1, 4096) as pool:
+        server.faults["BlockService.Get"].put((grpc.StatusCode.INTERNAL, "bug", ()))
+        result = engine.get([b"k"], into=[memoryview(pool)])
+        assert not result[0].ok

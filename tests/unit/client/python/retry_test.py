@@ -41,7 +41,7 @@ def test_backoff_grows_with_jitter_up_to_its_bound():
 
 def test_only_what_is_idempotent_and_unavailable_is_retried_in_time():
     retrier = Retrier(RetryPolicy(attempts=3), RetryBudget(1000), lambda: 1.0)
-    assert retrier.delay(unavailable(), 1, True, 10) == pytest.approx(0.05)
+    assert retrier.delay(unavailable(), 1, True, 10) == pytest.approx(0.1)
     assert retrier.delay(unavailable(), 3, True, 10) is None
     assert retrier.delay(unavailable(), 1, False, 10) is None
     assert retrier.delay(unavailable(), 1, True, 0.01) is None
@@ -89,7 +89,13 @@ def test_a_call_that_the_server_does_not_want_again_is_not_retried(server, clien
     assert server.calls["AdminService.ListLevels"] == 1
 
 
-def test_attempts_are_bounded_and_an_offer_is_tried_once(server, handle):
+def test_attempts_are_bounded_and_an_offer_is_tried_once(server):
+    with Client(server.target, retry=RetryPolicy(attempts=4, initial_backoff=0.01)) as client:
+        handle = client.open_space(SPACE)
+        bounded_attempts(server, handle)
+
+
+def bounded_attempts(server, handle):
     for _ in range(9):
         server.faults["BlockService.Match"].put(UNAVAILABLE)
         server.faults["BlockService.Offer"].put(UNAVAILABLE)
