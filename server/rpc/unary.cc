@@ -22,6 +22,12 @@ void AddPushback(grpc::CallbackServerContext& context, const absl::Status& statu
   }
 }
 
+absl::StatusCode CodeAtEnd(const grpc::CallbackServerContext& context, absl::StatusCode code) {
+  const bool told = !context.IsCancelled() || code == absl::StatusCode::kDeadlineExceeded ||
+                    code == absl::StatusCode::kResourceExhausted;
+  return told ? code : absl::StatusCode::kCancelled;
+}
+
 void UnaryCall::Begin() {
   absl::Status status = gate_.Admit(rule_, DeadlineOf(*context_, gate_.clock()), call_);
   if (status.ok()) {

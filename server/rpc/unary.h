@@ -17,6 +17,10 @@ MonoTime DeadlineOf(const grpc::CallbackServerContext& context, const Clock& clo
 // Tells the client when to come again, where a call was shed.
 void AddPushback(grpc::CallbackServerContext& context, const absl::Status& status);
 
+// What a call that is done has ended with, to the client's knowledge: whoever was
+// cancelled has not learnt our code. Only in OnDone, when gRPC is sure of it.
+absl::StatusCode CodeAtEnd(const grpc::CallbackServerContext& context, absl::StatusCode code);
+
 // Owns itself until OnDone. `Work` fills the response and may block.
 class UnaryCall final : public grpc::ServerUnaryReactor {
  public:

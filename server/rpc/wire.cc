@@ -171,10 +171,10 @@ absl::Status ParsePutData(const std::vector<ByteView>& message, ParsedPut& out) 
 
 absl::StatusOr<ParsedPut> ParsePut(const grpc::ByteBuffer& message) {
   ParsedPut parsed;
-  if (!message.Dump(&parsed.slices).ok()) return Malformed();
+  if (!parsed.received.Hold(message)) return Malformed();
   std::vector<ByteView> pieces;
-  pieces.reserve(parsed.slices.size());
-  for (const grpc::Slice& slice : parsed.slices) {
+  pieces.reserve(parsed.received.slices().size());
+  for (const grpc::Slice& slice : parsed.received.slices()) {
     if (slice.size() > 0) pieces.emplace_back(slice.begin(), slice.size());
   }
   if (ParsePutData(pieces, parsed).ok()) return parsed;
@@ -194,9 +194,9 @@ absl::StatusOr<ParsedPut> ParsePut(const grpc::ByteBuffer& message) {
   parsed.index = request.data().index();
   parsed.offset = request.data().offset();
   parsed.size = data.size();
-  parsed.slices = {grpc::Slice(data)};
+  parsed.received.Hold(grpc::Slice(data));
   parsed.pieces.clear();
-  if (!data.empty()) parsed.pieces.emplace_back(parsed.slices[0].begin(), data.size());
+  if (!data.empty()) parsed.pieces.emplace_back(parsed.received.slices()[0].begin(), data.size());
   return parsed;
 }
 

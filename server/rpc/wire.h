@@ -19,8 +19,50 @@
 
 namespace mnemo {
 
+// The slices of a received message. gRPC charges them to its resource quota,
+// and giving the last reference back may wake the quota's reclaimer, which
+// needs an execution context of gRPC's: without one, on a thread of ours, 1.51
+// crashes. A ByteBuffer brings that context when it is destroyed, a Slice does
+// not; so the buffer holds the last reference, whatever is destroyed when.
+// Not thread-safe.
+class ReceivedSlices {
+ public:
+  ReceivedSlices() = default;
+  ~ReceivedSlices() { Clear(); }
+  ReceivedSlices(ReceivedSlices&& other) noexcept { Swap(other); }
+  ReceivedSlices& operator=(ReceivedSlices&& other) noexcept {
+    Swap(other);
+    return *this;
+  }
+
+  // False if the message cannot be read.
+  bool Hold(const grpc::ByteBuffer& message) {
+    Clear();
+    message_ = message;
+    return message_.Dump(&slices_).ok();
+  }
+  // Bytes of our own.
+  void Hold(grpc::Slice slice) {
+    Clear();
+    slices_.push_back(std::move(slice));
+  }
+  void Clear() {
+    slices_.clear();
+    message_.Clear();
+  }
+  const std::vector<grpc::Slice>& slices() const { return slices_; }
+
+ private:
+  void Swap(ReceivedSlices& other) noexcept {
+    message_.Swap(&other.message_);
+    slices_.swap(other.slices_);
+  }
+  grpc::ByteBuffer message_;
+  std::vector<grpc::Slice> slices_;
+};
+
 // A PutRequest as it came: either a PutStart, or data whose pieces point into
-// `slices`.
+// `received`.
 struct ParsedPut {
   enum class Kind : uint8_t { kStart, kData };
   Kind kind = Kind::kStart;
@@ -29,7 +71,7 @@ struct ParsedPut {
   uint64_t offset = 0;
   uint64_t size = 0;
   std::vector<ByteView> pieces;
-  std::vector<grpc::Slice> slices;
+  ReceivedSlices received;
 };
 
 // Reads one message. Never past its end, whatever it says. Errors:
