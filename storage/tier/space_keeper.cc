@@ -14,7 +14,7 @@ namespace {
 // The bound is 30 % over live bytes. Collecting starts below it, as it needs
 // room itself, and stops lower, so that it does not start again at once.
 constexpr uint64_t kStartPercent = 22;
-constexpr uint64_t kStopPercent = 15;
+constexpr uint64_t kStopPercent = 18;
 
 uint64_t Percent(uint64_t of, uint64_t percent) { return of / 100 * percent; }
 
@@ -77,9 +77,9 @@ absl::Status SpaceKeeper::Maintain(uint64_t live_bytes, uint64_t blob_file_bytes
 
 absl::Status SpaceKeeper::MaintainLocked(uint64_t live_bytes, uint64_t blob_file_bytes) {
   MNEMO_ASSIGN_OR_RETURN(const RocksDb::Session session, db_.Acquire());
-  const uint64_t slack = 2 * blob_file_bytes;
+  const uint64_t slack = blob_file_bytes;
   const uint64_t start = live_bytes + Percent(live_bytes, kStartPercent) + slack;
-  const uint64_t stop = live_bytes + Percent(live_bytes, kStopPercent) + slack / 2;
+  const uint64_t stop = live_bytes + Percent(live_bytes, kStopPercent);
   Files files = Measure(session);
   if (files.bytes <= start) return absl::OkStatus();
   // Holes that RocksDB knows already need no other look at the keys.
