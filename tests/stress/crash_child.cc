@@ -3,6 +3,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 #include <random>
 #include <thread>
@@ -134,6 +135,9 @@ int RunCrashChild(const CrashChildOptions& options) {
   const std::string graves = options.directory + ".graves";
   std::unique_ptr<FaultFileSystem> faulty;
   if (options.power_loss_after_ms > 0) {
+    // A child that lost its power left its links behind.
+    std::error_code ignored;
+    std::filesystem::remove_all(graves, ignored);
     if (!real->CreateDirectory(graves).ok()) return 2;
     faulty = std::make_unique<FaultFileSystem>(*real, graves);
   }
