@@ -129,6 +129,9 @@ def test_v2_hits_follow_each_pool_s_policy(storage, space):
     assert storage.batch_exists_v2(keys, [swa, mamba]) == (4, {"kv": 5, "swa": 4, "mamba": 4})
     # By ALL_PAGES the pool's first page is missing.
     assert storage.batch_exists_v2(keys, [PoolTransfer("swa")]) == (0, {"kv": 5, "swa": 0})
+    # Pages that a pool does not name are pages that it does not have.
+    few = PoolTransfer("swa", keys[:4], hit_policy=TRAILING_PAGES, trailing=1)
+    assert storage.batch_exists_v2(keys, [few])[0] == 4
     # A pool that was not stored at all allows no prefix.
     other = page_keys(2, b"other")
     storage.batch_set(other, pages(space, "kv", 2))

@@ -36,6 +36,8 @@ def test_a_chain_goes_on_from_its_parent_and_is_set_apart_by_salt():
     assert hash_chain(tokens[32:], block=16, parent=keys[1]) == keys[2:]
     salted = hash_chain(tokens, block=16, salt=b"tenant")
     assert not set(salted) & set(keys)
+    # The salt enters the first block only, so that a chain can be continued.
+    assert hash_chain(tokens[16:], block=16, parent=salted[0]) == salted[1:]
     # A salt cannot be mistaken for tokens or for a parent.
     assert hash_chain(tokens, block=16, salt=keys[0]) != hash_chain(tokens, block=16, parent=keys[0])
 

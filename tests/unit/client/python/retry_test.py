@@ -231,6 +231,17 @@ def test_a_get_that_broke_off_goes_on_with_what_had_not_come():
     assert not get_session(0).retry()
 
 
+def test_a_part_that_came_stays_whatever_a_later_try_says():
+    """Keys are asked for again with all their parts."""
+    session = GetSession(pb.GetRequest(), INFO, [b"k"], [(0, 0, 0), (0, 1, 0)], None, False)
+    for message in (header(0, 4), data(0, 0, b"done"), header(1, 4)):
+        session.on_message(message)
+    assert session.retry()
+    for message in (failure(0, 5), header(1, 4), data(1, 0, b"more")):
+        session.on_message(message)
+    assert [bytes(result.data) for result in session.finish(None)] == [b"done", b"more"]
+
+
 def test_a_part_is_withdrawn_by_a_second_header():
     session = get_session(2)
     for message in (header(0, 4), header(1, 2), data(0, 0, b"ab"), failure(0, 15), data(1, 0, b"xy")):

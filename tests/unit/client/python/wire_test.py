@@ -85,7 +85,7 @@ def test_segments_are_views_of_the_caller_s_memory():
     assert numpy.isnan(rows).all()
     assert numpy.count_nonzero(pool) == rows.size
     assert len(as_segments(pool)) == 1
-    assert [len(s) for s in as_segments([b"ab", bytearray(3), memoryview(b""), pool])] == [2, 3, 1024]
+    assert [len(s) for s in as_segments((b"ab", [bytearray(3), memoryview(b"")], pool))] == [2, 3, 1024]
 
 
 def test_memory_with_gaps_between_elements_is_refused():
