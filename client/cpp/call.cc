@@ -105,9 +105,12 @@ void Call::End(const absl::Status& status) {
   // The caller may destroy the source as soon as it has the result.
   if (settings_.cancel != nullptr) settings_.cancel->impl().Remove(*this);
   Finish(status);
+  // The core ends last: it must hold the last reference to its channels, since
+  // gRPC joins its callback threads with the last channel, and we are on one.
   Core& core = core_;
-  core.End(*this);
+  core.Forget(*this);
   delete this;
+  core.End();
 }
 
 }  // namespace mnemo::client

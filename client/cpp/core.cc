@@ -75,8 +75,9 @@ void Core::Begin(Cancellable& call) {
   if (all_.Add(call)) call.Cancel();
 }
 
-void Core::End(Cancellable& call) {
-  all_.Remove(call);
+void Core::Forget(Cancellable& call) { all_.Remove(call); }
+
+void Core::End() {
   MutexLock lock(mutex_);
   // Signalled under the lock: behind it, the destructor may be through.
   if (--outstanding_ == 0) ended_.SignalAll();

@@ -44,9 +44,12 @@ class Core {
   double Random();
 
   // Every call stands here from its start to its end, so that the destructor
-  // can cancel it and wait for it.
+  // can cancel it and wait for it. After Forget it is not cancelled any more;
+  // after End, which is called when all of the call is destroyed, the core may
+  // be gone.
   void Begin(Cancellable& call);
-  void End(Cancellable& call);
+  void Forget(Cancellable& call);
+  void End();
 
  private:
   const ClientOptions options_;

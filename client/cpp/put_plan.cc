@@ -105,8 +105,13 @@ absl::Status PutPlan::OnResult(const v1::PutResult& result) {
   // What is decided needs no more bytes.
   part.wanted = false;
   Advance();
-  part.stored = {.outcome = ToOutcome(result.outcome()), .digest = ToDigest(result.digest())};
-  if (part.stored.outcome == PutOutcome::kFailed) part.stored.status = ToStatus(result.error());
+  const PutOutcome outcome = ToOutcome(result.outcome());
+  // The error that the daemon gives for a pending part says no more than that.
+  if (outcome == PutOutcome::kFailed && part.stored.outcome == PutOutcome::kPending) {
+    return absl::OkStatus();
+  }
+  part.stored = {.outcome = outcome, .digest = ToDigest(result.digest())};
+  if (outcome == PutOutcome::kFailed) part.stored.status = ToStatus(result.error());
   return absl::OkStatus();
 }
 

@@ -17,8 +17,9 @@ constexpr size_t kReadAhead = 4;
 Watch::Impl::Impl(Core& core, const SpaceRef& space, uint64_t from_sequence) : core_(core) {
   *request_.mutable_space() = ToMessage(space);
   request_.set_from_sequence(from_sequence);
+  context_.emplace();
   core_.Begin(*this);
-  core_.NextConnection().blocks->async()->Watch(&context_, &request_, this);
+  core_.NextConnection().blocks->async()->Watch(&*context_, &request_, this);
   // Reads start outside of reactions too, so gRPC must not finish between.
   AddHold();
   StartRead(&message_);
@@ -31,10 +32,12 @@ Watch::Impl::~Impl() {
     MutexLock lock(mutex_);
     while (!ended_) changed_.Wait(mutex_);
   }
-  core_.End(*this);
+  core_.Forget(*this);
+  context_.reset();
+  core_.End();
 }
 
-void Watch::Impl::Cancel() { context_.TryCancel(); }
+void Watch::Impl::Cancel() { context_->TryCancel(); }
 
 absl::StatusOr<std::vector<BlockEvent>> Watch::Impl::Next(Millis timeout) {
   const auto deadline = std::chrono::steady_clock::now() + timeout;

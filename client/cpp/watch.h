@@ -6,6 +6,7 @@
 #include <grpcpp/support/client_callback.h>
 
 #include <deque>
+#include <optional>
 #include <vector>
 
 #include "client/cpp/cancel.h"
@@ -31,7 +32,7 @@ class Watch::Impl final : public Cancellable, private grpc::ClientReadReactor<v1
 
   Core& core_;
   v1::WatchRequest request_;
-  grpc::ClientContext context_;
+  std::optional<grpc::ClientContext> context_;
   v1::WatchResponse message_;
 
   Mutex mutex_;

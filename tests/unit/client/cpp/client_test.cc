@@ -200,6 +200,23 @@ TEST(ClientTest, DestroyingTheClientEndsItsCallsFirst) {
   EXPECT_THAT(future.get(), StatusIs(absl::StatusCode::kCancelled));
 }
 
+TEST(ClientTest, AClientMayGoAsSoonAsItHasItsAnswer) {
+  FakeDaemon daemon;
+  daemon.blocks.match = [&](auto&, const auto&, auto&) { return grpc::Status::OK; };
+  daemon.blocks.get = [&](auto&, const auto&, FakeBlocks::GetWriter& writer) {
+    SendPart(writer, 0, "x");
+    return grpc::Status::OK;
+  };
+  std::vector<uint8_t> memory(1);
+  const Destination to[] = {{.memory = memory}};
+  for (int i = 0; i < 200; ++i) {
+    const auto client = ConnectTo(daemon);
+    ASSERT_OK(client->blocks().Match({.space = "s", .keys = kKeys}));
+    ASSERT_OK(client->blocks().Get({.space = "s", .keys = std::span(kKeys, 1),
+                                    .destinations = to}));
+  }
+}
+
 TEST(ClientTest, GetReadsPartsOfManyMessagesIntoTheCallersMemory) {
   FakeDaemon daemon;
   const std::string big = Pattern(3 * kMiB + 17, 'a');

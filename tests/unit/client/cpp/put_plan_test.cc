@@ -77,6 +77,17 @@ TEST(PutPlanTest, AResultWinsOverTheVerdict) {
   EXPECT_EQ(result.parts[0].digest.low, 7u);
 }
 
+TEST(PutPlanTest, APendingPartStaysPendingWhateverErrorFollows) {
+  PutPlan plan({8});
+  EXPECT_OK(plan.OnGrant(Grant(0, {v1::VERDICT_PENDING})));
+  v1::PutResult aborted;
+  aborted.mutable_error()->set_code(10);
+  EXPECT_OK(plan.OnResult(aborted));
+  ASSERT_OK_AND_ASSIGN(const PutResult result, plan.Finish(absl::OkStatus()));
+  EXPECT_EQ(result.parts[0].outcome, PutOutcome::kPending);
+  EXPECT_OK(result.parts[0].status);
+}
+
 TEST(PutPlanTest, RefusesAnswersThatBreakTheContract) {
   PutPlan plan({8, 8});
   EXPECT_THAT(plan.OnResult(Stored(2)), StatusIs(absl::StatusCode::kInternal));
