@@ -51,7 +51,8 @@ def start_mnemod(binary: pathlib.Path, folder: pathlib.Path) -> tuple[subprocess
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--build", type=pathlib.Path, required=True)
+    parser.add_argument("--build", type=pathlib.Path, default=pathlib.Path("build/release"))
+    parser.add_argument("--mnemod", type=pathlib.Path, help="default: the one of --build")
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
@@ -60,8 +61,8 @@ def main() -> int:
         try:
             port = free_port()
             running.append(start_redis(port))
-            daemon, target = start_mnemod(arguments.build / "server" / "mnemod",
-                                          pathlib.Path(folder))
+            daemon, target = start_mnemod(
+                arguments.mnemod or arguments.build / "server" / "mnemod", pathlib.Path(folder))
             running.append(daemon)
             program = arguments.build / "tests" / "bench" / "inline" / "bench_inline"
             done = subprocess.run([str(program), target, "127.0.0.1", str(port),
