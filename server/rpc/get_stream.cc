@@ -10,7 +10,6 @@ namespace mnemo {
 namespace {
 
 constexpr uint64_t kMaxMessagePayload = kMiB;
-constexpr uint64_t kSmallMessage = 16 * kKiB;
 
 }  // namespace
 
@@ -108,16 +107,8 @@ void GetStream::SendData() {
 
 void GetStream::Write(grpc::ByteBuffer message) {
   message_.Swap(&message);
-  const bool more = data_ || session_->AtHand();
   writing_wait_.Begin(gate_.clock().Mono());
-  if (!data_ && session_->AtEnd()) {
-    StartWriteAndFinish(&message_, grpc::WriteOptions(), grpc::Status::OK);
-  } else if (more && message_.Length() < kSmallMessage) {
-    // What follows at once goes out together with it.
-    StartWrite(&message_, grpc::WriteOptions().set_buffer_hint());
-  } else {
-    StartWrite(&message_);
-  }
+  StartWrite(&message_);
 }
 
 void GetStream::OnWriteDone(bool ok) {
@@ -126,7 +117,6 @@ void GetStream::OnWriteDone(bool ok) {
   if (stalled_) return End(absl::DeadlineExceededError("the client read nothing for too long"));
   if (!ok || call_.cancelled) return End(absl::CancelledError("the client has gone"));
   if (data_) return SendData();
-  if (session_->AtHand()) return Step();
   Submit(&GetStream::Advance);
 }
 
@@ -145,23 +135,16 @@ bool GetStream::OnStalled() {
 }
 
 void GetStream::End(const absl::Status& status) {
-  // Given back before the client can learn of the end.
   data_.reset();
   session_.reset();
   claim_.Release();
-  code_ = status.code();
   AddPushback(*context_, status);
+  gate_.observer().OnFinished(rule_, status.code(), gate_.clock().Mono() - started_);
   Finish(ToGrpc(status));
 }
 
 void GetStream::OnDone() {
   gate_.watchdog().Remove(*this);
-  data_.reset();
-  session_.reset();
-  claim_.Release();
-  if (stalled_) code_ = absl::StatusCode::kDeadlineExceeded;
-  gate_.observer().OnFinished(rule_, CodeAtEnd(*context_, code_),
-                              gate_.clock().Mono() - started_);
   delete this;
 }
 

@@ -34,12 +34,10 @@ class GetStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>, publi
   void Submit(void (GetStream::*work)());
   // Claims what the next step takes, without a thread while the budget is used up.
   void Advance();
-  // Takes the next step and sends its first message. Where the step is at hand
-  // this blocks on nothing, and needs no executor.
+  // Takes the next step and sends its first message.
   void Step();
   void SendHeader(const ReadStep& step);
   void SendData();
-  // The last message takes the status along: one packet less.
   void Write(grpc::ByteBuffer message);
   void End(const absl::Status& status);
 
@@ -56,7 +54,6 @@ class GetStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>, publi
   uint64_t data_sent_ = 0;
   grpc::ByteBuffer message_;      // in flight
   std::atomic<bool> stalled_{false};
-  absl::StatusCode code_ = absl::StatusCode::kOk;
 };
 
 }  // namespace mnemo

@@ -113,7 +113,6 @@ void PutStream::Granted() {
   SendGrant(/*first=*/true);
   SendResults(session_->TakeImmediateResults());
   if (results_left_ == 0) return End(absl::OkStatus());
-  Flush();
   Read();
 }
 
@@ -162,7 +161,6 @@ void PutStream::HandleData() {
   if (!status.ok()) return End(status);
   if (results_left_ == 0) return End(absl::OkStatus());
   GrantMore();
-  Flush();
   Read();
 }
 
@@ -212,43 +210,27 @@ void PutStream::Enqueue(const v1::PutResponse& response) {
   grpc::ByteBuffer message = EncodeMessage(response);
   MutexLock lock(mutex_);
   outgoing_.push_back(std::move(message));
-}
-
-void PutStream::Flush() {
-  MutexLock lock(mutex_);
-  if (!writing_ && !outgoing_.empty()) WriteLocked();
+  if (!std::exchange(writing_, true)) WriteLocked();
 }
 
 void PutStream::WriteLocked() {
-  writing_ = true;
   writing_wait_.Begin(gate_.clock().Mono());
-  const bool more = outgoing_.size() > 1;
-  StartWrite(&outgoing_.front(),
-             more ? grpc::WriteOptions().set_buffer_hint() : grpc::WriteOptions());
-}
-
-bool PutStream::MayFinishLocked(const grpc::ByteBuffer** answer) {
-  if (!ended_ || writing_ || outgoing_.size() > 1) return false;
-  *answer = outgoing_.empty() ? nullptr : &outgoing_.front();
-  return true;
+  StartWrite(&outgoing_.front());
 }
 
 void PutStream::OnWriteDone(bool ok) {
   writing_wait_.End(/*progress=*/true);
-  const grpc::ByteBuffer* answer = nullptr;
   absl::Status status;
   {
     MutexLock lock(mutex_);
     outgoing_.pop_front();
     if (!ok) outgoing_.clear();
-    writing_ = false;
-    if (!MayFinishLocked(&answer)) {
-      if (!outgoing_.empty()) WriteLocked();
-      return;
-    }
+    writing_ = !outgoing_.empty();
+    if (writing_) return WriteLocked();
+    if (!ended_) return;
     status = final_;
   }
-  FinishNow(status, answer);
+  FinishNow(status);
 }
 
 void PutStream::OnCancel() {
@@ -275,34 +257,22 @@ void PutStream::End(const absl::Status& status) {
   session_.reset();
   claim_.Release();
   AddPushback(*context_, status);
-  const grpc::ByteBuffer* answer = nullptr;
   {
     MutexLock lock(mutex_);
     ended_ = true;
     final_ = status;
-    if (!MayFinishLocked(&answer)) {
-      if (!writing_) WriteLocked();
-      return;
-    }
+    if (writing_) return;
   }
-  FinishNow(status, answer);
+  FinishNow(status);
 }
 
-void PutStream::FinishNow(const absl::Status& status, const grpc::ByteBuffer* answer) {
-  if (answer == nullptr) return Finish(ToGrpc(status));
-  writing_wait_.Begin(gate_.clock().Mono());
-  StartWriteAndFinish(answer, grpc::WriteOptions(), ToGrpc(status));
+void PutStream::FinishNow(const absl::Status& status) {
+  gate_.observer().OnFinished(rule_, status.code(), gate_.clock().Mono() - started_);
+  Finish(ToGrpc(status));
 }
 
 void PutStream::OnDone() {
   gate_.watchdog().Remove(*this);
-  absl::StatusCode code = absl::StatusCode::kOk;
-  {
-    MutexLock lock(mutex_);
-    code = stalled_ ? absl::StatusCode::kDeadlineExceeded : final_.code();
-  }
-  gate_.observer().OnFinished(rule_, CodeAtEnd(*context_, code),
-                              gate_.clock().Mono() - started_);
   delete this;
 }
 

@@ -58,17 +58,12 @@ class PutStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::B
   void GrantMore();
   void SendGrant(bool first);
   void SendResults(std::vector<PutResult> results);
-  // Queues an answer; Flush begins to write.
   void Enqueue(const v1::PutResponse& response);
-  void Flush();
   void WriteLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Ends the call when every queued answer is written.
   void End(const absl::Status& status);
-  // Ends the call, and takes the one answer along that is still queued. The last
-  // thing that is done with this object.
-  void FinishNow(const absl::Status& status, const grpc::ByteBuffer* answer);
-  // The answer that may go together with the status, if the call may end now.
-  bool MayFinishLocked(const grpc::ByteBuffer** answer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The last thing that is done with this object.
+  void FinishNow(const absl::Status& status);
 
   // Payload that came, and what the grants count up to.
   uint64_t bytes_seen() const { return session_->bytes_received() + bytes_unwanted_; }
@@ -96,7 +91,7 @@ class PutStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::B
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;
   bool stalled_ ABSL_GUARDED_BY(mutex_) = false;  // and is being cancelled
-  absl::Status final_ ABSL_GUARDED_BY(mutex_) = absl::OkStatus();
+  absl::Status final_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace mnemo
