@@ -43,15 +43,19 @@ void CrashOracle::Take(const CrashRecord& record) {
   }
 }
 
-void CrashOracle::Violate(uint32_t number, const Key& key, const std::string& what) {
+std::string CrashOracle::HistoryOf(const Key& key) {
   std::string history = fmt::format("found {}", key.found);
   for (const Operation& operation : key.since) {
     history += fmt::format(", {}{}", operation.version == 0 ? "erase" : "put ",
                            operation.version == 0 ? "" : std::to_string(operation.version));
     history += operation.acknowledged != 0 ? " ok" : " ?";
   }
+  return history;
+}
+
+void CrashOracle::Violate(uint32_t number, const Key& key, const std::string& what) {
   violations_.push_back(fmt::format("key {} class {}: {}; history: {}", number,
-                                    static_cast<int>(ClassOfKey(number)), what, history));
+                                    static_cast<int>(ClassOfKey(number)), what, HistoryOf(key)));
 }
 
 void CrashOracle::JudgeSync(uint32_t number, const Key& key) {
@@ -79,29 +83,30 @@ void CrashOracle::JudgeCache(uint32_t number, const Key& key) {
 }
 
 void CrashOracle::JudgeInterval(uint32_t number, const Key& key) {
-  // The longest run of operations, from the first, after which the key would be
-  // as it was found. One that was not acknowledged may have had no effect.
+  // After how many operations, from the first, the key would be as it was found:
+  // at least `needed` took effect, and those from `kept` on did not. One that was
+  // not acknowledged may have had no effect.
   size_t kept = key.since.size() + 1;
-  for (size_t end = key.since.size() + 1; end-- > 0;) {
-    std::set<uint64_t> possible = {key.found};
-    for (size_t i = 0; i < end; ++i) {
-      if (key.since[i].acknowledged != 0) possible.clear();
-      possible.insert(key.since[i].version);
+  size_t needed = kept;
+  std::set<uint64_t> possible = {key.found};
+  for (size_t end = 0; end <= key.since.size(); ++end) {
+    if (end > 0) {
+      if (key.since[end - 1].acknowledged != 0) possible.clear();
+      possible.insert(key.since[end - 1].version);
     }
-    if (possible.contains(key.now)) {
-      kept = end;
-      break;
-    }
+    if (!possible.contains(key.now)) continue;
+    kept = end;
+    needed = std::min(needed, end);
   }
   if (kept > key.since.size()) {
     Violate(number, key, fmt::format("version {} is there, which no prefix leaves", key.now));
     return;
   }
-  if (kept > 0 && key.since[kept - 1].version == key.now && key.now != key.found) {
-    if (key.since[kept - 1].begun > last_kept_) {
-      last_kept_ = key.since[kept - 1].begun;
-      last_kept_key_ = number;
-    }
+  // Only what is needed is evidence: of several erasures, the later ones leave
+  // no trace.
+  if (needed > 0 && key.since[needed - 1].begun > last_kept_) {
+    last_kept_ = key.since[needed - 1].begun;
+    last_kept_key_ = number;
   }
   for (size_t i = kept; i < key.since.size(); ++i) {
     const int64_t acknowledged = key.since[i].acknowledged;
@@ -138,9 +143,10 @@ void CrashOracle::Judge() {
   }
   if (last_kept_ > first_lost_) {
     Violate(first_lost_key_, keys_[first_lost_key_],
-            fmt::format("lost, though key {} kept version {}, begun {} us later: no suffix",
+            fmt::format("lost, though key {} kept version {}, begun {} us later: no suffix; "
+                        "its history: {}",
                         last_kept_key_, keys_[last_kept_key_].now,
-                        (last_kept_ - first_lost_) / 1000));
+                        (last_kept_ - first_lost_) / 1000, HistoryOf(keys_[last_kept_key_])));
   }
   for (Key& key : keys_) key = Key{.found = key.now};
 }

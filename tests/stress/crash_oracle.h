@@ -49,6 +49,7 @@ class CrashOracle {
   void JudgeSync(uint32_t number, const Key& key);
   void JudgeCache(uint32_t number, const Key& key);
   void JudgeInterval(uint32_t number, const Key& key);
+  static std::string HistoryOf(const Key& key);
   void Violate(uint32_t number, const Key& key, const std::string& what);
 
   const Nanos window_;

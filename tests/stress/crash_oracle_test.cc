@@ -100,6 +100,27 @@ TEST_F(CrashOracleTest, SeesAHoleInWhatIntervalKept) {
   EXPECT_THAT(oracle_.violations(), Contains(HasSubstr("no suffix")));
 }
 
+TEST_F(CrashOracleTest, TakesOnlyTheFirstOfTwoErasuresForEvidence) {
+  Put(kOtherIntervalKey, 3, kSecond / 2);
+  Restart({{kOtherIntervalKey, 3}});
+  Erase(kOtherIntervalKey, 1 * kSecond);
+  Put(kIntervalKey, 1, 2 * kSecond);
+  Erase(kOtherIntervalKey, 2 * kSecond + 10);
+  oracle_.Crashed(2 * kSecond + 20);
+  Restart({});
+  EXPECT_THAT(oracle_.violations(), IsEmpty());
+}
+
+TEST_F(CrashOracleTest, SeesAHoleBeforeAnErasureThatWasKept) {
+  Put(kOtherIntervalKey, 3, kSecond / 2);
+  Restart({{kOtherIntervalKey, 3}});
+  Put(kIntervalKey, 1, 2 * kSecond);
+  Erase(kOtherIntervalKey, 2 * kSecond + 10);
+  oracle_.Crashed(2 * kSecond + 20);
+  Restart({});
+  EXPECT_THAT(oracle_.violations(), Contains(HasSubstr("no suffix")));
+}
+
 TEST_F(CrashOracleTest, SeesACacheVersionThatNobodyWrote) {
   Put(kCacheKey, 1, kSecond);
   Restart({{kCacheKey, 2}});
