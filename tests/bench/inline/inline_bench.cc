@@ -138,7 +138,8 @@ absl::StatusOr<Rates> Round(const MakePeer& make, const std::string& name, const
   const auto key = [&](int c, uint32_t i) { return fmt::format("{}-{}-{}", name, c, i); };
   MNEMO_ASSIGN_OR_RETURN(const double put, Timed(clients, [&](int c) -> absl::Status {
                            for (uint32_t i = 0; i < size.calls; ++i) {
-                             MNEMO_RETURN_IF_ERROR(peers[static_cast<size_t>(c)]->Put(key(c, i), payload));
+                             Peer& peer = *peers[static_cast<size_t>(c)];
+                             MNEMO_RETURN_IF_ERROR(peer.Put(key(c, i), payload));
                            }
                            return absl::OkStatus();
                          }));

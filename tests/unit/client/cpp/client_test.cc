@@ -271,7 +271,8 @@ TEST(ClientTest, GetStartsAnewAfterABrokenStream) {
 
 TEST(ClientTest, GetGivesUpOnADaemonThatBreaksTheContract) {
   FakeDaemon daemon;
-  daemon.blocks.get = [&](grpc::ServerContext& context, const auto&, FakeBlocks::GetWriter& writer) {
+  daemon.blocks.get = [&](grpc::ServerContext& context, const auto&,
+                          FakeBlocks::GetWriter& writer) {
     v1::GetResponse stray;
     stray.mutable_data()->set_index(9);
     stray.mutable_data()->set_data("x");

@@ -42,8 +42,10 @@ TEST(RetryDelayTest, BackoffDoublesUpToItsBound) {
 }
 
 TEST(RetryDelayTest, EndsWithTheLastAttempt) {
-  EXPECT_TRUE(RetryDelay({.max_attempts = 3}, {.code = kUnavailable, .repeatable = true, .attempts = 2}, 0.5));
-  EXPECT_FALSE(RetryDelay({.max_attempts = 3}, {.code = kUnavailable, .repeatable = true, .attempts = 3}, 0.5));
+  AttemptFailure failure{.code = kUnavailable, .repeatable = true, .attempts = 2};
+  EXPECT_TRUE(RetryDelay({.max_attempts = 3}, failure, 0.5));
+  failure.attempts = 3;
+  EXPECT_FALSE(RetryDelay({.max_attempts = 3}, failure, 0.5));
 }
 
 TEST(RetryBudgetTest, IsSpentByFailuresAndEarnedBackBySuccesses) {
