@@ -6,8 +6,7 @@
 #include <random>
 #include <set>
 
-#include "tests/support/fake_clock.h"
-#include "tests/support/status_matchers.h"
+#include "tests/unit/storage/block/directory_fixture.h"
 
 namespace mnemo {
 namespace {
@@ -17,58 +16,6 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using Outcome = Reservation::Outcome;
 using std::chrono::seconds;
-
-constexpr KeyScope kScope{11, 22};
-
-PartKey Part(std::string_view key, PartId part = {}, KeyScope scope = kScope) {
-  PartKey name{.scope = scope, .key = *BlockKey::From(key), .part = part};
-  name.shard = ShardOf(scope, name.salt, key);
-  return name;
-}
-
-class DirectoryTest : public ::testing::Test {
- protected:
-  NewPart New(const PartKey& key, std::string_view parent = {}, uint32_t depth = 0) {
-    NewPart part{
-        .key = key, .payload_bytes = 1000, .depth = depth, .tokens = 16, .created = clock_.Wall()};
-    if (!parent.empty()) {
-      part.parent = *BlockKey::From(parent);
-      part.parent_shard = ShardOf(key.scope, key.salt, parent);
-    }
-    return part;
-  }
-  MonoTime Soon() const { return clock_.Mono() + seconds(10); }
-  static RamPlace Ram(uint64_t locator, Level level = Level::kL1) {
-    return {.level = level, .locator = {locator}, .stored_bytes = 1100};
-  }
-  static DiskPlace Disk(Level level = Level::kL3) {
-    return {.level = level, .instance = Durability::kSync, .stored_bytes = 900, .codec = 1};
-  }
-  // Stores a part in RAM; its state.
-  EntryRef Put(const NewPart& part) {
-    const auto reserved = directory_.Reserve(part, Soon());
-    EXPECT_OK(reserved);
-    EXPECT_EQ(reserved->outcome, Outcome::kReserved);
-    const auto ref = directory_.Publish(reserved->ref, {1, 2}, Ram(77), std::nullopt);
-    EXPECT_OK(ref);
-    return *ref;
-  }
-  EntryRef Put(std::string_view key, std::string_view parent = {}, uint32_t depth = 0) {
-    return Put(New(Part(key), parent, depth));
-  }
-  // Removes for good; the parents that are leaves now.
-  std::vector<EntryId> Drop(EntryId id) {
-    const auto entry = directory_.Get(id);
-    EXPECT_TRUE(entry);
-    EXPECT_OK(directory_.Remove(entry->ref, Directory::RemoveWhen::kAlways));
-    std::vector<EntryId> leaves;
-    directory_.Recycle(id, leaves);
-    return leaves;
-  }
-
-  FakeClock clock_;
-  Directory directory_{{}, clock_};
-};
 
 TEST_F(DirectoryTest, APartIsPendingUntilItIsPublished) {
   const NewPart part = New(Part("k"));
@@ -521,84 +468,6 @@ TEST_F(DirectoryTest, ComesBackFromMetadataAlone) {
   EXPECT_EQ(metadata.digest, (Digest128{3, 4}));
   EXPECT_EQ(metadata.durability, Durability::kSync);
   EXPECT_EQ(metadata.depth, 1u);
-}
-
-// Every operation at random, against a plain map.
-TEST_F(DirectoryTest, AgreesWithAModelThroughAnyOperations) {
-  const uint64_t seed = std::random_device{}();
-  SCOPED_TRACE(fmt::format("seed {}", seed));
-  std::mt19937_64 random(seed);
-  struct Known {
-    EntryRef ref;
-    bool pinned = false;
-    std::optional<RamPlace> ram;
-    std::optional<DiskPlace> disk;
-  };
-  std::map<std::string, Known> model;
-  const auto key_of = [](uint64_t i) { return fmt::format("{}{}", std::string(i % 60, 'k'), i); };
-  uint64_t pinned = 0;
-  for (int step = 0; step < 100'000; ++step) {
-    const std::string key = key_of(random() % 4000);
-    const auto at = model.find(key);
-    switch (random() % 6) {
-      case 0:
-      case 1: {
-        const auto reserved = directory_.Reserve(New(Part(key)), Soon());
-        ASSERT_OK(reserved);
-        ASSERT_EQ(reserved->outcome, at == model.end() ? Outcome::kReserved : Outcome::kPresent);
-        if (at != model.end()) break;
-        const RamPlace ram = Ram(random());
-        model[key] = {*directory_.Publish(reserved->ref, {random(), 1}, ram, std::nullopt), false,
-                      ram, std::nullopt};
-        break;
-      }
-      case 2: {
-        if (at == model.end()) break;
-        pinned -= at->second.pinned;
-        Drop(at->second.ref.id);
-        model.erase(at);
-        break;
-      }
-      case 3: {
-        if (at == model.end()) break;
-        const auto change = directory_.SetDisk(at->second.ref, Disk());
-        ASSERT_OK(change);
-        ASSERT_EQ(change->previous, at->second.disk);
-        at->second.ref = change->ref;
-        at->second.disk = Disk();
-        break;
-      }
-      case 4: {
-        if (at == model.end()) break;
-        const auto change = directory_.ClearRam(at->second.ref);
-        ASSERT_EQ(change.ok(), at->second.disk.has_value());
-        if (!change.ok()) break;
-        ASSERT_EQ(change->previous, at->second.ram);
-        at->second.ref = change->ref;
-        at->second.ram.reset();
-        break;
-      }
-      default: {
-        const auto entry = directory_.Find(Part(key));
-        ASSERT_EQ(entry.has_value(), at != model.end());
-        if (!entry) break;
-        ASSERT_EQ(entry->ref, at->second.ref);
-        ASSERT_EQ(entry->ram, at->second.ram);
-        ASSERT_EQ(entry->disk, at->second.disk);
-        ASSERT_EQ(entry->key.key.view(), key);
-        at->second.ref = *directory_.SetPinned(entry->ref, !at->second.pinned);
-        at->second.pinned = !at->second.pinned;
-        pinned += at->second.pinned ? 1 : -1;
-      }
-    }
-  }
-  const DirectoryUsage usage = directory_.TotalUsage();
-  EXPECT_EQ(usage.parts, model.size());
-  EXPECT_EQ(usage.pinned_bytes, pinned * 1000);
-  uint64_t by_shard = 0;
-  for (const uint64_t bytes : directory_.ExactBytesByShard()) by_shard += bytes;
-  EXPECT_EQ(by_shard, usage.exact_bytes);
-  EXPECT_EQ(by_shard, model.size() * 1000);
 }
 
 }  // namespace
