@@ -82,6 +82,8 @@ TEST_F(StallRpcTest, AReaderThatNeverReadsIsCut) {
 
 TEST_F(StallRpcTest, AStreamThatGoesOnIsLeftAlone) {
   grpc::ClientContext context;
+  // Else the gate's own deadline of 30 s ends it.
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::hours(1));
   auto stream = blocks_->Put(&context);
   const std::string bytes = Bytes(1, 24 * kMiB);
   v1::PutRequest request;
@@ -106,6 +108,26 @@ TEST_F(StallRpcTest, AStreamThatGoesOnIsLeftAlone) {
   }
   EXPECT_THAT(stream->Finish(), GrpcOk());
   EXPECT_EQ(node_.observer().shed("stalled"), 0u);
+}
+
+TEST_F(StallRpcTest, AWatchThatIsReadNowAndThenIsLeftAlone) {
+  grpc::ClientContext context;
+  v1::WatchRequest request;
+  *request.mutable_space() = Ref("opaque");
+  auto watch = blocks_->Watch(&context, request);
+  v1::WatchResponse events;
+  ASSERT_TRUE(watch->Read(&events));
+  // An event is sent only when the one before was taken, so each wait is short,
+  // though together they are long.
+  for (int i = 0; i < 5; ++i) {
+    Pass(kShort);
+    PutOpaque("k" + std::to_string(i), "x");
+    ASSERT_TRUE(watch->Read(&events));
+    EXPECT_EQ(events.events(0).key(), "k" + std::to_string(i));
+  }
+  EXPECT_EQ(node_.observer().shed("stalled"), 0u);
+  context.TryCancel();
+  watch->Finish();
 }
 
 TEST_F(StallRpcTest, AWatchThatIsNotReadIsCut) {
