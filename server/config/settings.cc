@@ -165,7 +165,7 @@ std::vector<Setting> PlacementSettings() {
   return {
       {.key = "eviction.policy",
        .field = MNEMO_FIELD(ChoiceField, eviction_policy),
-       .default_text = "sieve",
+       .default_text = "s3fifo",
        .choices = {"s3fifo", "sieve", "lru"},
        .description =
            "Which parts leave a full level first. All keep a chain's ancestors before its "

@@ -157,7 +157,7 @@ struct BlockStoreOptions {
   double high_watermark = 0.95;   // parts move on above this share of a level
   double low_watermark = 0.90;    // until this one
   uint32_t promote_hits = 2;      // uses at a farther level before it comes nearer; 1 to 10
-  std::string eviction_policy = "sieve";  // s3fifo, sieve, lru
+  std::string eviction_policy = "s3fifo";  // s3fifo, sieve, lru
   Nanos wal_interval = std::chrono::milliseconds(100);
   bool direct_reads = false;
   Nanos max_reservation = std::chrono::seconds(60);
