@@ -13,8 +13,7 @@ FAKE_MAKE = """#!/bin/bash
 cat "$FAKE/$1" 2>/dev/null
 [[ ! -e "$FAKE/$1.fails" ]]
 """
-GOOD = {"test": "noise\n100 passed, 0 failed\n", "asan": "20 passed, 0 failed\n",
-        "tsan": "10 passed, 0 failed\n", "fuzz": "4 passed, 0 failed\n", "demo": "a table\n"}
+GOOD = {"test": "noise\n100 passed, 0 failed\n", "demo": "a table\n"}
 
 
 def run_ci(tmp_path, outputs, failing=()):
@@ -36,17 +35,17 @@ def run_ci(tmp_path, outputs, failing=()):
 
 def test_it_adds_up_what_passed(tmp_path):
     # The demo has no closing line, and counts as one.
-    assert run_ci(tmp_path, GOOD) == (0, "135 passed, 0 failed")
+    assert run_ci(tmp_path, GOOD) == (0, "101 passed, 0 failed")
 
 
 @pytest.mark.parametrize("outputs, failing, expected", [
-    ({**GOOD, "asan": "19 passed, 1 failed\n"}, ["asan"], "134 passed, 1 failed"),
-    ({**GOOD, "test": "cannot build\n"}, ["test"], "35 passed, 1 failed"),
-    (GOOD, ["demo"], "134 passed, 1 failed"),
+    ({**GOOD, "test": "99 passed, 1 failed\n"}, ["test"], "100 passed, 1 failed"),
+    ({**GOOD, "test": "cannot build\n"}, ["test"], "1 passed, 1 failed"),
+    (GOOD, ["demo"], "100 passed, 1 failed"),
     # A step that fails after a good closing line failed all the same.
-    (GOOD, ["tsan"], "135 passed, 1 failed"),
+    (GOOD, ["test"], "101 passed, 1 failed"),
     # One that counts failures must not pass, whatever its exit code.
-    ({**GOOD, "fuzz": "3 passed, 1 failed\n"}, [], "134 passed, 1 failed"),
+    ({**GOOD, "demo": "3 passed, 1 failed\n"}, [], "103 passed, 1 failed"),
 ])
 def test_it_runs_all_steps_and_fails_if_one_did(tmp_path, outputs, failing, expected):
     code, last = run_ci(tmp_path, outputs, failing)

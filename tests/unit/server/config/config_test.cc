@@ -55,7 +55,7 @@ TEST_F(ConfigTest, FlagGoesOverEnvironmentOverFileOverDefault) {
   EXPECT_EQ(loaded.config.log_level, "error");
   EXPECT_EQ(loaded.config.promote_hits, 4);
   EXPECT_EQ(loaded.config.wal_interval, std::chrono::milliseconds(200));
-  EXPECT_EQ(loaded.config.eviction_policy, "sieve");
+  EXPECT_EQ(loaded.config.eviction_policy, "s3fifo");
   EXPECT_EQ(EntryOf(loaded, "log.level").origin, "flag");
   EXPECT_EQ(EntryOf(loaded, "promote_hits").origin, "env:MNEMO_PROMOTE_HITS");
   EXPECT_EQ(EntryOf(loaded, "wal.interval").origin, "file:" + path);
