@@ -121,7 +121,7 @@ def test_print_config_tells_origins(tmp_path):
     assert f"memory.total: 1GiB  # file:{file}" in lines
     assert "log.level: error  # flag" in lines
     assert "wal.interval: 20ms  # env:MNEMO_WAL_INTERVAL" in lines
-    assert "eviction.policy: sieve  # default" in lines
+    assert "eviction.policy: s3fifo  # default" in lines
     # What is printed is a configuration again, with the same values.
     again = tmp_path / "again.yaml"
     again.write_text(result.stdout)
