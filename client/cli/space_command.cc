@@ -1,7 +1,6 @@
 // mnemoctl space list, show, create and delete.
 #include <fmt/chrono.h>
 #include <fmt/format.h>
-#include <yaml-cpp/yaml.h>
 
 #include <nlohmann/json.hpp>
 

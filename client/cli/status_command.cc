@@ -1,5 +1,4 @@
 // mnemoctl status, version and config.
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <chrono>
