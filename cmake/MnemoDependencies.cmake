@@ -17,6 +17,19 @@ pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
 pkg_check_modules(libzstd REQUIRED IMPORTED_TARGET libzstd)
 pkg_check_modules(jemalloc REQUIRED IMPORTED_TARGET jemalloc)
 
+find_package(hwy REQUIRED CONFIG)
+
+# FAISS is one static library without a CMake file; what it needs comes first.
+find_package(OpenMP REQUIRED)
+find_package(BLAS REQUIRED)
+find_package(LAPACK REQUIRED)
+find_path(FAISS_INCLUDE_DIR faiss/Index.h REQUIRED)
+find_library(FAISS_LIBRARY faiss REQUIRED)
+add_library(faiss INTERFACE IMPORTED)
+target_include_directories(faiss INTERFACE "${FAISS_INCLUDE_DIR}")
+target_link_libraries(faiss INTERFACE
+  "${FAISS_LIBRARY}" OpenMP::OpenMP_CXX LAPACK::LAPACK BLAS::BLAS)
+
 # civetweb's Debian package ships neither a CMake nor a pkg-config file.
 find_path(CIVETWEB_INCLUDE_DIR civetweb.h REQUIRED)
 find_library(CIVETWEB_LIBRARY civetweb REQUIRED)
