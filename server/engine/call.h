@@ -3,9 +3,9 @@
 
 #include <atomic>
 #include <cstdint>
-#include <string>
 
 #include "absl/status/status.h"
+#include "server/identity/identity.h"
 #include "storage/base/clock.h"
 
 namespace mnemo {
@@ -14,13 +14,6 @@ class ByteBudget;
 
 // How urgent a call is; the gate queues and sheds by it.
 enum class CallClass : uint8_t { kCritical, kDefault, kBatch, kBackground };
-
-// Who calls: resolved for each call from its own metadata, never from a field
-// of the request.
-struct Identity {
-  uint64_t tenant = 1;
-  std::string principal = "local";
-};
 
 // Of one call. Lives as long as the call. `cancelled` may be set by another
 // thread at any time.
