@@ -4,6 +4,9 @@
 #include <fmt/format.h>
 #define XXH_STATIC_LINKING_ONLY
 #include <xxhash.h>
+#if defined(__x86_64__)
+#include <xxh_x86dispatch.h>  // as in storage/base/checksum.cc
+#endif
 
 #include <algorithm>
 #include <utility>

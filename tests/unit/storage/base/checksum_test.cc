@@ -10,6 +10,24 @@
 namespace mnemo {
 namespace {
 
+// Stored bytes carry these: whatever the processor and the library, they stay.
+// From XXH3_64bits_withSeed of xxHash 0.8.1, built for SSE2.
+TEST(Checksum64Test, IsXxh3) {
+  std::string bytes(5000, '\0');
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(i * 7 + i / 251);
+  const std::pair<size_t, uint64_t> known[] = {{0, 0xb029411ff43d84d2},
+                                               {5, 0x8adfcb34645740f6},
+                                               {200, 0x3a89540324083d55},
+                                               {1000, 0xcc0ba398fd7a4ba4},
+                                               {5000, 0x1efbe6fa52356c24}};
+  for (const auto& [size, checksum] : known) {
+    EXPECT_EQ(Checksum64(AsBytes(bytes).first(size), 42), checksum) << size;
+    StreamingChecksum64 streaming(42);
+    streaming.Update(AsBytes(bytes).first(size));
+    EXPECT_EQ(streaming.Digest(), checksum) << size;
+  }
+}
+
 TEST(StreamingChecksum64Test, EqualsTheChecksumOfAllBytesAtOnce) {
   std::string bytes(5000, '\0');
   for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(i * 7);
