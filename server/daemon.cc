@@ -285,6 +285,7 @@ void Daemon::CheckProblems() {
 NodeFigures Daemon::Figures() const {
   NodeFigures figures{.levels = store_->Levels(),
                       .counters = store_->counters(),
+                      .codecs = store_->Codecs(),
                       .parts = store_->parts(),
                       .spaces = spaces_->size(),
                       .inflight_bytes = gate_->bytes().used(),

@@ -34,8 +34,8 @@ std::string Explain(const PartState& state, std::string_view tier) {
   if (state.on_disk && state.level < Level::kL3) {
     where += fmt::format(", with a copy on {}", LevelLabel(state.disk_level));
   }
-  return fmt::format("{}; rule {}: used {} times, idle for {}{}{}", where, state.rule,
-                     state.uses, FormatDuration(state.idle), state.pinned ? ", pinned" : "",
+  return fmt::format("{}; rule {}: used {} times, idle for {}{}{}", where, state.rule, state.uses,
+                     FormatDuration(state.idle), state.pinned ? ", pinned" : "",
                      state.leased ? ", leased" : "");
 }
 
@@ -67,8 +67,8 @@ std::vector<TierRow> AdminEngine::Tiers() const {
   };
   for (size_t i = 0; i < kLevelCount; ++i) {
     const LevelFigures& level = levels[i];
-    add(TierOf({.level = static_cast<Level>(i)}), level.parts - level.pinned_parts,
-        level.exact_bytes - level.pinned_exact_bytes);
+    add(TierOf({.level = static_cast<Level>(i)}), level.nearest_parts - level.pinned_parts,
+        level.nearest_exact_bytes - level.pinned_exact_bytes);
     add(TierOf({.pinned = true}), level.pinned_parts, level.pinned_exact_bytes);
   }
   return rows;
@@ -93,12 +93,11 @@ absl::StatusOr<std::vector<Placement>> AdminEngine::Explain(const CallContext& c
       placement.copies.push_back(state->disk_level);
     }
     placement.explanation = mnemo::Explain(*state, placement.tier);
-    placement.signals = {
-        {"uses", static_cast<double>(state->uses)},
-        {"idle_seconds", std::chrono::duration<double>(state->idle).count()},
-        {"depth", static_cast<double>(state->depth)},
-        {"pinned", state->pinned ? 1.0 : 0.0},
-        {"leased", state->leased ? 1.0 : 0.0}};
+    placement.signals = {{"uses", static_cast<double>(state->uses)},
+                         {"idle_seconds", std::chrono::duration<double>(state->idle).count()},
+                         {"depth", static_cast<double>(state->depth)},
+                         {"pinned", state->pinned ? 1.0 : 0.0},
+                         {"leased", state->leased ? 1.0 : 0.0}};
     placements.push_back(std::move(placement));
   }
   if (placements.empty()) return absl::NotFoundError("no part of this block is kept");

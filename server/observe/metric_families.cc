@@ -38,4 +38,18 @@ MetricFamilyBuilder& MetricFamilyBuilder::Add(const LatencyHistogram::Snapshot& 
   return *this;
 }
 
+MetricFamilyBuilder& MetricFamilyBuilder::AddHistogram(std::span<const uint64_t> counts,
+                                                       std::span<const std::chrono::seconds> limits,
+                                                       Nanos sum, const MetricLabels& labels) {
+  prometheus::ClientMetric::Histogram& histogram = Append(labels).histogram;
+  uint64_t count = 0;
+  for (size_t i = 0; i < limits.size(); ++i) {
+    count += counts[i];
+    histogram.bucket.push_back({count, Seconds(limits[i])});
+  }
+  histogram.sample_count = count + counts.back();
+  histogram.sample_sum = Seconds(sum);
+  return *this;
+}
+
 }  // namespace mnemo

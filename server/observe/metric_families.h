@@ -3,6 +3,8 @@
 
 #include <prometheus/metric_family.h>
 
+#include <cstdint>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -23,6 +25,11 @@ class MetricFamilyBuilder {
   // `limits` as of LatencyHistogram::Snapshot::CountUpTo.
   MetricFamilyBuilder& Add(const LatencyHistogram::Snapshot& durations,
                            const std::vector<Nanos>& limits, const MetricLabels& labels = {});
+  // Counts of what took at most limits[i] and more than the limit before; the
+  // last of `counts` holds the rest.
+  MetricFamilyBuilder& AddHistogram(std::span<const uint64_t> counts,
+                                    std::span<const std::chrono::seconds> limits, Nanos sum,
+                                    const MetricLabels& labels = {});
   prometheus::MetricFamily Take() { return std::move(family_); }
 
  private:

@@ -8,6 +8,7 @@
 //       = mnemo_level_lookups_total{next level}; 0 after the last
 //   mnemo_level_latency_seconds_count{level} = mnemo_level_hits_total{level}
 //   mnemo_level_live_bytes <= mnemo_level_used_bytes
+//   mnemo_block_idle_before_evict_seconds_count = sum of mnemo_evictions_total
 #pragma once
 
 #include <cstdint>

@@ -24,6 +24,7 @@ using LevelObjectives = std::array<LevelObjective, kLevelCount>;
 struct NodeFigures {
   std::array<LevelFigures, kLevelCount> levels{};
   BlockStoreCounters counters;
+  std::vector<CodecFigures> codecs;
   uint64_t parts = 0;
   uint64_t spaces = 0;
   uint64_t inflight_bytes = 0;

@@ -67,6 +67,19 @@ void AddLevels(Families& families, const NodeFigures& figures) {
              {{"reason", "pressure"}});
 }
 
+// Only codecs that something is stored by have a ratio.
+void AddCodecs(Families& families, const std::vector<CodecFigures>& codecs) {
+  MetricFamilyBuilder ratios("mnemo_codec_ratio",
+                             "Exact over stored bytes of all that a codec encoded and that is "
+                             "stored now; above 1 it saves.",
+                             MetricType::Gauge);
+  for (const CodecFigures& each : codecs) {
+    ratios.Add(static_cast<double>(each.exact_bytes) / static_cast<double>(each.stored_bytes),
+               {{"codec", std::string(each.codec)}});
+  }
+  families.push_back(ratios.Take());
+}
+
 void AddCounters(Families& families, const BlockStoreCounters& counters) {
   const uint64_t corrupt[kLevelCount] = {counters.corrupt_l1, counters.corrupt_l2,
                                          counters.corrupt_l3, counters.corrupt_archive};
@@ -85,6 +98,13 @@ void AddCounters(Families& families, const BlockStoreCounters& counters) {
                           MetricType::Counter)
           .Add(static_cast<double>(counters.write_behind), {{"result", "written"}})
           .Add(static_cast<double>(counters.write_behind_skipped), {{"result", "skipped"}})
+          .Take());
+  families.push_back(
+      MetricFamilyBuilder("mnemo_block_idle_before_evict_seconds",
+                          "How long parts that were dropped for room had not been used.",
+                          MetricType::Histogram)
+          .AddHistogram(counters.idle_before_evict.counts, IdleHistogram::kLimits,
+                        counters.idle_before_evict.sum)
           .Take());
   AddValue(families, "mnemo_refused_puts_total", "Writes refused for want of room.",
            MetricType::Counter, static_cast<double>(counters.refused_puts));
@@ -148,6 +168,7 @@ std::string Scrape::Text() const {
   if (health_.ready()) {
     const NodeFigures figures = figures_();
     AddLevels(families, figures);
+    AddCodecs(families, figures.codecs);
     AddCounters(families, figures.counters);
     AddBudgets(families, figures);
     MetricFamilyBuilder ratios("mnemo_qos_objective_ratio",

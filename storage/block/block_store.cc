@@ -24,7 +24,8 @@ constexpr Nanos kFlushAtClose = std::chrono::seconds(15);
 
 absl::Status CheckRange(std::string_view field, double value, double low, double high) {
   if (value >= low && value <= high) return absl::OkStatus();
-  return absl::InvalidArgumentError(fmt::format("{}: {} is not in [{}, {}]", field, value, low, high));
+  return absl::InvalidArgumentError(
+      fmt::format("{}: {} is not in [{}, {}]", field, value, low, high));
 }
 
 absl::Status CheckAtLeast(std::string_view field, uint64_t value, uint64_t low) {
@@ -118,6 +119,7 @@ class TieredBlockStore final : public BlockStore {
   ScopeUsage Usage(KeyScope scope) const override { return views_.Usage(scope); }
   uint64_t parts() const override { return core_.directory.TotalUsage().parts; }
   BlockStoreCounters counters() const override { return views_.Counters(); }
+  std::vector<CodecFigures> Codecs() const override { return views_.Codecs(); }
   std::array<uint64_t, kShardCount> BytesByShard() const override {
     return core_.directory.ExactBytesByShard();
   }
@@ -211,19 +213,18 @@ absl::StatusOr<std::unique_ptr<BlockStore>> BlockStore::Open(const BlockStoreOpt
   parts.options = options;
   parts.policies.fill(policy);
   parts.first_lease = RandomId(random);
-  MNEMO_ASSIGN_OR_RETURN(
-      parts.data_directory,
-      DataDirectory::Open(options.directory, files, clock, RandomId(random)));
+  MNEMO_ASSIGN_OR_RETURN(parts.data_directory,
+                         DataDirectory::Open(options.directory, files, clock, RandomId(random)));
   parts.time = std::make_unique<ExpiryClock>(clock, ReadLastKnownTime(files, options.directory));
   MNEMO_ASSIGN_OR_RETURN(parts.l1, MakeRam(options.l1_bytes));
   if (options.l2_bytes != 0) {
     MNEMO_ASSIGN_OR_RETURN(parts.l2, MakeRam(options.l2_bytes));
   }
   std::vector<DiskLevels::OpenedInstance> opened;
-  MNEMO_ASSIGN_OR_RETURN(
-      parts.disks, DiskLevels::Open(options, *parts.data_directory, files, clock, opened));
-  auto store = std::make_unique<TieredBlockStore>(std::move(parts), std::move(observer), files,
-                                                  watermark);
+  MNEMO_ASSIGN_OR_RETURN(parts.disks,
+                         DiskLevels::Open(options, *parts.data_directory, files, clock, opened));
+  auto store =
+      std::make_unique<TieredBlockStore>(std::move(parts), std::move(observer), files, watermark);
   MNEMO_RETURN_IF_ERROR(store->Recover(opened));
   return store;
 }

@@ -45,9 +45,9 @@ struct WriteSpec {
   uint16_t tokens = 0;
   BlockKey parent;  // empty: none, or not known
   Durability durability = Durability::kCache;
-  WallTime expires;                   // nanos 0: never
-  std::optional<Digest128> digest;    // bytes with another are refused
-  bool lossless_codec_allowed = true; // below L1
+  WallTime expires;                    // nanos 0: never
+  std::optional<Digest128> digest;     // bytes with another are refused
+  bool lossless_codec_allowed = true;  // below L1
 };
 inline constexpr uint64_t kMaxPartBytes = 64 << 20;
 
@@ -114,17 +114,19 @@ struct PartRead {
   uint64_t payload_bytes = 0;  // of the whole part
   Level level = Level::kL1;    // where they were read from
   uint32_t depth = 0;
-  PinnedBytes bytes;           // exact bytes of the sections asked for, in order
-  uint64_t offset = 0;         // of `bytes` in the whole part, if contiguous
+  PinnedBytes bytes;    // exact bytes of the sections asked for, in order
+  uint64_t offset = 0;  // of `bytes` in the whole part, if contiguous
 };
 
 struct LevelFigures {
   LevelStats stats;
-  uint64_t parts = 0;        // whose nearest level this is
-  uint64_t exact_bytes = 0;  // of these
-  uint64_t pinned_parts = 0;        // of `parts`
-  uint64_t pinned_exact_bytes = 0;  // of `exact_bytes`
-  uint64_t lookups = 0;  // of what the node held at this level or below
+  uint64_t parts = 0;                // that lie here; one in RAM and on disk counts at both
+  uint64_t exact_bytes = 0;          // of these
+  uint64_t nearest_parts = 0;        // whose nearest level this is
+  uint64_t nearest_exact_bytes = 0;  // of these
+  uint64_t pinned_parts = 0;         // of `nearest_parts`
+  uint64_t pinned_exact_bytes = 0;   // of `nearest_exact_bytes`
+  uint64_t lookups = 0;              // of what the node held at this level or below
   uint64_t hits = 0;
   uint64_t demoted = 0;
   uint64_t promoted = 0;
@@ -133,18 +135,40 @@ struct LevelFigures {
 
 struct ScopeUsage {
   uint64_t parts = 0;
-  uint64_t bytes = 0;                          // exact
-  uint64_t first_group_blocks = 0;             // distinct blocks of group 0, rank (0, 0)
+  uint64_t bytes = 0;                               // exact
+  uint64_t first_group_blocks = 0;                  // distinct blocks of group 0, rank (0, 0)
   std::array<uint64_t, kLevelCount> level_bytes{};  // as stored
+};
+
+// What lies encoded by one codec now, at all levels.
+struct CodecFigures {
+  std::string_view codec;     // CodecName
+  uint64_t stored_bytes = 0;  // not 0
+  uint64_t exact_bytes = 0;
+};
+
+// How long dropped parts had not been used: a histogram. Only grows.
+struct IdleHistogram {
+  // A part idle for at most limits[i], and longer than the limit before, counts
+  // in counts[i]; the last holds the rest.
+  static constexpr std::array<std::chrono::seconds, 9> kLimits = {
+      std::chrono::seconds(1),  std::chrono::seconds(10), std::chrono::minutes(1),
+      std::chrono::minutes(10), std::chrono::hours(1),    std::chrono::hours(6),
+      std::chrono::hours(24),   std::chrono::hours(72),   std::chrono::hours(168)};
+  std::array<uint64_t, kLimits.size() + 1> counts{};
+  Nanos sum{0};
 };
 
 // Counters of what went wrong or was repaired. Only grow.
 struct BlockStoreCounters {
   uint64_t corrupt_l1 = 0, corrupt_l2 = 0, corrupt_l3 = 0, corrupt_archive = 0;
   uint64_t refused_puts = 0;
-  uint64_t write_behind = 0;      // cache parts admitted to disk
+  uint64_t write_behind = 0;  // cache parts admitted to disk
   uint64_t write_behind_skipped = 0;
   uint64_t expired = 0;
+  // Of parts that a level dropped for want of room: as many as `evicted` of the
+  // levels together.
+  IdleHistogram idle_before_evict;
 };
 
 struct BlockStoreOptions {
@@ -161,7 +185,7 @@ struct BlockStoreOptions {
   Nanos wal_interval = std::chrono::milliseconds(100);
   bool direct_reads = false;
   Nanos max_reservation = std::chrono::seconds(60);
-  double lease_share = 0.25;      // of l1_bytes + l2_bytes + l3_bytes, for each tenant
+  double lease_share = 0.25;  // of l1_bytes + l2_bytes + l3_bytes, for each tenant
   double pin_share = 0.5;
   // What changes behaviour is checked here, each error naming field and range.
   absl::Status Validate() const;
@@ -249,6 +273,8 @@ class BlockStore {
   virtual ScopeUsage Usage(KeyScope scope) const = 0;
   virtual uint64_t parts() const = 0;
   virtual BlockStoreCounters counters() const = 0;
+  // Codecs that something is stored by, in the order of their ids.
+  virtual std::vector<CodecFigures> Codecs() const = 0;
   virtual std::array<uint64_t, kShardCount> BytesByShard() const = 0;
 
   // Writes what is admitted, syncs, closes. No other call may run or follow.

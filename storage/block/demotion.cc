@@ -1,10 +1,10 @@
 #include "storage/block/demotion.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <utility>
-
-#include <fmt/format.h>
 
 #include "storage/base/status_macros.h"
 #include "storage/base/units.h"
@@ -50,10 +50,9 @@ std::optional<Demotion::Victim> Demotion::NextVictim(Level level) {
     return victim;
   }
   victim.entry = core_.directory.Get(*id);
-  const bool here =
-      victim.entry && victim.entry->state == EntryState::kPresent &&
-      (IsRam(level) ? victim.entry->ram && victim.entry->ram->level == level
-                    : victim.entry->disk && victim.entry->disk->level == level);
+  const bool here = victim.entry && victim.entry->state == EntryState::kPresent &&
+                    (IsRam(level) ? victim.entry->ram && victim.entry->ram->level == level
+                                  : victim.entry->disk && victim.entry->disk->level == level);
   if (!here) {
     // Expired: the sweep frees it. Until then it is nobody's victim.
     core_.queues.Remove(level, *id, /*evicted=*/false, 0);
@@ -62,8 +61,7 @@ std::optional<Demotion::Victim> Demotion::NextVictim(Level level) {
   return victim;
 }
 
-std::optional<Demotion::Fate> Demotion::DemoteNext(Level level, uint64_t wanted,
-                                                   uint64_t& freed) {
+std::optional<Demotion::Fate> Demotion::DemoteNext(Level level, uint64_t wanted, uint64_t& freed) {
   if (level == Level::kL3 && core_.disks().has_archive()) return DemoteL3Batch(wanted, freed);
   std::optional<Victim> victim = NextVictim(level);
   if (!victim) return std::nullopt;
@@ -89,8 +87,7 @@ Demotion::Fate Demotion::DemoteFromRam(const DirectoryEntry& entry) {
   if (!now->disk) {
     const Admission admission = AdmitToDisk(core_.Signals(*now), core_.rules());
     if (!admission.admit) {
-      const absl::Status removed =
-          core_.Remove(now->ref, Directory::RemoveWhen::kEvictable, level);
+      const absl::Status removed = core_.Remove(now->ref, Directory::RemoveWhen::kEvictable, level);
       // Not evictable: leased meanwhile, or others hang on it, so it is worth
       // the disk.
       if (!absl::IsFailedPrecondition(removed)) {
@@ -128,8 +125,7 @@ bool Demotion::MoveToL2(const DirectoryEntry& entry) {
     locator = l2.Put(StoredKey(), BlockMetadata(), encoded->pieces());
   }
   if (!locator.ok()) return false;
-  return core_
-      .PlaceInRam(entry, RamPlace{Level::kL2, *locator, encoded->size(), encoded->codec()})
+  return core_.PlaceInRam(entry, RamPlace{Level::kL2, *locator, encoded->size(), encoded->codec()})
       .ok();
 }
 
@@ -143,10 +139,8 @@ absl::Status Demotion::WriteToDisk(const DirectoryEntry& entry) {
     return sound;
   }
   MNEMO_RETURN_IF_ERROR(TakeOnDisk(place.level, place.stored_bytes));
-  const BlockMetadata metadata =
-      core_.directory.MetadataOf(entry, place.stored_bytes, place.codec);
-  const absl::Status put =
-      core_.disks().Put(place, entry.key.Stored(), metadata, bytes.pieces());
+  const BlockMetadata metadata = core_.directory.MetadataOf(entry, place.stored_bytes, place.codec);
+  const absl::Status put = core_.disks().Put(place, entry.key.Stored(), metadata, bytes.pieces());
   if (!put.ok()) {
     core_.disks().Give(place.level, place.stored_bytes);
     return put;
@@ -230,8 +224,7 @@ absl::StatusOr<DiskPlace> Demotion::CopyToArchive(const DirectoryEntry& entry) {
   const DiskPlace place{Level::kDisk, entry.durability, encoded->size(), encoded->codec()};
   core_.disks().Take(Level::kDisk, place.stored_bytes);
   core_.disks().Give(Level::kDisk, before);
-  const BlockMetadata metadata =
-      core_.directory.MetadataOf(entry, place.stored_bytes, place.codec);
+  const BlockMetadata metadata = core_.directory.MetadataOf(entry, place.stored_bytes, place.codec);
   const absl::Status put =
       core_.disks().Put(place, entry.key.Stored(), metadata, encoded->pieces());
   if (!put.ok()) {
@@ -242,8 +235,7 @@ absl::StatusOr<DiskPlace> Demotion::CopyToArchive(const DirectoryEntry& entry) {
 }
 
 absl::StatusOr<EncodedPart> Demotion::ReadForArchive(const DirectoryEntry& entry) {
-  const absl::StatusOr<PinnedBytes> stored =
-      core_.disks().Get(*entry.disk, entry.key.Stored());
+  const absl::StatusOr<PinnedBytes> stored = core_.disks().Get(*entry.disk, entry.key.Stored());
   absl::Status sound = stored.status();
   if (sound.ok()) sound = VerifyPart(core_, entry, *stored);
   if (sound.ok()) {
@@ -273,7 +265,7 @@ Demotion::Fate Demotion::DropFromDisk(const DirectoryEntry& entry, Level level) 
   if (entry.ram) {
     // What is in RAM may be dropped from there, when its time comes.
     if (!core_.LeaveDisk(entry).ok()) return Fate::kFailed;
-    ++core_.tally.evicted[Index(level)];
+    core_.tally.CountEvicted(level, entry.idle);
     return Fate::kFreed;
   }
   const absl::Status removed = core_.Remove(entry.ref, Directory::RemoveWhen::kEvictable, level);

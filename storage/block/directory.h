@@ -130,6 +130,9 @@ struct PartHit {
   uint32_t stored_bytes = 0;  // at `nearest`
 };
 
+// What fits the four bits of an entry.
+inline constexpr size_t kCodecSlots = 16;
+
 struct DirectoryUsage {
   uint64_t parts = 0;              // present
   uint64_t exact_bytes = 0;        // of the present
@@ -140,6 +143,14 @@ struct DirectoryUsage {
   std::array<uint64_t, kLevelCount> level_parts{};
   std::array<uint64_t, kLevelCount> level_bytes{};  // as stored
   std::array<uint64_t, kLevelCount> level_exact_bytes{};
+  // By the nearest place alone: these add up to `parts` and `exact_bytes`.
+  std::array<uint64_t, kLevelCount> nearest_parts{};
+  std::array<uint64_t, kLevelCount> nearest_exact_bytes{};
+  std::array<uint64_t, kLevelCount> pinned_parts{};        // of nearest_parts
+  std::array<uint64_t, kLevelCount> pinned_exact_bytes{};  // of nearest_exact_bytes
+  // By CodecId, over all places: what they take, and what they hold.
+  std::array<uint64_t, kCodecSlots> codec_stored_bytes{};
+  std::array<uint64_t, kCodecSlots> codec_exact_bytes{};
 };
 
 // Which entries a listing visits; all conditions hold together.

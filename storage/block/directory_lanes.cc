@@ -18,6 +18,14 @@ void Add(DirectoryUsage& to, const DirectoryUsage& more, uint64_t sign) {
     to.level_parts[level] += sign * more.level_parts[level];
     to.level_bytes[level] += sign * more.level_bytes[level];
     to.level_exact_bytes[level] += sign * more.level_exact_bytes[level];
+    to.nearest_parts[level] += sign * more.nearest_parts[level];
+    to.nearest_exact_bytes[level] += sign * more.nearest_exact_bytes[level];
+    to.pinned_parts[level] += sign * more.pinned_parts[level];
+    to.pinned_exact_bytes[level] += sign * more.pinned_exact_bytes[level];
+  }
+  for (size_t codec = 0; codec < kCodecSlots; ++codec) {
+    to.codec_stored_bytes[codec] += sign * more.codec_stored_bytes[codec];
+    to.codec_exact_bytes[codec] += sign * more.codec_exact_bytes[codec];
   }
 }
 

@@ -46,16 +46,22 @@ DirectoryUsage PackedEntry::Usage() const {
   usage.parts = 1;
   usage.exact_bytes = payload_bytes;
   usage.pinned_bytes = pinned ? payload_bytes : 0;
-  if (const auto place = ram()) {
-    usage.level_parts[Index(place->level)] = 1;
-    usage.level_bytes[Index(place->level)] = place->stored_bytes;
-    usage.level_exact_bytes[Index(place->level)] = payload_bytes;
-  }
-  if (const auto place = disk()) {
-    usage.level_parts[Index(place->level)] = 1;
-    usage.level_bytes[Index(place->level)] = place->stored_bytes;
-    usage.level_exact_bytes[Index(place->level)] = payload_bytes;
-  }
+  const auto count = [&](const auto& place) {
+    const size_t level = Index(place.level);
+    usage.level_parts[level] = 1;
+    usage.level_bytes[level] = place.stored_bytes;
+    usage.level_exact_bytes[level] = payload_bytes;
+    usage.codec_stored_bytes[place.codec] += place.stored_bytes;
+    usage.codec_exact_bytes[place.codec] += payload_bytes;
+    return level;
+  };
+  size_t nearest = 0;
+  if (const auto place = disk()) nearest = count(*place);
+  if (const auto place = ram()) nearest = count(*place);
+  usage.nearest_parts[nearest] = 1;
+  usage.nearest_exact_bytes[nearest] = payload_bytes;
+  usage.pinned_parts[nearest] = pinned;
+  usage.pinned_exact_bytes[nearest] = usage.pinned_bytes;
   return usage;
 }
 

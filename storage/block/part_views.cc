@@ -82,6 +82,10 @@ std::array<LevelFigures, kLevelCount> PartViews::Levels() const {
     figures.stats.values = usage.level_parts[i];
     figures.exact_bytes = usage.level_exact_bytes[i];
     figures.parts = usage.level_parts[i];
+    figures.nearest_parts = usage.nearest_parts[i];
+    figures.nearest_exact_bytes = usage.nearest_exact_bytes[i];
+    figures.pinned_parts = usage.pinned_parts[i];
+    figures.pinned_exact_bytes = usage.pinned_exact_bytes[i];
     figures.lookups = core_.tally.lookups[i];
     figures.hits = core_.tally.hits[i];
     figures.demoted = core_.tally.demoted[i];
@@ -92,8 +96,8 @@ std::array<LevelFigures, kLevelCount> PartViews::Levels() const {
 }
 
 ScopeUsage PartViews::Usage(KeyScope scope) const {
-  const DirectoryUsage usage = scope.space == 0 ? core_.directory.TenantUsage(scope.tenant)
-                                                : core_.directory.Usage(scope);
+  const DirectoryUsage usage =
+      scope.space == 0 ? core_.directory.TenantUsage(scope.tenant) : core_.directory.Usage(scope);
   return {usage.parts, usage.exact_bytes, usage.first_part_blocks, usage.level_bytes};
 }
 
@@ -108,7 +112,22 @@ BlockStoreCounters PartViews::Counters() const {
   counters.write_behind = tally.write_behind;
   counters.write_behind_skipped = tally.write_behind_skipped;
   counters.expired = tally.expired;
+  for (size_t i = 0; i < tally.idle_counts.size(); ++i) {
+    counters.idle_before_evict.counts[i] = tally.idle_counts[i];
+  }
+  counters.idle_before_evict.sum = Nanos(static_cast<int64_t>(tally.idle_nanos));
   return counters;
+}
+
+std::vector<CodecFigures> PartViews::Codecs() const {
+  const DirectoryUsage usage = core_.directory.TotalUsage();
+  std::vector<CodecFigures> codecs;
+  for (size_t id = 0; id < kCodecSlots; ++id) {
+    if (usage.codec_stored_bytes[id] == 0) continue;
+    codecs.push_back({CodecName(static_cast<uint8_t>(id)), usage.codec_stored_bytes[id],
+                      usage.codec_exact_bytes[id]});
+  }
+  return codecs;
 }
 
 }  // namespace mnemo

@@ -25,6 +25,7 @@ class PartViews {
   std::array<LevelFigures, kLevelCount> Levels() const;
   ScopeUsage Usage(KeyScope scope) const;
   BlockStoreCounters Counters() const;
+  std::vector<CodecFigures> Codecs() const;
 
  private:
   PartState StateOf(const DirectoryEntry& entry) const;

@@ -1,5 +1,6 @@
 #include "storage/block/store_core.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "storage/base/status_macros.h"
@@ -16,6 +17,14 @@ PlacementRules RulesFor(const StoreCore::Parts& parts) {
 }
 
 }  // namespace
+
+void StoreTally::CountEvicted(Level level, Nanos idle) {
+  ++evicted[Index(level)];
+  const auto& limits = IdleHistogram::kLimits;
+  const auto limit = std::lower_bound(limits.begin(), limits.end(), idle);
+  ++idle_counts[static_cast<size_t>(limit - limits.begin())];
+  idle_nanos += static_cast<uint64_t>(idle.count());
+}
 
 StoreCore::StoreCore(Parts parts, BlockStore::Observer observer)
     : directory(DirectoryOptions{}, *parts.time),
@@ -37,9 +46,9 @@ uint64_t StoreCore::Capacity(Level level) const {
 }
 
 uint64_t StoreCore::Fingerprint(const PartKey& key) {
-  const uint64_t seed = key.scope.space * 0x9e3779b97f4a7c15ull ^ LoadLittle<uint64_t>(key.salt.data()) ^
-                        uint64_t{key.part.group} << 32 ^ uint64_t{key.part.tp_rank} << 16 ^
-                        key.part.pp_rank;
+  const uint64_t seed = key.scope.space * 0x9e3779b97f4a7c15ull ^
+                        LoadLittle<uint64_t>(key.salt.data()) ^ uint64_t { key.part.group } << 32 ^
+                        uint64_t { key.part.tp_rank } << 16 ^ key.part.pp_rank;
   return key.key.Hash(seed);
 }
 
@@ -143,7 +152,7 @@ absl::Status StoreCore::Remove(EntryRef ref, Directory::RemoveWhen when,
   }
   if (evicted_from) {
     queues.Remove(*evicted_from, ref.id, /*evicted=*/true, Fingerprint(entry.key));
-    ++tally.evicted[Index(*evicted_from)];
+    tally.CountEvicted(*evicted_from, entry.idle);
   }
   queues.RemoveAll(ref.id);
   Announce(PartEvent::Kind::kRemoved, entry, entry.ram ? entry.ram->level : entry.disk->level);

@@ -34,6 +34,11 @@ struct StoreTally {
   using ByLevel = std::array<std::atomic<uint64_t>, kLevelCount>;
   ByLevel lookups{}, hits{}, demoted{}, promoted{}, evicted{}, corrupt{};
   std::atomic<uint64_t> refused_puts{0}, write_behind{0}, write_behind_skipped{0}, expired{0};
+  std::array<std::atomic<uint64_t>, IdleHistogram::kLimits.size() + 1> idle_counts{};
+  std::atomic<uint64_t> idle_nanos{0};
+
+  // `level` dropped a part for want of room.
+  void CountEvicted(Level level, Nanos idle);
 };
 
 // Thread-safe. A function that says "held" requires the gate of the part, and

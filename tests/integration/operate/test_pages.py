@@ -60,7 +60,8 @@ def test_core_metrics_are_there(worked):
     for name in """mnemo_grpc_requests_total mnemo_grpc_request_duration_seconds_count
                    mnemo_queue_delay_seconds_count mnemo_inflight_bytes mnemo_lookup_tokens_total
                    mnemo_hit_tokens_total mnemo_level_latency_seconds_count mnemo_level_used_bytes
-                   mnemo_level_capacity_bytes mnemo_evictions_total
+                   mnemo_level_capacity_bytes mnemo_evictions_total mnemo_codec_ratio
+                   mnemo_block_idle_before_evict_seconds_count
                    mnemo_wal_fsync_duration_seconds_count mnemo_corruption_detected_total
                    mnemo_qos_objective_ratio mnemo_build_info mnemo_insecure mnemo_ready
                    process_resident_memory_bytes""".split():

@@ -36,6 +36,10 @@ class ScrapeTest : public ::testing::Test {
     figures_.levels[2].lookups = 4;
     figures_.levels[2].hits = 4;
     figures_.counters.corrupt_l3 = 9;
+    figures_.counters.idle_before_evict.counts[1] = 3;
+    figures_.counters.idle_before_evict.counts.back() = 1;
+    figures_.counters.idle_before_evict.sum = std::chrono::hours(200);
+    figures_.codecs = {{"raw", 400, 390}, {"lossless", 100, 250}};
     figures_.parts = 8;
     description_ = {.version = "1.2.3",
                     .format_version = 7,
@@ -83,6 +87,15 @@ TEST_F(ScrapeTest, LevelsAreAskedOnlyWhileReady) {
   EXPECT_EQ(Sample(text, R"(mnemo_demotions_total{level="l1_ram"})"), "1");
   EXPECT_EQ(Sample(text, R"(mnemo_corruption_detected_total{source="l3_disk",action="miss"})"),
             "9");
+  EXPECT_EQ(Sample(text, R"(mnemo_codec_ratio{codec="raw"})"), "0.975");
+  EXPECT_EQ(Sample(text, R"(mnemo_codec_ratio{codec="lossless"})"), "2.5");
+  const std::string idle = "mnemo_block_idle_before_evict_seconds";
+  EXPECT_EQ(Sample(text, idle + R"(_bucket{le="1"})"), "0");
+  EXPECT_EQ(Sample(text, idle + R"(_bucket{le="10"})"), "3");
+  EXPECT_EQ(Sample(text, idle + R"(_bucket{le="604800"})"), "3");
+  EXPECT_EQ(Sample(text, idle + R"(_bucket{le="+Inf"})"), "4");
+  EXPECT_EQ(Sample(text, idle + "_count"), "4");
+  EXPECT_EQ(Sample(text, idle + "_sum"), "720000");
   health_.SetStopping();
   EXPECT_EQ(Sample(Text(), "mnemo_parts"), "absent");
 }

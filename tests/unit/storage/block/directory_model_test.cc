@@ -85,6 +85,14 @@ TEST_F(DirectoryModelTest, AgreesWithAModelThroughAnyOperations) {
   const DirectoryUsage usage = directory_.TotalUsage();
   EXPECT_EQ(usage.parts, model.size());
   EXPECT_EQ(usage.pinned_bytes, pinned * 1000);
+  uint64_t nearest = 0;
+  uint64_t pinned_parts = 0;
+  for (size_t level = 0; level < kLevelCount; ++level) {
+    nearest += usage.nearest_parts[level];
+    pinned_parts += usage.pinned_parts[level];
+  }
+  EXPECT_EQ(nearest, model.size());
+  EXPECT_EQ(pinned_parts, static_cast<uint64_t>(pinned));
   uint64_t by_shard = 0;
   for (const uint64_t bytes : directory_.ExactBytesByShard()) by_shard += bytes;
   EXPECT_EQ(by_shard, usage.exact_bytes);

@@ -134,6 +134,12 @@ TEST_F(MovementTest, EncodesBelowL1WhereItPays) {
   const LevelFigures l2 = store_->Levels()[1];
   ASSERT_GT(l2.parts, 0u);
   EXPECT_LT(l2.stats.live_bytes, l2.exact_bytes * 9 / 10);
+  const std::vector<CodecFigures> codecs = store_->Codecs();
+  ASSERT_EQ(codecs.size(), 2u);
+  EXPECT_EQ(codecs[0].codec, "raw");
+  EXPECT_GT(codecs[0].stored_bytes, codecs[0].exact_bytes);  // headers
+  EXPECT_EQ(codecs[1].codec, "lossless");
+  EXPECT_LT(codecs[1].stored_bytes, codecs[1].exact_bytes * 9 / 10);
   int encoded = 0;
   for (uint64_t i = 0; i < 80; ++i) {
     if (!Present(i) || At(i).level != Level::kL2) continue;
@@ -317,6 +323,47 @@ TEST_F(MovementTest, PinsAreOnDiskAndSurvive) {
   EXPECT_FALSE(store_->Describe(key)->pinned);
   Open(options);
   EXPECT_FALSE(store_->Describe(key)->pinned);
+}
+
+// A pinned part lies on disk as well; it counts once, where it is nearest.
+TEST_F(MovementTest, LevelsCountPinsWhereTheyAreNearest) {
+  Open(Small());
+  ASSERT_OK(PutChained(*store_, 1, 0, kPartBytes));
+  ASSERT_OK(PutChained(*store_, 2, 0, kPartBytes));
+  const PartKey key = TestPart(1);
+  ASSERT_OK(store_->SetPinned({&key, 1}, true));
+  std::array<LevelFigures, kLevelCount> levels = store_->Levels();
+  EXPECT_EQ(levels[Index(Level::kL1)].nearest_parts, 2u);
+  EXPECT_EQ(levels[Index(Level::kL1)].nearest_exact_bytes, 2 * kPartBytes);
+  EXPECT_EQ(levels[Index(Level::kL1)].pinned_parts, 1u);
+  EXPECT_EQ(levels[Index(Level::kL1)].pinned_exact_bytes, kPartBytes);
+  EXPECT_EQ(levels[Index(Level::kL3)].parts, 1u);
+  EXPECT_EQ(levels[Index(Level::kL3)].nearest_parts, 0u);
+  EXPECT_EQ(levels[Index(Level::kL3)].pinned_parts, 0u);
+  Open(Small());
+  levels = store_->Levels();
+  EXPECT_EQ(levels[Index(Level::kL3)].pinned_parts, 1u);
+  ASSERT_OK(store_->SetPinned({&key, 1}, false));
+  EXPECT_EQ(store_->Levels()[Index(Level::kL3)].pinned_parts, 0u);
+}
+
+TEST_F(MovementTest, DroppedPartsTellHowLongTheyWereIdle) {
+  BlockStoreOptions options = Small();
+  options.l2_bytes = 0;
+  options.archive_bytes = 0;
+  options.eviction_policy = "lru";
+  Open(options);
+  for (uint64_t i = 0; i < 60; ++i) ASSERT_OK(PutChained(*store_, i, 0, kPartBytes));
+  clock_.Advance(std::chrono::seconds(90));
+  for (uint64_t i = 60; i < 90; ++i) ASSERT_OK(PutChained(*store_, i, 0, kPartBytes));
+  const IdleHistogram idle = store_->counters().idle_before_evict;
+  uint64_t evicted = 0;
+  for (const LevelFigures& level : store_->Levels()) evicted += level.evicted;
+  ASSERT_GT(evicted, 20u);
+  static_assert(IdleHistogram::kLimits[3] == std::chrono::minutes(10));
+  EXPECT_EQ(idle.counts[3], evicted);  // over a minute, at most ten
+  EXPECT_NEAR(static_cast<double>(idle.sum.count()) / 1e9, 90.0 * static_cast<double>(evicted),
+              1.0 * static_cast<double>(evicted));
 }
 
 TEST_F(MovementTest, PinsAreBounded) {
