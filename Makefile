@@ -83,10 +83,10 @@ demo: deps-demo build/release/build.ninja ## a model's KV cache outlives kill -9
 	@$(PYTHON) deploy/demo/run.py --model $(MODEL) $(if $(FLOOR),--floor $(FLOOR)) \
 	  --mnemod $(MNEMOD) --mnemoctl $(MNEMOCTL) --out build/demo.json
 
-bench-store: build ## levels, directory, restart, churn -> build/bench/store.json
+bench-store: build ## levels, directory, restart, churn -> build/bench/store.json; ONLY="churn flips"
 	@mkdir -p build/bench
 	@$(PYTHON) tests/bench/store/run.py --build build/release --out build/bench/store.json \
-	  --traces $(TRACES) --folder build/bench
+	  --traces $(TRACES) --folder build/bench $(if $(ONLY),--only $(ONLY))
 
 bench-inline: build ## gRPC data path beside Redis -> build/bench/inline.json
 	@$(PYTHON) tests/bench/inline/run.py --build build/release --out build/bench/inline.json

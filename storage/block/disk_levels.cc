@@ -30,17 +30,19 @@ InstanceOptions InstanceFor(const BlockStoreOptions& options, const DataDirector
   // gets a quarter of it before it flushes.
   instance.write_buffer_bytes =
       std::clamp<uint64_t>(options.disk_cache_bytes / 8, 1 * kMiB, 64 * kMiB);
-  // Space comes back by whole files, so that a small level needs small ones.
+  // Space comes back by whole files: the fewer values share one, the less has to
+  // be copied to be rid of the rest (docs/decisions/0051).
   const uint64_t capacity = level == Level::kL3 ? options.l3_bytes : options.archive_bytes;
-  instance.blob_file_bytes = std::clamp<uint64_t>(capacity / 64, 4 * kMiB, 64 * kMiB);
+  instance.blob_file_bytes = std::clamp<uint64_t>(capacity / 256, 4 * kMiB, 64 * kMiB);
   return instance;
 }
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<DiskLevels>> DiskLevels::Open(
-    const BlockStoreOptions& options, const DataDirectory& directory, FileSystem& files,
-    const Clock& clock, std::vector<OpenedInstance>& opened) {
+absl::StatusOr<std::unique_ptr<DiskLevels>> DiskLevels::Open(const BlockStoreOptions& options,
+                                                             const DataDirectory& directory,
+                                                             FileSystem& files, const Clock& clock,
+                                                             std::vector<OpenedInstance>& opened) {
   std::unique_ptr<DiskLevels> levels(new DiskLevels());
   levels->capacity_ = {options.l3_bytes, options.archive_bytes};
   MNEMO_ASSIGN_OR_RETURN(levels->resources_, TierResources::Create(ResourcesFor(options)));
@@ -86,8 +88,7 @@ DurableLevel& DiskLevels::BlocksOf(const DiskPlace& place) const {
 }
 
 absl::Status DiskLevels::Put(const DiskPlace& place, const StoredKey& key,
-                             const BlockMetadata& metadata,
-                             const std::vector<ByteView>& envelope) {
+                             const BlockMetadata& metadata, const std::vector<ByteView>& envelope) {
   return BlocksOf(place).Put(key, metadata, envelope).status();
 }
 

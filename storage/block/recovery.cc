@@ -17,8 +17,8 @@ class Recoverer {
 
   absl::Status Visit(Level level, Durability durability, Instance& instance) {
     absl::Status failed;
-    const absl::Status visited = instance.blocks().ForEach(
-        [&](const StoredKey& stored, const BlockMetadata& metadata) {
+    const absl::Status visited =
+        instance.blocks().ForEach([&](const StoredKey& stored, const BlockMetadata& metadata) {
           failed = Take(stored, metadata, level, durability);
           return failed.ok();
         });
@@ -45,8 +45,7 @@ class Recoverer {
     if (absl::StatusOr<BlockKey> parent = BlockKey::From(metadata.parent); parent.ok()) {
       part.parent = *parent;
       const bool with_stretch = key.shard != ShardOf(key.scope, key.salt, key.key.view());
-      part.parent_shard =
-          with_stretch ? key.shard : ShardOf(key.scope, key.salt, metadata.parent);
+      part.parent_shard = with_stretch ? key.shard : ShardOf(key.scope, key.salt, metadata.parent);
     }
     part.payload_bytes = metadata.payload_bytes;
     part.depth = metadata.depth;
@@ -121,9 +120,11 @@ absl::StatusOr<BlockStore::Recovery> RecoverParts(
   };
   for (const DiskLevels::OpenedInstance& instance : opened) {
     const OpenReport& report = instance.report;
-    if (report.created || (report.clean && !report.data_at_risk())) continue;
-    note(fmt::format("{}/{}: {}", LevelLabel(instance.level),
-                     static_cast<int>(instance.durability),
+    core.tally.corrupt[Index(instance.level)] +=
+        report.tables_dropped + report.damaged_metadata + (report.manifest_mended ? 1 : 0);
+    if (report.created) continue;
+    if (report.clean && !report.data_at_risk() && !report.manifest_mended) continue;
+    note(fmt::format("{}/{}: {}", LevelLabel(instance.level), static_cast<int>(instance.durability),
                      report.detail.empty() ? "not closed by its last process" : report.detail));
   }
   if (recoverer.unreadable() > 0) {

@@ -17,13 +17,54 @@ constexpr size_t kIdentitySize = 40;
 constexpr uint64_t kMaxIdentityFile = 4096;
 constexpr uint64_t kChecksumSeed = 0x6d6e656d6f646972;  // "mnemodir"
 constexpr std::string_view kIdentityName = "IDENTITY";
+// A second copy: it is small, and without it the whole folder is refused.
+constexpr std::string_view kMirrorName = "IDENTITY.mirror";
 constexpr std::string_view kLockName = "LOCK";
 // What a folder without an identity may hold: our lock, what an interrupted
 // first start left, and what a fresh ext4 volume brings.
-constexpr std::array<std::string_view, 3> kIgnoredNames = {"LOCK", "IDENTITY.tmp", "lost+found"};
+constexpr std::array<std::string_view, 5> kIgnoredNames = {
+    "LOCK", "IDENTITY.tmp", "IDENTITY.mirror", "IDENTITY.mirror.tmp", "lost+found"};
 
-absl::StatusOr<NodeIdentity> Create(const std::string& path, FileSystem& files,
-                                    const Clock& clock, uint64_t node_id) {
+bool ChecksumFits(ByteView bytes) {
+  return bytes.size() == kIdentitySize &&
+         LoadLittle<uint64_t>(&bytes[kIdentitySize - sizeof(uint64_t)]) ==
+             Checksum64(bytes.first(kIdentitySize - sizeof(uint64_t)), kChecksumSeed);
+}
+
+absl::StatusOr<NodeIdentity> ReadIdentity(const std::string& folder, std::string_view name,
+                                          FileSystem& files, bool& damaged) {
+  const std::string path = fmt::format("{}/{}", folder, name);
+  const absl::StatusOr<uint64_t> size = files.FileSize(path);
+  if (size.ok() && *size > kMaxIdentityFile) {
+    return absl::DataLossError(fmt::format("{}: {} bytes", path, *size));
+  }
+  MNEMO_ASSIGN_OR_RETURN(const std::string contents, ReadSmallFile(files, path, kMaxIdentityFile));
+  const absl::StatusOr<NodeIdentity> decoded = DecodeIdentity(AsBytes(contents));
+  damaged = !ChecksumFits(AsBytes(contents));
+  if (decoded.ok()) return decoded;
+  return absl::Status(decoded.status().code(),
+                      fmt::format("{}: {}", folder, std::string(decoded.status().message())));
+}
+
+// The identity, from its mirror if it decayed; both are whole afterwards.
+absl::StatusOr<NodeIdentity> OpenIdentity(const std::string& folder, FileSystem& files) {
+  bool own_damaged = true;
+  bool mirror_damaged = true;
+  const absl::StatusOr<NodeIdentity> own = ReadIdentity(folder, kIdentityName, files, own_damaged);
+  const absl::StatusOr<NodeIdentity> mirror =
+      ReadIdentity(folder, kMirrorName, files, mirror_damaged);
+  if (own.ok() && mirror.ok() && *own == *mirror) return own;
+  // Another version, and whole.
+  if (!own.ok() && (!mirror.ok() || !own_damaged)) return own.status();
+  const std::string_view damaged = own.ok() ? kMirrorName : kIdentityName;
+  const NodeIdentity& whole = own.ok() ? *own : *mirror;
+  MNEMO_RETURN_IF_ERROR(
+      ReplaceFile(files, fmt::format("{}/{}", folder, damaged), AsBytes(EncodeIdentity(whole))));
+  return whole;
+}
+
+absl::StatusOr<NodeIdentity> Create(const std::string& path, FileSystem& files, const Clock& clock,
+                                    uint64_t node_id) {
   if (node_id == 0) return absl::InvalidArgumentError("node_id is 0 (random, not 0)");
   MNEMO_ASSIGN_OR_RETURN(const std::vector<FileSystem::Entry> entries, files.List(path));
   for (const FileSystem::Entry& entry : entries) {
@@ -31,12 +72,15 @@ absl::StatusOr<NodeIdentity> Create(const std::string& path, FileSystem& files,
       continue;
     }
     return absl::FailedPreconditionError(
-        fmt::format("{}: neither empty nor a data directory: it has {} but no {}", path,
-                    entry.name, kIdentityName));
+        fmt::format("{}: neither empty nor a data directory: it has {} but no {}", path, entry.name,
+                    kIdentityName));
   }
   const NodeIdentity identity{.node_id = node_id, .created = clock.Wall()};
-  MNEMO_RETURN_IF_ERROR(ReplaceFile(files, fmt::format("{}/{}", path, kIdentityName),
-                                    AsBytes(EncodeIdentity(identity))));
+  // The mirror first: a folder that has an identity has both.
+  for (const std::string_view name : {kMirrorName, kIdentityName}) {
+    MNEMO_RETURN_IF_ERROR(
+        ReplaceFile(files, fmt::format("{}/{}", path, name), AsBytes(EncodeIdentity(identity))));
+  }
   return identity;
 }
 
@@ -66,16 +110,13 @@ absl::StatusOr<NodeIdentity> DecodeIdentity(ByteView bytes) {
   // in the version itself is refused all the same.
   if (identity.format != kDataDirectoryFormat) {
     return absl::FailedPreconditionError(fmt::format(
-        "identity: format version {}, this build knows {}", identity.format,
-        kDataDirectoryFormat));
+        "identity: format version {}, this build knows {}", identity.format, kDataDirectoryFormat));
   }
   reader.Little<uint32_t>();
   identity.node_id = reader.Little<uint64_t>();
   identity.created.nanos = reader.Little<int64_t>();
-  const auto checksum = reader.Little<uint64_t>();
-  if (!reader.ok() || reader.remaining() != 0 ||
-      checksum != Checksum64(bytes.first(kIdentitySize - sizeof(checksum)), kChecksumSeed) ||
-      identity.node_id == 0) {
+  reader.Little<uint64_t>();  // the checksum
+  if (!reader.ok() || reader.remaining() != 0 || !ChecksumFits(bytes) || identity.node_id == 0) {
     return absl::DataLossError("identity: damaged");
   }
   return identity;
@@ -96,24 +137,11 @@ absl::StatusOr<std::unique_ptr<DataDirectory>> DataDirectory::Open(const std::st
   MNEMO_ASSIGN_OR_RETURN(const bool used, files.Exists(identity_path));
   NodeIdentity identity;
   if (used) {
-    const absl::StatusOr<uint64_t> size = files.FileSize(identity_path);
-    if (size.ok() && *size > kMaxIdentityFile) {
-      return absl::DataLossError(fmt::format("{}: {} bytes", identity_path, *size));
-    }
-    MNEMO_ASSIGN_OR_RETURN(const std::string contents,
-                           ReadSmallFile(files, identity_path, kMaxIdentityFile));
-    const absl::StatusOr<NodeIdentity> decoded = DecodeIdentity(AsBytes(contents));
-    if (!decoded.ok()) {
-      return absl::Status(
-          decoded.status().code(),
-          fmt::format("{}: {}", path, std::string(decoded.status().message())));
-    }
-    identity = *decoded;
+    MNEMO_ASSIGN_OR_RETURN(identity, OpenIdentity(path, files));
   } else {
     MNEMO_ASSIGN_OR_RETURN(identity, Create(path, files, clock, node_id));
   }
-  return std::unique_ptr<DataDirectory>(
-      new DataDirectory(path, std::move(lock), identity, !used));
+  return std::unique_ptr<DataDirectory>(new DataDirectory(path, std::move(lock), identity, !used));
 }
 
 std::string DataDirectory::InstancePath(Level level, Durability durability) const {

@@ -1,6 +1,7 @@
 // The folder that a node keeps its memory in.
 //
 //   IDENTITY        format version, node id, time of creation; checksummed
+//   IDENTITY.mirror the same again; either is mended from the other
 //   LOCK            held while a process has the folder open; names its pid
 //   l3/cache  l3/interval  l3/sync  archive/cache ...     an Instance each
 //
@@ -37,8 +38,7 @@ class DataDirectory {
   // ours), kDataLoss (IDENTITY is damaged), kInvalidArgument (node_id 0),
   // kPermissionDenied, kResourceExhausted.
   static absl::StatusOr<std::unique_ptr<DataDirectory>> Open(const std::string& path,
-                                                             FileSystem& files,
-                                                             const Clock& clock,
+                                                             FileSystem& files, const Clock& clock,
                                                              uint64_t node_id);
 
   const std::string& path() const { return path_; }

@@ -31,16 +31,26 @@ class RocksInstance final : public Instance {
                                                         FileSystem& files, const Clock& clock,
                                                         TierResources& resources,
                                                         OpenReport& report) {
-    MNEMO_ASSIGN_OR_RETURN(Recovered recovered,
-                           RecoverInstance(options, files, clock, resources, report));
-    std::unique_ptr<RocksInstance> instance(new RocksInstance(options, clock, std::move(recovered)));
-    MNEMO_ASSIGN_OR_RETURN(instance->log_, OperationLog::Open(*instance->writer_));
-    instance->store_ = std::make_unique<RocksStore>(*instance->writer_, *instance->log_);
-    instance->level_ =
-        std::make_unique<RocksLevel>(*instance->writer_, *instance->log_, options);
-    MNEMO_ASSIGN_OR_RETURN(report.damaged_metadata, instance->level_->Load());
-    report.blocks = instance->level_->Stats().values;
-    return instance;
+    auto opened = OpenOnce(options, files, clock, resources, report);
+    if (options.durability == Durability::kSync) return Explained(options, std::move(opened));
+    // A damaged block of a table hides what follows it there, and stops
+    // compactions for good: the table goes.
+    if (opened.ok() && report.damaged_metadata > 0) {
+      opened->reset();
+      opened = absl::DataLossError(fmt::format("{} damaged places", report.damaged_metadata));
+    }
+    if (absl::IsDataLoss(opened.status())) {
+      MNEMO_RETURN_IF_ERROR(DropTables(options, files, clock, resources, report));
+      opened = OpenAgain(options, files, clock, resources, report);
+    }
+    if (absl::IsDataLoss(opened.status()) && options.durability == Durability::kCache) {
+      if (!report.detail.empty()) report.detail += "; ";
+      report.detail += fmt::format("started empty: {}", std::string(opened.status().message()));
+      report.reset_after_damage = true;
+      MNEMO_RETURN_IF_ERROR(EmptyInstance(options, files));
+      opened = OpenAgain(options, files, clock, resources, report);
+    }
+    return Explained(options, std::move(opened));
   }
 
   ~RocksInstance() override { Close().IgnoreError(); }
@@ -50,8 +60,9 @@ class RocksInstance final : public Instance {
 
   absl::Status MaintainSpace() override {
     MNEMO_RETURN_IF_ERROR(Recover());
+    MNEMO_RETURN_IF_ERROR(Sweep());
     MNEMO_RETURN_IF_ERROR(log_->TrimAll(options_.log_retained_operations));
-    return keeper_->Maintain(level_->Stats().live_bytes, options_.blob_file_bytes);
+    return keeper_->Maintain();
   }
   absl::Status Compact() override { return keeper_->CollectAll(); }
   absl::Status Flush() override { return db_->Flush(); }
@@ -72,6 +83,7 @@ class RocksInstance final : public Instance {
     stats.wal_syncs = counters.wal_syncs;
     stats.resumes = db_->resumes();
     stats.damaged_erased = damaged_erased_;
+    stats.orphans_erased = orphans_erased_;
     stats.mark_failures = mark_->failures();
     stats.writable = db_->Writable();
     return stats;
@@ -93,14 +105,59 @@ class RocksInstance final : public Instance {
  private:
   using Severity = InstanceOptions::Severity;
 
-  RocksInstance(const InstanceOptions& options, const Clock& clock, Recovered recovered)
+  static absl::StatusOr<std::unique_ptr<Instance>> Explained(
+      const InstanceOptions& options, absl::StatusOr<std::unique_ptr<RocksInstance>> opened) {
+    if (!opened.ok()) return ExplainRepair(options, opened.status());
+    return *std::move(opened);
+  }
+
+  static absl::StatusOr<std::unique_ptr<RocksInstance>> OpenOnce(const InstanceOptions& options,
+                                                                 FileSystem& files,
+                                                                 const Clock& clock,
+                                                                 TierResources& resources,
+                                                                 OpenReport& report) {
+    MNEMO_ASSIGN_OR_RETURN(Recovered recovered,
+                           RecoverInstance(options, files, clock, resources, report));
+    std::unique_ptr<RocksInstance> instance(
+        new RocksInstance(options, files, clock, std::move(recovered)));
+    MNEMO_ASSIGN_OR_RETURN(instance->log_, OperationLog::Open(*instance->writer_));
+    instance->store_ = std::make_unique<RocksStore>(*instance->writer_, *instance->log_);
+    instance->level_ = std::make_unique<RocksLevel>(*instance->writer_, *instance->log_,
+                                                    *instance->keeper_, options);
+    MNEMO_ASSIGN_OR_RETURN(report.damaged_metadata, instance->level_->Load());
+    report.blocks = instance->level_->Stats().values;
+    MNEMO_ASSIGN_OR_RETURN(instance->sweep_, files.Exists(SweepPath(options)));
+    // Some operations may have gone with a table, and no sequence is given twice.
+    if (instance->sweep_) MNEMO_RETURN_IF_ERROR(instance->log_->Restart());
+    return instance;
+  }
+
+  // Keeps in `report` what was found the first time.
+  static absl::StatusOr<std::unique_ptr<RocksInstance>> OpenAgain(const InstanceOptions& options,
+                                                                  FileSystem& files,
+                                                                  const Clock& clock,
+                                                                  TierResources& resources,
+                                                                  OpenReport& report) {
+    OpenReport again;
+    auto opened = OpenOnce(options, files, clock, resources, again);
+    report.damaged_metadata = again.damaged_metadata;
+    report.blocks = again.blocks;
+    report.tables_dropped += again.tables_dropped;
+    if (!again.detail.empty()) report.detail += "; " + again.detail;
+    return opened;
+  }
+
+  RocksInstance(const InstanceOptions& options, FileSystem& files, const Clock& clock,
+                Recovered recovered)
       : options_(options),
+        files_(files),
         clock_(clock),
         db_(std::move(recovered.db)),
         mark_(std::move(recovered.mark)),
         writer_(std::make_unique<DurableWriter>(
             *db_, options, options.durability == Durability::kSync ? mark_.get() : nullptr)),
-        keeper_(std::make_unique<SpaceKeeper>(*db_)) {}
+        keeper_(std::make_unique<SpaceKeeper>(*db_, options.blob_file_bytes,
+                                              [this] { return level_->live_bytes(); })) {}
 
   void AddFiles(InstanceStats& stats) const {
     const absl::StatusOr<RocksDb::Session> session = db_->Acquire();
@@ -108,8 +165,7 @@ class RocksInstance final : public Instance {
     for (rocksdb::ColumnFamilyHandle* family : session->families()) {
       stats.table_bytes += session->Property(family, "rocksdb.total-sst-files-size");
       stats.blob_bytes += session->Property(family, "rocksdb.total-blob-file-size");
-      stats.blob_garbage_bytes +=
-          session->Property(family, "rocksdb.live-blob-file-garbage-size");
+      stats.blob_garbage_bytes += session->Property(family, "rocksdb.live-blob-file-garbage-size");
       stats.write_buffer_bytes += session->Property(family, "rocksdb.cur-size-all-mem-tables");
     }
   }
@@ -149,8 +205,22 @@ class RocksInstance final : public Instance {
     return absl::OkStatus();
   }
 
+  // Payloads whose metadata went with a damaged table take room that nobody
+  // gives back.
+  absl::Status Sweep() {
+    if (!sweep_.load()) return absl::OkStatus();
+    MNEMO_ASSIGN_OR_RETURN(const uint64_t erased, level_->EraseOrphans());
+    orphans_erased_ += erased;
+    db_->Say(Severity::kWarning, fmt::format("{} payloads without metadata erased", erased));
+    sweep_ = false;
+    return files_.Remove(SweepPath(options_));
+  }
+
   const InstanceOptions options_;
+  FileSystem& files_;
   const Clock& clock_;
+  std::atomic<bool> sweep_{false};
+  std::atomic<uint64_t> orphans_erased_{0};
   Mutex recovery_mutex_;  // one recovery at a time; before everything else
   std::optional<MonoTime> last_repair_ ABSL_GUARDED_BY(recovery_mutex_);
   std::atomic<uint64_t> damaged_erased_{0};
@@ -173,9 +243,8 @@ absl::Status InstanceOptions::Validate() const {
                                                   LevelLabel(Level::kDisk)));
   }
   MNEMO_RETURN_IF_ERROR(CheckRange<int>("durability", static_cast<int>(durability), 1, 3));
-  MNEMO_RETURN_IF_ERROR(CheckRange<int64_t>("interval_sync_period (ns)",
-                                            interval_sync_period.count(), 1'000'000,
-                                            60'000'000'000));
+  MNEMO_RETURN_IF_ERROR(CheckRange<int64_t>(
+      "interval_sync_period (ns)", interval_sync_period.count(), 1'000'000, 60'000'000'000));
   MNEMO_RETURN_IF_ERROR(
       CheckRange<uint64_t>("log_retained_operations", log_retained_operations, 1, 1ull << 40));
   MNEMO_RETURN_IF_ERROR(

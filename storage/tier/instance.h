@@ -23,8 +23,8 @@ namespace mnemo {
 
 struct InstanceOptions {
   // Behaviour.
-  std::string path;  // a folder of its own; made, durably, if absent
-  Level level = Level::kL3;                   // kL3 or kDisk
+  std::string path;          // a folder of its own; made, durably, if absent
+  Level level = Level::kL3;  // kL3 or kDisk
   Durability durability = Durability::kCache;
   // kInterval: the longest time from a write to its sync. 1 ms to 60 s.
   Nanos interval_sync_period = std::chrono::milliseconds(50);
@@ -40,16 +40,16 @@ struct InstanceOptions {
   uint64_t reserve_bytes = 256ull << 20;
   // MaintainSpace keeps at least so many of the newest operations of a shard.
   uint64_t log_retained_operations = 1024;
-  uint64_t epoch = 1;                         // of the operations that blocks() logs
+  uint64_t epoch = 1;  // of the operations that blocks() logs
 
   // Speed.
   uint64_t write_buffer_bytes = 64ull << 20;  // 1 MiB to 1 GiB; what a restart replays
   // Values from this size on lie in blob files, where compaction does not
   // rewrite them. 512 bytes to 1 MiB.
   uint64_t min_blob_bytes = 2048;
-  uint64_t blob_file_bytes = 64ull << 20;     // 1 MiB to 4 GiB; the unit of reclaiming space
-  bool direct_reads = false;                  // O_DIRECT, so that the page cache holds nothing
-  int max_open_files = 512;                   // 64 to 1,000,000
+  uint64_t blob_file_bytes = 64ull << 20;  // 1 MiB to 4 GiB; the unit of reclaiming space
+  bool direct_reads = false;               // O_DIRECT, so that the page cache holds nothing
+  int max_open_files = 512;                // 64 to 1,000,000
 
   // Observers, called from any thread; must not call into the instance.
   enum class Severity { kInfo, kWarning, kError };
@@ -63,8 +63,8 @@ struct InstanceOptions {
 // What opening found. Anything but `clean` is worth a line in the log; with
 // `data_at_risk()` the owner must be told.
 struct OpenReport {
-  bool created = false;   // there was nothing before
-  bool clean = false;     // the last process closed it
+  bool created = false;  // there was nothing before
+  bool clean = false;    // the last process closed it
   // kSync only: the write-ahead log is damaged, or ends before what was
   // acknowledged. Its files are kept in `<path>/wal-set-aside`, and what came
   // before the damage is open.
@@ -75,12 +75,18 @@ struct OpenReport {
   uint64_t writes_lost = 0;
   // kCache only: the files were unreadable and the instance started empty.
   bool reset_after_damage = false;
+  // kCache and kInterval only: tables that could not be read and were taken out.
+  // Blocks that they named are misses.
+  uint64_t tables_dropped = 0;
+  // The manifest had decayed, and its second copy had not: nothing is lost.
+  bool manifest_mended = false;
   uint64_t blocks = 0;
   uint64_t damaged_metadata = 0;  // entries that do not decode; their blocks are misses
   std::string detail;             // one line for a person
 
   bool data_at_risk() const {
-    return wal_set_aside || writes_lost > 0 || reset_after_damage || damaged_metadata > 0;
+    return wal_set_aside || writes_lost > 0 || reset_after_damage || tables_dropped > 0 ||
+           damaged_metadata > 0;
   }
 };
 
@@ -100,6 +106,7 @@ struct InstanceStats {
   uint64_t wal_syncs = 0;
   uint64_t resumes = 0;         // recoveries from an I/O error or a full disk
   uint64_t damaged_erased = 0;  // blocks that background work found damaged
+  uint64_t orphans_erased = 0;  // payloads whose metadata went with a damaged table
   uint64_t mark_failures = 0;   // kSync: the second record of what is durable was not written
   // Ok, or why writes are refused while reads go on.
   absl::Status writable;

@@ -16,6 +16,8 @@ constexpr uint8_t kVersion = 1;
 constexpr size_t kKeySize = sizeof(uint16_t) + sizeof(uint64_t);
 // No operation has this sequence: its entry says what was trimmed.
 constexpr uint64_t kTrimSequence = 0;
+// More than a shard of one table holds.
+constexpr uint64_t kRestartGap = uint64_t{1} << 32;
 
 rocksdb::Slice AsSlice(std::string_view text) { return {text.data(), text.size()}; }
 std::string_view AsView(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
@@ -104,9 +106,8 @@ absl::Status OperationLog::Reload() {
 
 absl::Status OperationLog::Reload(const RocksDb::Session& session, uint16_t shard) {
   std::string trim;
-  const rocksdb::Status found =
-      session.db().Get(rocksdb::ReadOptions(), session.log(),
-                       AsSlice(EncodeLogKey(shard, kTrimSequence)), &trim);
+  const rocksdb::Status found = session.db().Get(
+      rocksdb::ReadOptions(), session.log(), AsSlice(EncodeLogKey(shard, kTrimSequence)), &trim);
   if (found.ok()) {
     ByteReader reader(AsBytes(trim));
     const auto version = reader.Little<uint8_t>();
@@ -142,8 +143,10 @@ absl::StatusOr<std::unique_ptr<OperationLog::Turn>> OperationLog::Take(
 }
 
 // The analysis cannot follow a set of mutexes chosen at run time.
-OperationLog::Turn::Turn(OperationLog& log, std::vector<uint16_t> shards)
-    ABSL_NO_THREAD_SAFETY_ANALYSIS : log_(log), shards_(std::move(shards)) {
+OperationLog::Turn::Turn(OperationLog& log,
+                         std::vector<uint16_t> shards) ABSL_NO_THREAD_SAFETY_ANALYSIS
+    : log_(log),
+      shards_(std::move(shards)) {
   given_.reserve(shards_.size());
   for (const uint16_t shard : shards_) {
     log_.shards_[shard].mutex.Lock();
@@ -167,8 +170,8 @@ void OperationLog::Turn::Append(const RocksDb::Session& session, rocksdb::WriteB
   MNEMO_CHECK(batch.Put(session.log(), AsSlice(key), AsSlice(value)).ok());
 }
 
-absl::Status OperationLog::Turn::Write(const RocksDb::Session& session,
-                                       rocksdb::WriteBatch& batch, RocksDb::Logging logging) {
+absl::Status OperationLog::Turn::Write(const RocksDb::Session& session, rocksdb::WriteBatch& batch,
+                                       RocksDb::Logging logging) {
   MNEMO_CHECK(logging != RocksDb::Logging::kNone || !appended_);
   MNEMO_RETURN_IF_ERROR(log_.writer_.Write(session, batch, logging));
   for (size_t i = 0; i < shards_.size(); ++i) log_.shards_[shards_[i]].last = given_[i];
@@ -184,8 +187,7 @@ absl::Status OperationLog::Read(uint16_t shard, uint64_t first_sequence,
   options.iterate_upper_bound = &upper;
   // The view first, the bound after: a trim between the two is then refused
   // instead of looking like a gap.
-  const std::unique_ptr<rocksdb::Iterator> it(
-      session.db().NewIterator(options, session.log()));
+  const std::unique_ptr<rocksdb::Iterator> it(session.db().NewIterator(options, session.log()));
   const uint64_t first_kept = shards_[shard].first_kept;
   // Sequences start at 1: asking from 0 asks for all.
   first_sequence = std::max<uint64_t>(first_sequence, 1);
@@ -193,8 +195,7 @@ absl::Status OperationLog::Read(uint16_t shard, uint64_t first_sequence,
     return absl::OutOfRangeError(fmt::format("sequence {} of shard {} is trimmed (from {} kept)",
                                              first_sequence, shard, first_kept));
   }
-  for (it->Seek(AsSlice(EncodeLogKey(shard, first_sequence))); it->Valid();
-       it->Next()) {
+  for (it->Seek(AsSlice(EncodeLogKey(shard, first_sequence))); it->Valid(); it->Next()) {
     MNEMO_ASSIGN_OR_RETURN(const Operation operation,
                            DecodeLogEntry(AsView(it->key()), AsView(it->value())));
     if (!visit(operation)) return absl::OkStatus();
@@ -208,8 +209,8 @@ absl::Status OperationLog::Trim(uint16_t shard, uint64_t first_kept) {
   Shard& state = shards_[shard];
   if (first_kept <= state.first_kept) return absl::OkStatus();
   if (first_kept > state.last + 1) {
-    return absl::OutOfRangeError(fmt::format("first_kept {} of shard {} (at most {})", first_kept,
-                                             shard, state.last + 1));
+    return absl::OutOfRangeError(
+        fmt::format("first_kept {} of shard {} (at most {})", first_kept, shard, state.last + 1));
   }
   rocksdb::WriteBatch batch;
   const std::string from = EncodeLogKey(shard, state.first_kept);
@@ -224,6 +225,24 @@ absl::Status OperationLog::Trim(uint16_t shard, uint64_t first_kept) {
   const absl::Status written = turn->Write(session, batch, RocksDb::Logging::kWrite);
   if (!written.ok()) state.first_kept = before;
   return written;
+}
+
+absl::Status OperationLog::Restart() {
+  MNEMO_ASSIGN_OR_RETURN(const RocksDb::Session session, writer_.db().Acquire());
+  for (uint16_t shard = 0; shard < kShardCount; ++shard) {
+    MNEMO_ASSIGN_OR_RETURN(const std::unique_ptr<Turn> turn, Take({shard}));
+    const uint64_t last = shards_[shard].last + kRestartGap;
+    rocksdb::WriteBatch batch;
+    const std::string from = EncodeLogKey(shard, kTrimSequence);
+    const std::string to = EncodeLogKey(shard + 1, kTrimSequence);
+    const std::string value = EncodeTrim(last + 1, last);
+    MNEMO_CHECK(batch.DeleteRange(session.log(), AsSlice(from), AsSlice(to)).ok());
+    MNEMO_CHECK(batch.Put(session.log(), AsSlice(from), AsSlice(value)).ok());
+    MNEMO_RETURN_IF_ERROR(turn->Write(session, batch, RocksDb::Logging::kWrite));
+    shards_[shard].last = last;
+    shards_[shard].first_kept = last + 1;
+  }
+  return absl::OkStatus();
 }
 
 absl::Status OperationLog::TrimAll(uint64_t retained) {

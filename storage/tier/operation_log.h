@@ -86,6 +86,9 @@ class OperationLog {
   absl::Status Trim(uint16_t shard, uint64_t first_kept);
   // Trims shards that keep more than twice `retained` to `retained`.
   absl::Status TrimAll(uint64_t retained);
+  // Drops what is kept and goes on far beyond every sequence that may have been
+  // given: for a log that has holes. While nobody else writes.
+  absl::Status Restart();
 
  private:
   struct alignas(64) Shard {

@@ -1,8 +1,8 @@
 #include "storage/tier/rocks_db.h"
 
 #include <fmt/format.h>
-#include <rocksdb/listener.h>
 #include <rocksdb/env.h>
+#include <rocksdb/listener.h>
 #include <rocksdb/write_batch.h>
 
 #include <cstdarg>
@@ -27,8 +27,7 @@ constexpr uint64_t kLookInterval = 1ull << 20;
 class RocksDb::Listener final : public rocksdb::EventListener {
  public:
   explicit Listener(RocksDb& owner) : owner_(owner) {}
-  void OnBackgroundError(rocksdb::BackgroundErrorReason reason,
-                         rocksdb::Status* error) override {
+  void OnBackgroundError(rocksdb::BackgroundErrorReason reason, rocksdb::Status* error) override {
     // A compaction that failed is tried again by RocksDB; nothing else is.
     if (reason == rocksdb::BackgroundErrorReason::kCompaction &&
         error->severity() < rocksdb::Status::kHardError) {
@@ -90,11 +89,12 @@ absl::Status RocksDb::OpenFiles() {
   db_options.listeners.push_back(std::make_shared<Listener>(*this));
   db_options.info_log = std::make_shared<Messages>(*this);
   rocksdb::DB* db = nullptr;
-  const rocksdb::Status opened =
-      rocksdb::DB::Open(db_options, FilesPath(options_), MakeFamilies(options_, resources_),
-                        &handles_, &db);
+  const rocksdb::Status opened = rocksdb::DB::Open(
+      db_options, FilesPath(options_), MakeFamilies(options_, resources_), &handles_, &db);
   db_.reset(db);
   MNEMO_RETURN_IF_ERROR(FromRocks(opened, fmt::format("open {}", FilesPath(options_))));
+  files_wrapper_->SetLogFailureObserver(
+      [this](const rocksdb::IOStatus& why) { NoteFailure(why, "new log").IgnoreError(); });
   MutexLock lock(session_mutex_);
   open_ = true;
   return absl::OkStatus();
@@ -113,6 +113,7 @@ absl::Status RocksDb::CloseFiles() {
   handles_.clear();
   const rocksdb::Status closed = db_->Close();
   db_.reset();
+  files_wrapper_->SetLogFailureObserver(nullptr);
   return FromRocks(closed, fmt::format("close {}", options_.path));
 }
 
@@ -146,8 +147,8 @@ absl::Status RocksDb::TakeAlone() {
   if (sessions_ == 0) return absl::OkStatus();
   alone_ = false;
   session_changed_.SignalAll();
-  return absl::UnavailableError(fmt::format("{}: {} snapshots or readers are still held",
-                                            options_.path, sessions_));
+  return absl::UnavailableError(
+      fmt::format("{}: {} snapshots or readers are still held", options_.path, sessions_));
 }
 
 absl::Status RocksDb::Reopen() {
@@ -213,8 +214,7 @@ absl::Status RocksDb::DeviceWorks() const {
   return files_.Remove(path);
 }
 
-absl::Status RocksDb::Write(const Session& session, rocksdb::WriteBatch& batch,
-                            Logging logging) {
+absl::Status RocksDb::Write(const Session& session, rocksdb::WriteBatch& batch, Logging logging) {
   MNEMO_RETURN_IF_ERROR(Writable());
   rocksdb::WriteOptions options;
   options.sync = logging == Logging::kSynced;
@@ -236,8 +236,7 @@ absl::Status RocksDb::SyncLog() {
 absl::Status RocksDb::Flush() {
   MNEMO_RETURN_IF_ERROR(Writable());
   MNEMO_ASSIGN_OR_RETURN(const Session session, Acquire());
-  const rocksdb::Status flushed =
-      session.db().Flush(rocksdb::FlushOptions(), session.families());
+  const rocksdb::Status flushed = session.db().Flush(rocksdb::FlushOptions(), session.families());
   return flushed.ok() ? absl::OkStatus() : NoteFailure(flushed, "flush");
 }
 

@@ -3,6 +3,7 @@
 #include <memory>
 #include <utility>
 
+#include "storage/tier/manifest_mirror.h"
 #include "storage/tier/rocks_status.h"
 
 namespace mnemo {
@@ -48,8 +49,8 @@ class RandomFile final : public rocksdb::FSRandomAccessFile {
  public:
   explicit RandomFile(std::unique_ptr<RandomAccessFile> file) : file_(std::move(file)) {}
 
-  IOStatus Read(uint64_t offset, size_t n, const IOOptions&, rocksdb::Slice* result,
-                char* scratch, IODebugContext*) const override {
+  IOStatus Read(uint64_t offset, size_t n, const IOOptions&, rocksdb::Slice* result, char* scratch,
+                IODebugContext*) const override {
     const absl::StatusOr<size_t> count = file_->Read(offset, Scratch(scratch, n));
     if (!count.ok()) return ToRocks(count.status());
     *result = rocksdb::Slice(scratch, *count);
@@ -109,6 +110,31 @@ class AppendFile final : public rocksdb::FSWritableFile {
   std::atomic<uint64_t>* syncs_ = nullptr;
 };
 
+// Stands for a log that could not be made: takes nothing, and says why.
+class LostLog final : public rocksdb::FSWritableFile {
+ public:
+  LostLog(const rocksdb::FileOptions& options, IOStatus why)
+      : FSWritableFile(options), why_(std::move(why)) {}
+
+  IOStatus Append(const rocksdb::Slice&, const IOOptions&, IODebugContext*) override {
+    return why_;
+  }
+  IOStatus Append(const rocksdb::Slice&, const IOOptions&, const rocksdb::DataVerificationInfo&,
+                  IODebugContext*) override {
+    return why_;
+  }
+  IOStatus Truncate(uint64_t, const IOOptions&, IODebugContext*) override { return why_; }
+  // Nothing was taken, so nothing is lost by closing.
+  IOStatus Close(const IOOptions&, IODebugContext*) override { return IOStatus::OK(); }
+  IOStatus Flush(const IOOptions&, IODebugContext*) override { return IOStatus::OK(); }
+  IOStatus Sync(const IOOptions&, IODebugContext*) override { return why_; }
+  bool IsSyncThreadSafe() const override { return true; }
+  uint64_t GetFileSize(const IOOptions&, IODebugContext*) override { return 0; }
+
+ private:
+  const IOStatus why_;
+};
+
 class Folder final : public rocksdb::FSDirectory {
  public:
   Folder(FileSystem& files, std::string path) : files_(files), path_(std::move(path)) {}
@@ -152,9 +178,10 @@ IOStatus RocksFileSystem::NewSequentialFile(const std::string& path, const rocks
   return IOStatus::OK();
 }
 
-IOStatus RocksFileSystem::NewRandomAccessFile(
-    const std::string& path, const rocksdb::FileOptions& options,
-    std::unique_ptr<rocksdb::FSRandomAccessFile>* result, IODebugContext*) {
+IOStatus RocksFileSystem::NewRandomAccessFile(const std::string& path,
+                                              const rocksdb::FileOptions& options,
+                                              std::unique_ptr<rocksdb::FSRandomAccessFile>* result,
+                                              IODebugContext*) {
   auto file = files_.OpenForRead(path, {.direct = options.use_direct_reads});
   if (!file.ok()) return ToRocks(file.status());
   *result = std::make_unique<RandomFile>(*std::move(file));
@@ -164,7 +191,8 @@ IOStatus RocksFileSystem::NewRandomAccessFile(
 IOStatus RocksFileSystem::OpenForWrite(const std::string& path, mnemo::FileSystem::WriteMode mode,
                                        const rocksdb::FileOptions& options,
                                        std::unique_ptr<rocksdb::FSWritableFile>* result) {
-  auto file = files_.OpenForWrite(path, mode);
+  const bool mirrored = IsManifest(path) && mode == mnemo::FileSystem::WriteMode::kTruncate;
+  auto file = mirrored ? OpenMirrored(files_, path) : files_.OpenForWrite(path, mode);
   if (!file.ok()) return ToRocks(file.status());
   const bool wal = IsWal(path);
   std::atomic<uint64_t>& written = wal                       ? counters_.wal_bytes
@@ -181,12 +209,19 @@ IOStatus RocksFileSystem::NewWritableFile(const std::string& path,
                                           const rocksdb::FileOptions& options,
                                           std::unique_ptr<rocksdb::FSWritableFile>* result,
                                           IODebugContext*) {
-  return OpenForWrite(path, mnemo::FileSystem::WriteMode::kTruncate, options, result);
+  const IOStatus opened =
+      OpenForWrite(path, mnemo::FileSystem::WriteMode::kTruncate, options, result);
+  if (opened.ok() || !IsWal(path) || !on_log_failure_) return opened;
+  on_log_failure_(opened);
+  *result = std::make_unique<LostLog>(options, opened);
+  return IOStatus::OK();
 }
 IOStatus RocksFileSystem::ReopenWritableFile(const std::string& path,
                                              const rocksdb::FileOptions& options,
                                              std::unique_ptr<rocksdb::FSWritableFile>* result,
                                              IODebugContext*) {
+  // A manifest that grows behind its mirror's back would be taken for cut.
+  if (IsManifest(path)) return Refused("opening a manifest again");
   return OpenForWrite(path, mnemo::FileSystem::WriteMode::kAppend, options, result);
 }
 IOStatus RocksFileSystem::ReuseWritableFile(const std::string& path, const std::string& old_path,
@@ -217,8 +252,7 @@ IOStatus RocksFileSystem::NewLogger(const std::string&, const IOOptions&,
   return Refused("a log file");
 }
 
-IOStatus RocksFileSystem::FileExists(const std::string& path, const IOOptions&,
-                                     IODebugContext*) {
+IOStatus RocksFileSystem::FileExists(const std::string& path, const IOOptions&, IODebugContext*) {
   const absl::StatusOr<bool> exists = files_.Exists(path);
   if (!exists.ok()) return ToRocks(exists.status());
   return *exists ? IOStatus::OK() : IOStatus::NotFound(path);
@@ -251,6 +285,11 @@ IOStatus RocksFileSystem::GetChildrenFileAttributes(const std::string& path, con
 }
 
 IOStatus RocksFileSystem::DeleteFile(const std::string& path, const IOOptions&, IODebugContext*) {
+  if (IsManifest(path)) {
+    // A directory of an earlier build has none.
+    const absl::Status removed = files_.Remove(MirrorOf(path));
+    if (!removed.ok() && !absl::IsNotFound(removed)) return ToRocks(removed);
+  }
   return ToRocks(files_.Remove(path));
 }
 IOStatus RocksFileSystem::Truncate(const std::string& path, size_t size, const IOOptions&,
@@ -288,8 +327,8 @@ IOStatus RocksFileSystem::RenameFile(const std::string& from, const std::string&
                                      const IOOptions&, IODebugContext*) {
   return ToRocks(files_.Rename(from, to));
 }
-IOStatus RocksFileSystem::LinkFile(const std::string& from, const std::string& to,
-                                   const IOOptions&, IODebugContext*) {
+IOStatus RocksFileSystem::LinkFile(const std::string& from, const std::string& to, const IOOptions&,
+                                   IODebugContext*) {
   return ToRocks(files_.Link(from, to));
 }
 IOStatus RocksFileSystem::NumFileLinks(const std::string&, const IOOptions&, uint64_t*,
@@ -319,8 +358,8 @@ IOStatus RocksFileSystem::GetFreeSpace(const std::string& path, const IOOptions&
   *free_bytes = space->free_bytes;
   return IOStatus::OK();
 }
-IOStatus RocksFileSystem::IsDirectory(const std::string& path, const IOOptions&,
-                                      bool* is_directory, IODebugContext*) {
+IOStatus RocksFileSystem::IsDirectory(const std::string& path, const IOOptions&, bool* is_directory,
+                                      IODebugContext*) {
   const absl::StatusOr<bool> exists = files_.Exists(path);
   if (!exists.ok()) return ToRocks(exists.status());
   *is_directory = *exists && files_.List(path).ok();

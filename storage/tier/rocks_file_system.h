@@ -6,6 +6,7 @@
 #include <atomic>
 #include <functional>
 #include <string>
+#include <utility>
 
 #include "storage/base/clock.h"
 #include "storage/base/file_system.h"
@@ -34,11 +35,19 @@ class RocksFileSystem final : public rocksdb::FileSystemWrapper {
 
   const RocksWriteCounters& counters() const { return counters_; }
 
+  // While there is an observer, a write-ahead log that cannot be made is handed
+  // out all the same, takes nothing, and the observer hears why. RocksDB 7.8
+  // loses count of its column families when it cannot make one, and ends the
+  // process when it is closed (docs/decisions/0054-a-log-that-cannot-be-made.md).
+  // Empty: it is refused, as every other file. Not while a log may be made.
+  void SetLogFailureObserver(std::function<void(const rocksdb::IOStatus&)> observer) {
+    on_log_failure_ = std::move(observer);
+  }
+
   static const char* kClassName() { return "MnemoFileSystem"; }
   const char* Name() const override { return kClassName(); }
 
-  rocksdb::IOStatus NewSequentialFile(const std::string& path,
-                                      const rocksdb::FileOptions& options,
+  rocksdb::IOStatus NewSequentialFile(const std::string& path, const rocksdb::FileOptions& options,
                                       std::unique_ptr<rocksdb::FSSequentialFile>* result,
                                       rocksdb::IODebugContext* debug) override;
   rocksdb::IOStatus NewRandomAccessFile(const std::string& path,
@@ -48,8 +57,7 @@ class RocksFileSystem final : public rocksdb::FileSystemWrapper {
   rocksdb::IOStatus NewWritableFile(const std::string& path, const rocksdb::FileOptions& options,
                                     std::unique_ptr<rocksdb::FSWritableFile>* result,
                                     rocksdb::IODebugContext* debug) override;
-  rocksdb::IOStatus ReopenWritableFile(const std::string& path,
-                                       const rocksdb::FileOptions& options,
+  rocksdb::IOStatus ReopenWritableFile(const std::string& path, const rocksdb::FileOptions& options,
                                        std::unique_ptr<rocksdb::FSWritableFile>* result,
                                        rocksdb::IODebugContext* debug) override;
   rocksdb::IOStatus ReuseWritableFile(const std::string& path, const std::string& old_path,
@@ -60,8 +68,7 @@ class RocksFileSystem final : public rocksdb::FileSystemWrapper {
                                     std::unique_ptr<rocksdb::FSRandomRWFile>* result,
                                     rocksdb::IODebugContext* debug) override;
   rocksdb::IOStatus NewMemoryMappedFileBuffer(
-      const std::string& path,
-      std::unique_ptr<rocksdb::MemoryMappedFileBuffer>* result) override;
+      const std::string& path, std::unique_ptr<rocksdb::MemoryMappedFileBuffer>* result) override;
   rocksdb::IOStatus NewDirectory(const std::string& path, const rocksdb::IOOptions& options,
                                  std::unique_ptr<rocksdb::FSDirectory>* result,
                                  rocksdb::IODebugContext* debug) override;
@@ -85,8 +92,7 @@ class RocksFileSystem final : public rocksdb::FileSystemWrapper {
                              rocksdb::IODebugContext* debug) override;
   rocksdb::IOStatus CreateDir(const std::string& path, const rocksdb::IOOptions& options,
                               rocksdb::IODebugContext* debug) override;
-  rocksdb::IOStatus CreateDirIfMissing(const std::string& path,
-                                       const rocksdb::IOOptions& options,
+  rocksdb::IOStatus CreateDirIfMissing(const std::string& path, const rocksdb::IOOptions& options,
                                        rocksdb::IODebugContext* debug) override;
   rocksdb::IOStatus DeleteDir(const std::string& path, const rocksdb::IOOptions& options,
                               rocksdb::IODebugContext* debug) override;
@@ -123,6 +129,7 @@ class RocksFileSystem final : public rocksdb::FileSystemWrapper {
   mnemo::FileSystem& files_;
   const Clock& clock_;
   const std::function<void(Nanos)> on_wal_sync_;
+  std::function<void(const rocksdb::IOStatus&)> on_log_failure_;
   RocksWriteCounters counters_;
 };
 

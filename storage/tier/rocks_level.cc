@@ -29,9 +29,11 @@ absl::Status CheckKey(const StoredKey& key) {
 
 }  // namespace
 
-RocksLevel::RocksLevel(DurableWriter& writer, OperationLog& log, const InstanceOptions& options)
+RocksLevel::RocksLevel(DurableWriter& writer, OperationLog& log, SpaceKeeper& keeper,
+                       const InstanceOptions& options)
     : writer_(writer),
       log_(log),
+      keeper_(keeper),
       durability_(options.durability),
       epoch_(options.epoch),
       capacity_bytes_(options.capacity_bytes),
@@ -64,13 +66,52 @@ absl::StatusOr<uint64_t> RocksLevel::EraseDamaged() {
   return erased;
 }
 
+absl::StatusOr<uint64_t> RocksLevel::EraseOrphans() {
+  MNEMO_ASSIGN_OR_RETURN(const RocksDb::Session session, writer_.db().Acquire());
+  rocksdb::ReadOptions options;
+  options.fill_cache = false;
+  uint64_t erased = 0;
+  for (uint16_t shard = 0; shard < kShardCount; ++shard) {
+    std::string from;
+    std::string to;
+    AppendBig<uint16_t>(from, shard);
+    AppendBig<uint16_t>(to, shard + 1);
+    const rocksdb::Slice upper = AsSlice(to);
+    options.iterate_upper_bound = &upper;
+    const std::unique_ptr<rocksdb::Iterator> it(
+        session.db().NewIterator(options, session.payloads()));
+    for (it->Seek(AsSlice(from)); it->Valid(); it->Next()) {
+      const StoredKey key = StoredKey::FromBytes(it->key().ToString());
+      if (!key.valid()) continue;
+      MNEMO_ASSIGN_OR_RETURN(const bool was_orphan, EraseOrphan(session, key));
+      if (was_orphan) ++erased;
+    }
+    // A damaged payload ends the look at its shard; it is met when it is read.
+    if (!it->status().ok() && !it->status().IsCorruption()) {
+      return FromRocks(it->status(), "block");
+    }
+  }
+  return erased;
+}
+
+absl::StatusOr<bool> RocksLevel::EraseOrphan(const RocksDb::Session& session,
+                                             const StoredKey& key) {
+  if (!absl::IsNotFound(PresentBytes(session, key).status())) return false;
+  MNEMO_ASSIGN_OR_RETURN(const std::unique_ptr<OperationLog::Turn> turn, log_.Take({key.shard()}));
+  if (!absl::IsNotFound(PresentBytes(session, key).status())) return false;
+  rocksdb::WriteBatch batch;
+  MNEMO_RETURN_IF_ERROR(FromRocks(batch.Delete(session.payloads(), AsSlice(key.bytes())), "batch"));
+  MNEMO_RETURN_IF_ERROR(turn->Write(session, batch, RocksDb::Logging::kWrite));
+  return true;
+}
+
 absl::Status RocksLevel::CheckPut(const StoredKey& key, const BlockMetadata& metadata,
                                   uint64_t bytes) const {
   MNEMO_RETURN_IF_ERROR(CheckKey(key));
   if (metadata.durability > durability_) {
-    return absl::InvalidArgumentError(
-        fmt::format("durability is {} (at most {} in this instance)",
-                    static_cast<int>(metadata.durability), static_cast<int>(durability_)));
+    return absl::InvalidArgumentError(fmt::format("durability is {} (at most {} in this instance)",
+                                                  static_cast<int>(metadata.durability),
+                                                  static_cast<int>(durability_)));
   }
   if (metadata.parent.size() > kMaxParent) {
     return absl::InvalidArgumentError(
@@ -105,6 +146,7 @@ absl::StatusOr<Locator> RocksLevel::Put(const StoredKey& key, const BlockMetadat
   for (const ByteView piece : envelope) stored.stored_bytes += piece.size();
   MNEMO_RETURN_IF_ERROR(CheckPut(key, metadata, stored.stored_bytes));
   MNEMO_RETURN_IF_ERROR(writer_.db().Admit(stored.stored_bytes));
+  keeper_.Pace(stored.stored_bytes);
 
   MNEMO_ASSIGN_OR_RETURN(const RocksDb::Session session, writer_.db().Acquire());
   std::vector<rocksdb::Slice> pieces;
@@ -115,10 +157,10 @@ absl::StatusOr<Locator> RocksLevel::Put(const StoredKey& key, const BlockMetadat
   // Sized at once: growing would copy tens of megabytes over and over.
   rocksdb::WriteBatch batch(stored.stored_bytes + 2 * encoded.size() + 3 * key.bytes().size() +
                             256);
-  MNEMO_RETURN_IF_ERROR(FromRocks(
-      batch.Put(session.payloads(), rocksdb::SliceParts(&key_slice, 1),
-                rocksdb::SliceParts(pieces.data(), static_cast<int>(pieces.size()))),
-      "batch"));
+  MNEMO_RETURN_IF_ERROR(
+      FromRocks(batch.Put(session.payloads(), rocksdb::SliceParts(&key_slice, 1),
+                          rocksdb::SliceParts(pieces.data(), static_cast<int>(pieces.size()))),
+                "batch"));
   MNEMO_RETURN_IF_ERROR(
       FromRocks(batch.Put(session.metadata(), key_slice, AsSlice(encoded)), "batch"));
 
@@ -127,15 +169,16 @@ absl::StatusOr<Locator> RocksLevel::Put(const StoredKey& key, const BlockMetadat
   if (!replaced.ok() && !absl::IsNotFound(replaced.status())) return replaced.status();
   const bool logged = durability_ != Durability::kCache;
   if (logged) {
-    turn->Append(session, batch, {.shard = key.shard(),
-                         .epoch = epoch_,
-                         .kind = OperationKind::kPutBlock,
-                         .key = key.bytes(),
-                         .payload = encoded});
+    turn->Append(session, batch,
+                 {.shard = key.shard(),
+                  .epoch = epoch_,
+                  .kind = OperationKind::kPutBlock,
+                  .key = key.bytes(),
+                  .payload = encoded});
   }
-  MNEMO_RETURN_IF_ERROR(turn->Write(session, batch,
-                                    logged || wal_for_cache_puts_ ? RocksDb::Logging::kWrite
-                                                                  : RocksDb::Logging::kNone));
+  MNEMO_RETURN_IF_ERROR(turn->Write(
+      session, batch,
+      logged || wal_for_cache_puts_ ? RocksDb::Logging::kWrite : RocksDb::Logging::kNone));
   live_bytes_ += stored.stored_bytes;
   if (replaced.ok()) {
     live_bytes_ -= *replaced;
@@ -149,9 +192,9 @@ absl::StatusOr<PinnedBytes> RocksLevel::Get(const StoredKey& key, Locator) const
   MNEMO_ASSIGN_OR_RETURN(const RocksDb::Session session, writer_.db().Acquire());
   // shared_ptr because PinnedBytes shares its owner among slices.
   const auto value = std::make_shared<rocksdb::PinnableSlice>();
-  MNEMO_RETURN_IF_ERROR(FromRocks(
-      session.db().Get(rocksdb::ReadOptions(), session.payloads(), AsSlice(key.bytes()), value.get()),
-      "block"));
+  MNEMO_RETURN_IF_ERROR(FromRocks(session.db().Get(rocksdb::ReadOptions(), session.payloads(),
+                                                   AsSlice(key.bytes()), value.get()),
+                                  "block"));
   return PinnedBytes({AsBytes(*value)}, value);
 }
 
@@ -170,16 +213,17 @@ absl::Status RocksLevel::UpdateMetadata(const StoredKey& key, const BlockMetadat
   rocksdb::PinnableSlice payload;
   if (durability_ == Durability::kCache && !wal_for_cache_puts_) {
     const rocksdb::Slice key_slice = AsSlice(key.bytes());
-    MNEMO_RETURN_IF_ERROR(FromRocks(
-        session.db().Get(rocksdb::ReadOptions(), session.payloads(), key_slice, &payload),
-        "block"));
+    MNEMO_RETURN_IF_ERROR(
+        FromRocks(session.db().Get(rocksdb::ReadOptions(), session.payloads(), key_slice, &payload),
+                  "block"));
     MNEMO_RETURN_IF_ERROR(FromRocks(batch.Put(session.payloads(), key_slice, payload), "batch"));
   }
-  turn->Append(session, batch, {.shard = key.shard(),
-                       .epoch = epoch_,
-                       .kind = OperationKind::kUpdateBlock,
-                       .key = key.bytes(),
-                       .payload = encoded});
+  turn->Append(session, batch,
+               {.shard = key.shard(),
+                .epoch = epoch_,
+                .kind = OperationKind::kUpdateBlock,
+                .key = key.bytes(),
+                .payload = encoded});
   return turn->Write(session, batch, RocksDb::Logging::kWrite);
 }
 
@@ -193,10 +237,11 @@ absl::Status RocksLevel::Erase(const StoredKey& key, Locator) {
   rocksdb::WriteBatch batch;
   MNEMO_RETURN_IF_ERROR(FromRocks(batch.Delete(session.metadata(), AsSlice(key.bytes())), "batch"));
   MNEMO_RETURN_IF_ERROR(FromRocks(batch.Delete(session.payloads(), AsSlice(key.bytes())), "batch"));
-  turn->Append(session, batch, {.shard = key.shard(),
-                       .epoch = epoch_,
-                       .kind = OperationKind::kDeleteBlock,
-                       .key = key.bytes()});
+  turn->Append(session, batch,
+               {.shard = key.shard(),
+                .epoch = epoch_,
+                .kind = OperationKind::kDeleteBlock,
+                .key = key.bytes()});
   MNEMO_RETURN_IF_ERROR(turn->Write(session, batch, RocksDb::Logging::kWrite));
   if (!present.ok()) return absl::OkStatus();
   live_bytes_ -= *present;
@@ -222,10 +267,11 @@ absl::StatusOr<uint64_t> RocksLevel::ErasePrefix(uint16_t shard, std::string_vie
     MNEMO_RETURN_IF_ERROR(
         FromRocks(batch.DeleteRange(family, AsSlice(prefix), AsSlice(end)), "batch"));
   }
-  turn->Append(session, batch, {.shard = shard,
-                       .epoch = epoch_,
-                       .kind = OperationKind::kDeleteSpace,
-                       .key = std::string(prefix)});
+  turn->Append(session, batch,
+               {.shard = shard,
+                .epoch = epoch_,
+                .kind = OperationKind::kDeleteSpace,
+                .key = std::string(prefix)});
   MNEMO_RETURN_IF_ERROR(turn->Write(session, batch, RocksDb::Logging::kWrite));
   live_bytes_ -= scanned.bytes;
   values_ -= scanned.values;
@@ -245,7 +291,8 @@ absl::StatusOr<RocksLevel::Scanned> RocksLevel::ScanMetadata(
   uint16_t shard = begin.size() >= 2 ? LoadBig<uint16_t>(begin.data()) : 0;
   std::string from(begin);
   while (true) {
-    const std::unique_ptr<rocksdb::Iterator> it(session.db().NewIterator(options, session.metadata()));
+    const std::unique_ptr<rocksdb::Iterator> it(
+        session.db().NewIterator(options, session.metadata()));
     for (it->Seek(AsSlice(from)); it->Valid(); it->Next()) {
       const StoredKey key = StoredKey::FromBytes(it->key().ToString());
       const absl::StatusOr<BlockMetadata> metadata = DecodeMetadata(AsBytes(it->value()));

@@ -9,17 +9,19 @@
 #include "storage/tier/durable_writer.h"
 #include "storage/tier/instance.h"
 #include "storage/tier/operation_log.h"
+#include "storage/tier/space_keeper.h"
 
 namespace mnemo {
 
-// Thread-safe. Borrows `writer` and `log`.
+// Thread-safe. Borrows `writer`, `log` and `keeper`.
 //
 // Put stores `metadata.stored_bytes` as what the envelope has, whatever the
 // caller said. Metadata and payload lie apart, so that a start reads 100 bytes
 // a block; both are found by the stored key, and a locator is always 0.
 class RocksLevel final : public DurableLevel {
  public:
-  RocksLevel(DurableWriter& writer, OperationLog& log, const InstanceOptions& options);
+  RocksLevel(DurableWriter& writer, OperationLog& log, SpaceKeeper& keeper,
+             const InstanceOptions& options);
 
   // Counts what is there, from metadata, while nobody writes. Returns how many
   // entries do not decode or could not be read.
@@ -28,6 +30,9 @@ class RocksLevel final : public DurableLevel {
   // Reads every payload and erases the blocks whose payload is damaged or gone.
   // Returns how many. Reads the whole instance.
   absl::StatusOr<uint64_t> EraseDamaged();
+
+  // Erases payloads without metadata. Returns how many. Reads the whole instance.
+  absl::StatusOr<uint64_t> EraseOrphans();
 
   absl::StatusOr<Locator> Put(const StoredKey& key, const BlockMetadata& metadata,
                               const std::vector<ByteView>& envelope) override;
@@ -39,6 +44,7 @@ class RocksLevel final : public DurableLevel {
       const std::function<bool(const StoredKey&, const BlockMetadata&)>& visit) const override;
   absl::Status Sync() override { return writer_.Sync(); }
   LevelStats Stats() const override;
+  uint64_t live_bytes() const { return live_bytes_; }
 
  private:
   struct Scanned {
@@ -47,11 +53,12 @@ class RocksLevel final : public DurableLevel {
     uint64_t damaged = 0;
   };
 
-  absl::Status CheckPut(const StoredKey& key, const BlockMetadata& metadata,
-                        uint64_t bytes) const;
+  absl::Status CheckPut(const StoredKey& key, const BlockMetadata& metadata, uint64_t bytes) const;
   // Bytes of the present value; kNotFound. Damaged metadata counts as 0 bytes.
   absl::StatusOr<uint64_t> PresentBytes(const RocksDb::Session& session,
                                         const StoredKey& key) const;
+  // Erases the payload unless there is metadata by now.
+  absl::StatusOr<bool> EraseOrphan(const RocksDb::Session& session, const StoredKey& key);
   // Visits metadata in [begin, end), past what is damaged.
   absl::StatusOr<Scanned> ScanMetadata(
       std::string_view begin, std::string_view end,
@@ -59,6 +66,7 @@ class RocksLevel final : public DurableLevel {
 
   DurableWriter& writer_;
   OperationLog& log_;
+  SpaceKeeper& keeper_;
   const Durability durability_;
   const uint64_t epoch_;
   const uint64_t capacity_bytes_;

@@ -5,7 +5,10 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "storage/base/status_macros.h"
+#include "storage/tier/manifest_mirror.h"
+#include "storage/tier/rocks_salvage.h"
 
 namespace mnemo {
 namespace {
@@ -22,6 +25,11 @@ class Recoverer {
     MNEMO_ASSIGN_OR_RETURN(const bool used, files_.Exists(FilesPath() + "/CURRENT"));
     report_.created = !used;
     report_.clean = used && before_.clean;
+    if (used) {
+      MNEMO_ASSIGN_OR_RETURN(const std::string mended, MendManifest(files_, FilesPath()));
+      report_.manifest_mended = !mended.empty();
+      if (report_.manifest_mended) Explain(mended);
+    }
     Recovered recovered;
     MNEMO_ASSIGN_OR_RETURN(recovered.db, OpenByClass());
     const uint64_t sequence = recovered.db->LatestSequence();
@@ -43,31 +51,12 @@ class Recoverer {
   absl::StatusOr<std::unique_ptr<RocksDb>> OpenByClass() {
     switch (options_.durability) {
       case Durability::kCache:
-        return OpenCache();
       case Durability::kInterval:
-        return Explained(Open(RocksDb::Recovery::kPointInTime));
+        return Open(RocksDb::Recovery::kPointInTime);
       case Durability::kSync:
         return OpenSync();
     }
     MNEMO_CHECK(false && "a durability class that is not one of the three");
-  }
-
-  // Says what a person can do about files that do not open.
-  absl::StatusOr<std::unique_ptr<RocksDb>> Explained(
-      absl::StatusOr<std::unique_ptr<RocksDb>> opened) const {
-    if (!absl::IsDataLoss(opened.status())) return opened;
-    return absl::DataLossError(
-        fmt::format("{}; repair: restore {} from a snapshot, or move it away to start empty",
-                    std::string(opened.status().message()), options_.path));
-  }
-
-  absl::StatusOr<std::unique_ptr<RocksDb>> OpenCache() {
-    absl::StatusOr<std::unique_ptr<RocksDb>> opened = Open(RocksDb::Recovery::kPointInTime);
-    if (!absl::IsDataLoss(opened.status())) return opened;
-    report_.reset_after_damage = true;
-    report_.detail = fmt::format("started empty: {}", std::string(opened.status().message()));
-    MNEMO_RETURN_IF_ERROR(Empty(FilesPath()));
-    return Open(RocksDb::Recovery::kPointInTime);
   }
 
   absl::StatusOr<std::unique_ptr<RocksDb>> OpenSync() {
@@ -76,17 +65,16 @@ class Recoverer {
     if (!absl::IsDataLoss(opened.status())) return opened;
     // A log that was closed whole has decayed since.
     if (report_.clean) MNEMO_RETURN_IF_ERROR(KeepLogs());
-    report_.detail = std::string(opened.status().message());
+    Explain(std::string(opened.status().message()));
     report_.wal_set_aside = true;
-    return Explained(Open(RocksDb::Recovery::kPointInTime));
+    return Open(RocksDb::Recovery::kPointInTime);
   }
 
   // Links the logs aside: RocksDB removes them once their contents are in files.
   absl::Status KeepLogs() {
     MNEMO_RETURN_IF_ERROR(CreateDirectoryDurably(files_, PendingPath()));
     MNEMO_RETURN_IF_ERROR(Empty(PendingPath()));
-    MNEMO_ASSIGN_OR_RETURN(const std::vector<FileSystem::Entry> entries,
-                           files_.List(FilesPath()));
+    MNEMO_ASSIGN_OR_RETURN(const std::vector<FileSystem::Entry> entries, files_.List(FilesPath()));
     for (const FileSystem::Entry& entry : entries) {
       if (!entry.name.ends_with(".log")) continue;
       MNEMO_RETURN_IF_ERROR(
@@ -149,6 +137,42 @@ class Recoverer {
 };
 
 }  // namespace
+
+std::string SweepPath(const InstanceOptions& options) { return options.path + "/SWEEP"; }
+
+absl::Status DropTables(const InstanceOptions& options, FileSystem& files, const Clock& clock,
+                        TierResources& resources, OpenReport& report) {
+  // First, so that a process that dies in between has not forgotten it.
+  MNEMO_RETURN_IF_ERROR(ReplaceFile(files, SweepPath(options), AsBytes("sweep")));
+  const absl::StatusOr<std::vector<std::string>> dropped =
+      DropDamagedTables(options, files, clock, resources);
+  // Whoever asked knows already that something is damaged, and what to do then.
+  if (absl::IsDataLoss(dropped.status())) return absl::OkStatus();
+  MNEMO_RETURN_IF_ERROR(dropped.status());
+  if (dropped->empty()) return files.Remove(SweepPath(options));
+  report.tables_dropped += dropped->size();
+  if (!report.detail.empty()) report.detail += "; ";
+  report.detail += "damaged tables dropped:";
+  for (const std::string& name : *dropped) report.detail += " " + name;
+  return absl::OkStatus();
+}
+
+absl::Status EmptyInstance(const InstanceOptions& options, FileSystem& files) {
+  const std::string folder = RocksDb::FilesPath(options);
+  MNEMO_ASSIGN_OR_RETURN(const std::vector<FileSystem::Entry> entries, files.List(folder));
+  for (const FileSystem::Entry& entry : entries) {
+    if (entry.is_directory) continue;
+    MNEMO_RETURN_IF_ERROR(files.Remove(folder + "/" + entry.name));
+  }
+  return files.SyncDirectory(folder);
+}
+
+absl::Status ExplainRepair(const InstanceOptions& options, const absl::Status& status) {
+  if (!absl::IsDataLoss(status) || absl::StrContains(status.message(), "repair:")) return status;
+  return absl::DataLossError(
+      fmt::format("{}; repair: restore {} from a snapshot, or move it away to start empty",
+                  std::string(status.message()), options.path));
+}
 
 absl::StatusOr<Recovered> RecoverInstance(const InstanceOptions& options, FileSystem& files,
                                           const Clock& clock, TierResources& resources,

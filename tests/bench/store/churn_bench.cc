@@ -5,7 +5,8 @@
 // The arena: ten times its capacity of values from 4 KiB to 40 MiB (log-uniform)
 // pass through it, a tenth of them pinned by readers; then it is filled until
 // it refuses. The disk: TIMES (10) the capacity of L3 in the same sizes, written
-// and deleted at random; then the bytes of the files over those of the values.
+// and deleted at random; then, once the files have come to rest, their bytes over
+// those of the values, and the worst that was on the way.
 // Meanwhile the resident memory, over what the options allow.
 #include <atomic>
 #include <cmath>
@@ -64,12 +65,27 @@ void ArenaChurn(nlohmann::ordered_json& out) {
   values.clear();
 }
 
+// Files may go while they are counted.
 uint64_t BytesOfFiles(const std::string& folder) {
   uint64_t bytes = 0;
+  std::error_code gone;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
-    if (entry.is_regular_file()) bytes += entry.file_size();
+    if (!entry.is_regular_file(gone)) continue;
+    const uint64_t size = entry.file_size(gone);
+    if (!gone) bytes += size;
   }
   return bytes;
+}
+
+// Bytes that this process gave to write calls, from /proc/self/io.
+uint64_t BytesWritten() {
+  std::ifstream io("/proc/self/io");
+  std::string name;
+  uint64_t value = 0;
+  while (io >> name >> value) {
+    if (name == "wchar:") return value;
+  }
+  return 0;
 }
 
 class StoreChurn {
@@ -96,10 +112,14 @@ class StoreChurn {
       }
     });
     const auto began = BenchClock::now();
+    const uint64_t written_before = BytesWritten();
     Churn();
     out["churn_mib_per_second"] =
         static_cast<double>(written_) / kMiB / Seconds(BenchClock::now() - began);
+    out["space_amplification_peak"] = worst_;
     Settle();
+    out["churn_write_amplification"] =
+        static_cast<double>(BytesWritten() - written_before) / static_cast<double>(written_);
     for (const auto& [folder, bytes] : BytesByFolder()) {
       out["churn_files_mib"][folder] = static_cast<double>(bytes) / kMiB;
     }
@@ -109,8 +129,8 @@ class StoreChurn {
     out["churn_live_mib"] = static_cast<double>(live) / kMiB;
     out["churn_refused"] = refused_;
     // Beside the levels: the directory and what one read or move holds at once.
-    const uint64_t budget = options_.l1_bytes + options_.l2_bytes + options_.disk_cache_bytes +
-                            2 * kMaxPartBytes;
+    const uint64_t budget =
+        options_.l1_bytes + options_.l2_bytes + options_.disk_cache_bytes + 2 * kMaxPartBytes;
     out["store_rss_over_budget"] =
         static_cast<double>(peak_ - before) / static_cast<double>(budget);
     out["store_peak_rss_mib"] = static_cast<double>(peak_) / kMiB;
@@ -130,6 +150,7 @@ class StoreChurn {
     std::vector<std::pair<PartKey, uint64_t>> there;
     std::string payload = TestPayload(TestPart(0), 0, 40 * kMiB);
     uint64_t live = 0;
+    uint64_t looked = 0;
     for (uint64_t next = 0; written_ < times_ * options_.l3_bytes; ++next) {
       const uint64_t size = SomeSize(random);
       while (static_cast<double>(live + size) > kFill * static_cast<double>(options_.l3_bytes)) {
@@ -157,6 +178,12 @@ class StoreChurn {
         Require(store_->Read(read, 0, 0), "read");
       }
       peak_ = std::max(peak_, ResidentBytes());
+      looked += size;
+      if (looked >= 64 * kMiB && written_ > options_.l3_bytes) {
+        looked = 0;
+        worst_ = std::max(
+            worst_, static_cast<double>(BytesOfFiles(directory_)) / static_cast<double>(live));
+      }
     }
   }
 
@@ -176,7 +203,7 @@ class StoreChurn {
   // Until the files have not changed for a while; a compaction that runs shows
   // only at its end.
   void Settle() {
-    constexpr int kQuietSeconds = 20;
+    constexpr int kQuietSeconds = 8;
     constexpr int kAtMostSeconds = 180;
     uint64_t before = 0;
     int quiet = 0;
@@ -198,6 +225,7 @@ class StoreChurn {
   uint64_t written_ = 0;
   uint64_t refused_ = 0;
   uint64_t peak_ = 0;
+  double worst_ = 0;
 };
 
 // Sessions that all begin with one system prompt.

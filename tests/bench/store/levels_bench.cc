@@ -1,6 +1,6 @@
 // How long a read of one 128 KiB part takes at each level.
 //
-//   bench_store_levels FOLDER > levels.json
+//   bench_store_levels FOLDER [l1|l2|l3|disk] > levels.json
 //
 // Direct reads, random order, incompressible values, on disk a working set four
 // times the cache. First as fast as one thread can, for its capacity; then at
@@ -20,6 +20,7 @@ namespace {
 constexpr uint64_t kPartBytes = 128 * kKiB;
 constexpr uint64_t kCacheBytes = 64 * kMiB;
 constexpr auto kMeasured = std::chrono::seconds(4);
+constexpr std::array<std::string_view, kLevelCount> kNames = {"l1", "l2", "l3", "disk"};
 
 class LevelBench {
  public:
@@ -37,10 +38,7 @@ class LevelBench {
     std::mt19937_64 random(42);
     const double capacity = ClosedLoop(random);
     std::vector<double> milliseconds = OpenLoop(random, capacity / 2);
-    const std::string name = level_ == Level::kL1   ? "l1"
-                             : level_ == Level::kL2 ? "l2"
-                             : level_ == Level::kL3 ? "l3"
-                                                    : "disk";
+    const std::string name(kNames[Index(level_)]);
     out[name + "_p50_ms"] = Percentile(milliseconds, 0.5);
     out[name + "_p99_ms"] = Percentile(milliseconds, 0.99);
     out[name + "_p999_ms"] = Percentile(milliseconds, 0.999);
@@ -64,9 +62,7 @@ class LevelBench {
     return options;
   }
 
-  void Open() {
-    store_ = Require(BlockStore::Open(Options(), *files_, clock_, nullptr), "open");
-  }
+  void Open() { store_ = Require(BlockStore::Open(Options(), *files_, clock_, nullptr), "open"); }
 
   void Fill() {
     Open();
@@ -152,14 +148,14 @@ class LevelBench {
 }  // namespace mnemo
 
 int main(int argc, char** argv) {
-  if (argc != 2) {
-    std::fprintf(stderr, "usage: bench_store_levels FOLDER\n");
+  if (argc != 2 && argc != 3) {
+    std::fprintf(stderr, "usage: bench_store_levels FOLDER [l1|l2|l3|disk]\n");
     return 2;
   }
   nlohmann::ordered_json out;
-  for (const mnemo::Level level :
-       {mnemo::Level::kL1, mnemo::Level::kL2, mnemo::Level::kL3, mnemo::Level::kDisk}) {
-    mnemo::LevelBench(std::string(argv[1]) + "/levels", level).Run(out);
+  for (size_t i = 0; i < mnemo::kLevelCount; ++i) {
+    if (argc == 3 && mnemo::kNames[i] != argv[2]) continue;
+    mnemo::LevelBench(std::string(argv[1]) + "/levels", static_cast<mnemo::Level>(i)).Run(out);
   }
   std::printf("%s\n", out.dump(2).c_str());
   return 0;

@@ -2,7 +2,8 @@
 """bench-store: what the store promises, measured -> one flat JSON.
 
 Runs the bench programs of a build folder one after another (never two at once:
-each of them measures time) and merges what they print. The keys that have a
+each of them measures time) and merges what they print. With --only some of them
+run, and the others' figures stay as the last run left them. The keys that have a
 bar are checked against it; a bar that is missed is named, and the exit code is
 then 1.
 """
@@ -14,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent.parent
 
@@ -34,13 +36,33 @@ BARS = {
 }
 
 
+# In the order in which they run: those that judge latency first.
+PROGRAMS = ("levels", "directory", "restart", "daemon", "churn", "flips", "policies")
+
+
 def run(program: pathlib.Path, *arguments: str) -> dict:
-    print(f"{program.name} ...", file=sys.stderr, flush=True)
+    print(f"{program.name} ...", end=" ", file=sys.stderr, flush=True)
+    began = time.monotonic()
     done = subprocess.run([str(program), *arguments], stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, text=True, check=False)
+    print(f"{time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
     if done.returncode != 0:
         raise SystemExit(f"{program.name} ended with {done.returncode}")
     return json.loads(done.stdout)
+
+
+def measure(name: str, options: argparse.Namespace, folder: str) -> dict:
+    bench = options.build / "tests" / "bench"
+    if name == "directory":
+        return run(bench / "directory" / "bench_directory")
+    if name == "policies":
+        return {"policy": run(bench / "policies" / "bench_policies", str(options.traces))}
+    program = bench / "store" / f"bench_store_{name}"
+    if name == "restart":
+        return run(program, folder, str(options.parts))
+    if name == "daemon":
+        return run(program, str(options.build / "server" / "mnemod"), folder)
+    return run(program, folder)
 
 
 def flatten(name: str, value, into: dict) -> None:
@@ -69,25 +91,21 @@ def main() -> int:
                         help="folder of the request traces; policies are left out without it")
     parser.add_argument("--parts", type=int, default=1_000_000, help="of the restart")
     parser.add_argument("--folder", type=pathlib.Path, help="on the disk to be measured")
+    parser.add_argument("--only", nargs="+", choices=PROGRAMS, metavar="NAME",
+                        help="of " + ", ".join(PROGRAMS))
     options = parser.parse_args()
 
-    bench = options.build / "tests" / "bench"
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="mnemo-bench-", dir=options.folder))
+    names = [name for name in PROGRAMS if options.only is None or name in options.only]
+    if "policies" in names and not options.traces.is_dir():
+        print(f"no traces at {options.traces}: policies left out", file=sys.stderr)
+        names.remove("policies")
     figures: dict = {}
+    if options.only and options.out.exists():
+        figures = json.loads(options.out.read_text())
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="mnemo-bench-", dir=options.folder))
     try:
-        where = str(folder)
-        flatten("", run(bench / "store" / "bench_store_levels", where), figures)
-        flatten("", run(bench / "directory" / "bench_directory"), figures)
-        flatten("", run(bench / "store" / "bench_store_restart", where, str(options.parts)), figures)
-        daemon = options.build / "server" / "mnemod"
-        flatten("", run(bench / "store" / "bench_store_daemon", str(daemon), where), figures)
-        flatten("", run(bench / "store" / "bench_store_churn", where), figures)
-        flatten("", run(bench / "store" / "bench_store_flips", where), figures)
-        if options.traces.is_dir():
-            flatten("policy", run(bench / "policies" / "bench_policies", str(options.traces)),
-                    figures)
-        else:
-            print(f"no traces at {options.traces}: policies left out", file=sys.stderr)
+        for name in names:
+            flatten("", measure(name, options, str(folder)), figures)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

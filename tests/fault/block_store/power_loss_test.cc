@@ -112,11 +112,7 @@ TEST_F(PowerLossTest, APinIsOnStableStorageWhenItReturns) {
 }
 
 // Power is lost at any moment of a workload that moves parts between levels.
-// Off: in about two of five runs RocksDB 7.8 ends the process in
-// ~ColumnFamilySet (assertion `last_ref`) when a database that met an I/O error
-// is closed. The data is right; the close is not. Run it with
-// --gtest_also_run_disabled_tests until the close of a failed instance is mended.
-TEST_F(PowerLossTest, DISABLED_AtAnyMomentOfMovement) {
+TEST_F(PowerLossTest, AtAnyMomentOfMovement) {
   const char* const given = std::getenv("MNEMO_TEST_SEED");
   std::random_device device;
   const uint64_t seed = given != nullptr ? std::strtoull(given, nullptr, 10) : device();

@@ -97,8 +97,8 @@ TEST_P(FullDiskTest, KeepsAReserveAndGoesOnOnlyWellAboveIt) {
   absl::Status refusal;
   const uint64_t taken = PutUntilRefused(*instance, 0, 1000, refusal);
   ASSERT_LT(taken, 1000u);
-  EXPECT_THAT(refusal, StatusIs(absl::StatusCode::kResourceExhausted,
-                                ::testing::HasSubstr("reserve")));
+  EXPECT_THAT(refusal,
+              StatusIs(absl::StatusCode::kResourceExhausted, ::testing::HasSubstr("reserve")));
   // Small state and deletion go on, from the reserve.
   EXPECT_OK(instance->Stats().writable);
   EXPECT_OK(instance->blocks().Erase(TestKey(0), {}));
@@ -168,6 +168,33 @@ TEST_P(FullDiskTest, SurvivesTheFailureOfEveryNthWrite) {
     ASSERT_NO_FATAL_FAILURE(ExpectBlocks(*instance, first + 1000, 1));
     ASSERT_OK(instance->Close());
   }
+}
+
+// RocksDB 7.8 keeps references to its column families when it cannot make a new
+// log while it flushes them together, and ends the process when it is closed.
+TEST_P(FullDiskTest, ClosesAndRecoversAfterANewLogCouldNotBeMade) {
+  InstanceOptions options = Options();
+  options.interval_sync_period = std::chrono::seconds(60);
+  auto instance = Open(options);
+  ASSERT_NE(instance, nullptr);
+  // The log has something in it, and all write buffers are full: the next write
+  // switches to a new log first.
+  ASSERT_OK(PutTestBlock(instance->blocks(), 0, 20'000));
+  ASSERT_OK(PutTestBlock(instance->blocks(), 1, 20'000));
+  ASSERT_OK(instance->blocks().Erase(TestKey(0), {}));
+  ASSERT_OK(PutTestBlock(instance->blocks(), 2, options.write_buffer_bytes + 100'000));
+  ASSERT_OK(PutTestBlock(instance->blocks(), 3, 20'000));
+  ASSERT_OK(instance->blocks().Sync());
+  ASSERT_OK(PutTestBlock(instance->blocks(), 4, options.write_buffer_bytes + 100'000));
+  files_.FailAfter(0);
+  EXPECT_FALSE(instance->blocks().Erase(TestKey(3), {}).ok());
+  EXPECT_FALSE(instance->Stats().writable.ok());
+  EXPECT_FALSE(PutTestBlock(instance->blocks(), 5, 20'000).ok());
+  files_.Heal();
+  ASSERT_OK(instance->MaintainSpace());  // closes and opens
+  ASSERT_NO_FATAL_FAILURE(ExpectBlocks(*instance, 1, 1));
+  ASSERT_OK(PutTestBlock(instance->blocks(), 6, 20'000));
+  ASSERT_OK(instance->Close());
 }
 
 INSTANTIATE_TEST_SUITE_P(Classes, FullDiskTest,

@@ -180,13 +180,20 @@ def test_directory_of_others_is_code_5_and_untouched(tmp_path):
     assert [entry.name for entry in data.iterdir() if entry.name != "LOCK"] == ["thesis.tex"]
 
 
+def damage(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0x10
+    path.write_bytes(content)
+
+
 def test_damaged_identity_is_code_6(tmp_path):
     with Daemon(tmp_path):
         pass
-    identity = tmp_path / "data" / "IDENTITY"
-    content = bytearray(identity.read_bytes())
-    content[len(content) // 2] ^= 0x10
-    identity.write_bytes(content)
+    damage(tmp_path / "data" / "IDENTITY")
+    with Daemon(tmp_path):  # the second copy mends it
+        pass
+    damage(tmp_path / "data" / "IDENTITY")
+    damage(tmp_path / "data" / "IDENTITY.mirror")
     result = run(*serve_arguments(tmp_path))
     assert result.returncode in (5, 6)  # a flip in the version reads as another version
     assert f"{tmp_path}/data: identity" in reason_of(result)

@@ -74,13 +74,30 @@ TEST_F(DataDirectoryTest, RefusesADamagedIdentity) {
     EXPECT_FALSE(DecodeIdentity(AsBytes(bad)).ok()) << bit;
   }
   for (size_t size = 0; size < good.size(); ++size) {
-    EXPECT_THAT(DecodeIdentity(AsBytes(good).first(size)),
-                StatusIs(absl::StatusCode::kDataLoss));
+    EXPECT_THAT(DecodeIdentity(AsBytes(good).first(size)), StatusIs(absl::StatusCode::kDataLoss));
   }
   ASSERT_NO_FATAL_FAILURE(WriteIdentity(good.substr(0, 20)));
   EXPECT_THAT(Open(), StatusIs(absl::StatusCode::kDataLoss, HasSubstr(path_)));
   ASSERT_NO_FATAL_FAILURE(WriteIdentity(std::string(10'000, 'x')));
   EXPECT_THAT(Open(), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("10000 bytes")));
+}
+
+TEST_F(DataDirectoryTest, MendsAnIdentityFromTheOtherCopy) {
+  { ASSERT_OK(Open()); }
+  ASSERT_OK_AND_ASSIGN(const std::string good, ReadSmallFile(*files_, path_ + "/IDENTITY", 100));
+  for (const char* name : {"/IDENTITY", "/IDENTITY.mirror"}) {
+    for (size_t bit = 0; bit < good.size() * 8; ++bit) {
+      std::string bad = good;
+      bad[bit / 8] = static_cast<char>(bad[bit / 8] ^ (1 << (bit % 8)));
+      ASSERT_OK(ReplaceFile(*files_, path_ + name, AsBytes(bad)));
+      ASSERT_OK_AND_ASSIGN(const auto opened, Open(99));
+      EXPECT_EQ(opened->identity().node_id, 77u) << name << " bit " << bit;
+      EXPECT_EQ(*ReadSmallFile(*files_, path_ + name, 100), good) << name << " bit " << bit;
+    }
+  }
+  // A whole identity of another version is no damage.
+  ASSERT_NO_FATAL_FAILURE(WriteIdentity(EncodeIdentity({.format = 2, .node_id = 77})));
+  EXPECT_THAT(Open(), StatusIs(absl::StatusCode::kFailedPrecondition));
 }
 
 TEST_F(DataDirectoryTest, DoesNotTakeSomebodyElsesFolder) {
