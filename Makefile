@@ -18,7 +18,7 @@ TRACES ?= ../shared/traces
 CPP_FILES = $(shell git ls-files --cached --others --exclude-standard '*.cc' '*.h')
 export PYTHONPATH := client/python
 
-.PHONY: help deps deps-demo build test demo bench-store bench-inline bench-policies fmt fmt-check \
+.PHONY: help deps deps-demo build test demo capture bench-store bench-inline bench-policies fmt fmt-check \
   lint asan tsan fuzz crash contract-accept clean FORCE
 
 help: ## list the targets
@@ -82,6 +82,15 @@ demo: deps-demo build/release/build.ninja ## a model's KV cache outlives kill -9
 	@ninja -C build/release -j $(JOBS) mnemod mnemoctl
 	@$(PYTHON) deploy/demo/run.py --model $(MODEL) $(if $(FLOOR),--floor $(FLOOR)) \
 	  --mnemod $(MNEMOD) --mnemoctl $(MNEMOCTL) --out build/demo.json
+
+CAPTURE := build/capture
+CAPTURED = $(foreach m,smollm2 gemma,$(CAPTURE)/$(m)/heldout/capture.json)
+
+$(CAPTURED) &: | build/venv/demo.stamp
+	@$(PYTHON) tests/bench/codecs/capture/capture.py --out $(CAPTURE)
+
+capture: deps-demo $(CAPTURED) ## K, V, Q of both models over real text -> build/capture; some minutes
+	@$(PYTHON) tests/bench/codecs/capture/slices.py --capture $(CAPTURE) --slices tests/data/codecs
 
 bench-store: build ## levels, directory, restart, churn -> build/bench/store.json; ONLY="churn flips"
 	@mkdir -p build/bench

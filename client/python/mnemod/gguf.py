@@ -1,4 +1,4 @@
-"""Reads the metadata of a GGUF file. Nothing else of it is looked at.
+"""Reads the metadata of a GGUF file, and where its tensors lie.
 
 The file is hostile until it was checked: every length is compared with what is
 left of the file before it is believed. Format: GGUF versions 2 and 3, as
@@ -7,16 +7,19 @@ llama.cpp's gguf.h describes them, little-endian.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import mmap
 import os
 import struct
-from typing import Any, Callable, Dict, List, Union
+from typing import Any, Callable, Dict, List, Tuple, Union
 
 MAX_ENTRIES = 65_536
 MAX_KEY_BYTES = 65_535
 # Longer arrays (vocabularies) are passed over.
 MAX_ARRAY_KEPT = 65_536
+MAX_TENSORS = 65_536
+MAX_DIMENSIONS = 4
 # Arrays of arrays are legal and unused; this deep they are an attack.
 MAX_ARRAY_DEPTH = 4
 
@@ -48,6 +51,10 @@ class _Reader:
     def __init__(self, data: Any) -> None:
         self._data = data
         self._position = 0
+
+    @property
+    def position(self) -> int:
+        return self._position
 
     def _advance(self, size: int, what: str) -> int:
         start = self._position
@@ -110,19 +117,61 @@ class _Reader:
         return tuple(values) if kept else None
 
 
+@dataclasses.dataclass(frozen=True)
+class Tensor:
+    """Where a tensor lies.
+
+    Attributes:
+      shape: the outermost dimension first.
+      kind: ggml's type number.
+      offset: bytes from the start of the file; may lie beyond its end.
+    """
+
+    name: str
+    shape: Tuple[int, ...]
+    kind: int
+    offset: int
+
+
 def parse_metadata(data: Any) -> Dict[str, Any]:
     """Returns the metadata in `data`, the bytes of a file.
 
     Arrays are tuples; those of more than 65,536 elements are None. Errors:
     GgufError.
     """
+    return _read_header(_Reader(data))[1]
+
+
+def parse_tensors(data: Any) -> List[Tensor]:
+    """Returns the table of tensors in `data`, the bytes of a file. Errors: GgufError."""
     reader = _Reader(data)
+    count, metadata = _read_header(reader)
+    if count > MAX_TENSORS:
+        raise GgufError(f"tensor count is {count}; at most {MAX_TENSORS}")
+    tensors = []
+    for _ in range(count):
+        name = reader.string("tensor name", MAX_KEY_BYTES)
+        dimensions = reader.number(_U32, name)
+        if dimensions > MAX_DIMENSIONS:
+            raise GgufError(f"{name}: {dimensions} dimensions; at most {MAX_DIMENSIONS}")
+        shape = [reader.number(_U64, name) for _ in range(dimensions)]
+        kind = reader.number(_U32, name)
+        offset = reader.number(_U64, name)
+        tensors.append(Tensor(name, tuple(reversed(shape)), kind, offset))
+    alignment = metadata.get("general.alignment", 32)
+    if not isinstance(alignment, int) or not 1 <= alignment <= 1 << 20:
+        raise GgufError(f"general.alignment is {alignment}; 1 to {1 << 20}")
+    base = -(-reader.position // alignment) * alignment
+    return [dataclasses.replace(tensor, offset=base + tensor.offset) for tensor in tensors]
+
+
+def _read_header(reader: _Reader) -> Tuple[int, Dict[str, Any]]:
     if reader.bytes(4, "magic") != b"GGUF":
         raise GgufError("not a GGUF file")
     version = reader.number(_U32, "version")
     if version not in (2, 3):
         raise GgufError(f"version {version}; 2 and 3 are known")
-    reader.number(_U64, "tensor count")
+    tensors = reader.number(_U64, "tensor count")
     entries = reader.number(_U64, "metadata count")
     if entries > MAX_ENTRIES:
         raise GgufError(f"metadata count is {entries}; at most {MAX_ENTRIES}")
@@ -130,7 +179,7 @@ def parse_metadata(data: Any) -> Dict[str, Any]:
     for _ in range(entries):
         key = reader.string("metadata key", MAX_KEY_BYTES)
         metadata[key] = reader.value(reader.number(_U32, key), key)
-    return metadata
+    return tensors, metadata
 
 
 def read_metadata(path: Path) -> Dict[str, Any]:

@@ -7,7 +7,7 @@ import struct
 import pytest
 
 from mnemod import DType, GroupKind, Layout, RopePairing, Space
-from mnemod.gguf import GgufError, parse_metadata
+from mnemod.gguf import GgufError, Tensor, parse_metadata, parse_tensors
 
 KINDS = {bool: 7, int: 4, float: 6, str: 8}
 
@@ -177,3 +177,39 @@ def test_every_cut_and_every_flip_ends_in_an_error_or_an_answer():
             parse_metadata(bytes(damaged))
         except GgufError:
             pass
+
+
+def with_tensors(*tensors, count=None, metadata=b"", entries=0):
+    table = b"".join(
+        string(name) + struct.pack(f"<I{len(dims)}QIQ", len(dims), *dims, kind, offset)
+        for name, dims, kind, offset in tensors
+    )
+    count = len(tensors) if count is None else count
+    return b"GGUF" + struct.pack("<IQQ", 3, count, entries) + metadata + table
+
+
+def test_tensors_lie_behind_the_header_at_its_alignment():
+    data = with_tensors(("a", (4, 3), 0, 0), ("b", (32,), 8, 64))
+    base = -(-len(data) // 32) * 32
+    assert parse_tensors(data) == [
+        Tensor("a", (3, 4), 0, base),
+        Tensor("b", (32,), 8, base + 64),
+    ]
+    aligned = with_tensors(
+        ("a", (4,), 0, 0), metadata=entry("general.alignment", 4096), entries=1
+    )
+    assert parse_tensors(aligned)[0].offset == 4096
+
+
+@pytest.mark.parametrize(
+    "data, words",
+    [
+        (with_tensors(count=1 << 50), "tensor count is"),
+        (with_tensors(("a", (1,) * 5, 0, 0)), "5 dimensions"),
+        (with_tensors(("a", (4,), 0, 0))[:-1], "left"),
+        (with_tensors(metadata=entry("general.alignment", 0), entries=1), "alignment is 0"),
+    ],
+)
+def test_a_table_of_tensors_that_lies_is_refused(data, words):
+    with pytest.raises(GgufError, match=words):
+        parse_tensors(data)
