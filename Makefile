@@ -80,7 +80,7 @@ contract-accept: deps ## record additions to proto/mnemo/v1 in its snapshot
 
 demo: deps-demo build/release/build.ninja ## a model's KV cache outlives kill -9; MODEL=smollm2|gemma
 	@ninja -C build/release -j $(JOBS) mnemod mnemoctl
-	@$(PYTHON) deploy/demo/run.py --model $(MODEL) $(if $(FLOOR),--floor $(FLOOR)) \
+	@$(PYTHON) deploy/demo/run.py --model $(MODEL) \
 	  --mnemod $(MNEMOD) --mnemoctl $(MNEMOCTL) --out build/demo.json
 
 CAPTURE := build/capture
