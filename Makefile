@@ -19,7 +19,7 @@ CPP_FILES = $(shell git ls-files --cached --others --exclude-standard '*.cc' '*.
 export PYTHONPATH := client/python
 
 .PHONY: help deps deps-demo build test demo capture bench-store bench-inline bench-policies fmt fmt-check \
-  lint asan tsan fuzz crash contract-accept clean FORCE
+  lint asan tsan fuzz crash contract-accept golden clean FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 18
@@ -75,6 +75,12 @@ crash: build ## CYCLES of kill -9 and of power loss against an oracle
 
 contract-accept: deps ## record additions to proto/mnemo/v1 in its snapshot
 	@$(PYTHON) tests/unit/house/contract.py --accept
+
+golden: deps build/release/build.ninja ## a release leaves tests/data/NAME, a data directory for later builds to open
+	@$(if $(NAME),,echo "make golden NAME=data_directory_0_2" >&2; exit 2)
+	@ninja -C build/release -j $(JOBS) make_golden
+	@build/release/tests/contract/golden/make_golden tests/data/$(NAME)
+	@du -sh tests/data/$(NAME)
 
 # --- showing and measuring -------------------------------------------------
 
