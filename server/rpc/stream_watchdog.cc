@@ -56,6 +56,16 @@ size_t StreamWatchdog::streams() const {
   return streams_.size();
 }
 
+StreamWatchdog::Waiting StreamWatchdog::waiting() const {
+  MutexLock lock(mutex_);
+  Waiting waiting;
+  for (const WatchedStream* stream : streams_) {
+    waiting.for_input += stream->reading_wait_.on();
+    waiting.for_output += stream->writing_wait_.on();
+  }
+  return waiting;
+}
+
 void StreamWatchdog::Run() {
   for (;;) {
     {

@@ -39,6 +39,7 @@ class WatchedStream {
       const int64_t since = since_.exchange(kNone);
       carried_ = progress ? kNone : since;
     }
+    bool on() const { return since_ != kNone; }
     bool LongerThan(Nanos limit, MonoTime now) const {
       const int64_t since = since_;
       return since != kNone && now.time_since_epoch().count() - since >= limit.count();
@@ -76,6 +77,12 @@ class StreamWatchdog {
   // Tells every stream, and those that come later, that the daemon shuts down.
   void AnnounceShutdown();
   size_t streams() const;
+  // How many streams wait for their client to send, and to read.
+  struct Waiting {
+    size_t for_input = 0;
+    size_t for_output = 0;
+  };
+  Waiting waiting() const;
 
  private:
   void Run();

@@ -1,4 +1,6 @@
 // Clients that stand still, with a clock that only the test turns.
+#include <thread>
+
 #include "tests/unit/server/rpc/rpc_fixture.h"
 
 namespace mnemo {
@@ -17,6 +19,18 @@ class StallRpcTest : public RpcTest {
     node_.clock().Advance(time);
     node_.gate().watchdog().Scan();
   }
+  // Until one stream waits for its client to send.
+  void AwaitReading() {
+    while (node_.gate().watchdog().waiting().for_input != 1) std::this_thread::yield();
+  }
+  // Until the server knows that all it wrote was taken.
+  void AwaitWritten() {
+    while (node_.gate().watchdog().waiting().for_output != 0) std::this_thread::yield();
+  }
+  // So that the gate's own deadline of 30 s does not end a stream first.
+  static void LiveLong(grpc::ClientContext& context) {
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::hours(1));
+  }
 };
 
 TEST_F(StallRpcTest, AWriterThatNeverSendsIsToldWhyItsStreamEnds) {
@@ -28,8 +42,8 @@ TEST_F(StallRpcTest, AWriterThatNeverSendsIsToldWhyItsStreamEnds) {
   v1::PutResponse response;
   ASSERT_TRUE(stream->Read(&response));
   EXPECT_EQ(node_.gate().bytes().used(), 4 * kMiB);
-  // The server reads on just after it has answered; until then it waits for nobody.
-  while (node_.observer().shed("stalled") == 0) Pass(kLong);
+  AwaitReading();
+  Pass(kLong);
   EXPECT_FALSE(stream->Read(&response));
   EXPECT_THAT(stream->Finish(),
               GrpcIs(grpc::StatusCode::DEADLINE_EXCEEDED, HasSubstr("sent nothing")));
@@ -68,6 +82,7 @@ TEST_F(StallRpcTest, AReaderThatNeverReadsIsCut) {
   PutOpaque("k", Bytes(1, 40 * kMiB));
   const auto narrow = v1::BlockService::NewStub(node_.NewChannel(/*small_windows=*/true));
   grpc::ClientContext context;
+  LiveLong(context);
   auto stream = narrow->Get(&context, GetOf("opaque", {"k"}));
   v1::GetResponse response;
   ASSERT_TRUE(stream->Read(&response));
@@ -82,8 +97,7 @@ TEST_F(StallRpcTest, AReaderThatNeverReadsIsCut) {
 
 TEST_F(StallRpcTest, AStreamThatGoesOnIsLeftAlone) {
   grpc::ClientContext context;
-  // Else the gate's own deadline of 30 s ends it.
-  context.set_deadline(std::chrono::system_clock::now() + std::chrono::hours(1));
+  LiveLong(context);
   auto stream = blocks_->Put(&context);
   const std::string bytes = Bytes(1, 24 * kMiB);
   v1::PutRequest request;
@@ -108,6 +122,25 @@ TEST_F(StallRpcTest, AStreamThatGoesOnIsLeftAlone) {
   }
   EXPECT_THAT(stream->Finish(), GrpcOk());
   EXPECT_EQ(node_.observer().shed("stalled"), 0u);
+}
+
+TEST_F(StallRpcTest, AWatchWithoutEventsIsLeftAlone) {
+  grpc::ClientContext context;
+  v1::WatchRequest request;
+  *request.mutable_space() = Ref("opaque");
+  auto watch = blocks_->Watch(&context, request);
+  v1::WatchResponse events;
+  ASSERT_TRUE(watch->Read(&events));
+  for (int i = 0; i < 5; ++i) {
+    AwaitWritten();
+    Pass(kLong);
+  }
+  PutOpaque("k", "x");
+  ASSERT_TRUE(watch->Read(&events));
+  EXPECT_EQ(events.events(0).key(), "k");
+  EXPECT_EQ(node_.observer().shed("stalled"), 0u);
+  context.TryCancel();
+  watch->Finish();
 }
 
 TEST_F(StallRpcTest, AWatchThatIsReadNowAndThenIsLeftAlone) {
