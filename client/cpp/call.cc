@@ -19,6 +19,12 @@ std::optional<std::string> PushbackOf(const grpc::ClientContext& context) {
 }  // namespace
 
 absl::Status FromGrpc(const grpc::Status& status) {
+  // gRPC's own words where HTTP/2 says ENHANCE_YOUR_CALM: the daemon's memory for
+  // connections is taken. Nothing of the call was done, and no quota is full.
+  if (status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED &&
+      status.error_message() == "Received RST_STREAM with error code 11") {
+    return absl::UnavailableError("the server has no memory left for this connection");
+  }
   return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
 }
 

@@ -6,7 +6,7 @@ from typing import Any, List, Optional, Sequence, Tuple
 
 import grpc
 
-from .errors import MnemoError, make_error
+from .errors import MnemoError, UnavailableError, make_error
 
 Metadata = Sequence[Tuple[str, str]]
 
@@ -71,6 +71,10 @@ def from_rpc_error(error: Any) -> MnemoError:
     # A stream's error is the call itself, which its frames refer to: a cycle
     # that would keep the caller's buffers until the collector comes by.
     error.__traceback__ = None
+    # gRPC's own words where HTTP/2 says ENHANCE_YOUR_CALM: the daemon's memory for
+    # connections is taken. Nothing of the call was done, and no quota is full.
+    if error.details() == "Received RST_STREAM with error code 11":
+        return UnavailableError("the server has no memory left for this connection")
     return make_error(
         error.code().value[0], error.details() or "", _pushback(error.trailing_metadata())
     )

@@ -17,7 +17,7 @@ def server():
 
 @pytest.fixture
 def client(server):
-    with Client(server.target, deadline=10.0) as made:
+    with Client(server.target, deadline=60.0) as made:
         yield made
 
 
@@ -28,7 +28,7 @@ def handle(client):
 
 @pytest_asyncio.fixture
 async def async_client(server):
-    async with AsyncClient(server.target, deadline=10.0) as made:
+    async with AsyncClient(server.target, deadline=60.0) as made:
         yield made
 
 

@@ -5,7 +5,10 @@ import time
 import grpc
 import pytest
 
+from resetting_server import ResettingServer
+
 from mnemod import (
+    AsyncClient,
     Block,
     Client,
     Code,
@@ -133,6 +136,27 @@ def test_nobody_there_fails_within_the_deadline():
     ):
         client.node_status()
     assert time.monotonic() - start < 5
+
+
+ENHANCE_YOUR_CALM = 11
+
+
+def test_a_server_without_memory_for_the_connection_sheds():
+    policy = RetryPolicy(attempts=3, initial_backoff=0.01)
+    with ResettingServer(ENHANCE_YOUR_CALM) as peer:
+        with Client(peer.target, retry=policy) as client, pytest.raises(UnavailableError):
+            client.levels()
+        assert peer.calls >= 3  # gRPC itself may send a call twice
+
+
+@pytest.mark.asyncio
+async def test_a_server_without_memory_for_the_connection_sheds_aio():
+    policy = RetryPolicy(attempts=3, initial_backoff=0.01)
+    with ResettingServer(ENHANCE_YOUR_CALM) as peer:
+        async with AsyncClient(peer.target, retry=policy) as client:
+            with pytest.raises(UnavailableError):
+                await client.levels()
+        assert peer.calls >= 3  # gRPC itself may send a call twice
 
 
 SPACE = Space.opaque("s", tokens_per_block=1)
