@@ -230,6 +230,10 @@ absl::Status RocksDb::SyncLog() {
   MNEMO_RETURN_IF_ERROR(Writable());
   MNEMO_ASSIGN_OR_RETURN(const Session session, Acquire());
   const rocksdb::Status synced = session.db().SyncWAL();
+  // The log failed under a writer, who says why in a moment.
+  if (synced.IsNotSupported()) {
+    return absl::UnavailableError(fmt::format("{}: its log has failed", options_.path));
+  }
   return synced.ok() ? absl::OkStatus() : NoteFailure(synced, "sync");
 }
 
