@@ -13,7 +13,10 @@ from ._contract import METHODS
 from ._retry import Retrier, TimeLimit
 from ._sessions import WAIT, GetSession, PutSession
 from .blocks import GetResult, PutResult
-from .errors import CancelledError, MnemoError
+from .errors import CancelledError, Code, MnemoError, UnavailableError
+
+# What gRPC says of a write to a stream that the server has ended.
+_WRITE_FAILED = "Internal error from Core"
 
 
 def _identity(message: bytes) -> bytes:
@@ -193,6 +196,19 @@ class AsyncWatchStream:
         self._call.cancel()
 
 
+def _put_error(error: Any) -> MnemoError:
+    """Returns our error for one that a Put ended with.
+
+    When a write meets the end of its stream, gRPC for asyncio puts an INTERNAL
+    of its own in the place of the server's status, which is lost. A Put is safe
+    to repeat, and the next try asks again (docs/decisions/0011).
+    """
+    found = from_rpc_error(error)
+    if found.code is Code.INTERNAL and found.message == _WRITE_FAILED:
+        return UnavailableError("the server ended the stream while it was written to")
+    return found
+
+
 async def _run_put(call: Any, session: PutSession) -> None:
     changed = asyncio.Event()
 
@@ -214,7 +230,7 @@ async def _run_put(call: Any, session: PutSession) -> None:
             session.on_response(response)
             changed.set()
     except grpc.RpcError as error:
-        raise from_rpc_error(error) from None
+        raise _put_error(error) from None
     finally:
         call.cancel()
         sender.cancel()
