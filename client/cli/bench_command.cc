@@ -8,6 +8,8 @@
 #include <random>
 
 #include "client/cli/command.h"
+#include "client/cli/progress.h"
+#include "storage/base/clock.h"
 #include "storage/base/status_macros.h"
 #include "storage/base/units.h"
 
@@ -48,11 +50,10 @@ class ScratchSpace {
  public:
   static absl::StatusOr<std::unique_ptr<ScratchSpace>> Make(client::Client& client) {
     std::random_device entropy;
-    client::Space space{.name = fmt::format("mnemoctl-bench-{:08x}", entropy()),
-                        .tokens_per_block = 256,
-                        .groups = {{.name = "bytes",
-                                    .kind = client::GroupKind::kOpaque,
-                                    .layers = 1}}};
+    client::Space space{
+        .name = fmt::format("mnemoctl-bench-{:08x}", entropy()),
+        .tokens_per_block = 256,
+        .groups = {{.name = "bytes", .kind = client::GroupKind::kOpaque, .layers = 1}}};
     space.policy.time_to_live_seconds = 3600;  // should this process be killed
     MNEMO_ASSIGN_OR_RETURN(const auto opened, client.spaces().Open(space));
     return std::unique_ptr<ScratchSpace>(new ScratchSpace(client, opened.space.id));
@@ -86,12 +87,10 @@ class Bench {
 
   absl::StatusOr<std::vector<Figures>> Run() {
     std::vector<Figures> all;
-    MNEMO_ASSIGN_OR_RETURN(Figures put, Repeat("put", payload_.size(), [&](uint32_t i) {
-                             return Put(i);
-                           }));
-    MNEMO_ASSIGN_OR_RETURN(Figures get, Repeat("get", payload_.size(), [&](uint32_t i) {
-                             return Get(i);
-                           }));
+    MNEMO_ASSIGN_OR_RETURN(Figures put,
+                           Repeat("put", payload_.size(), [&](uint32_t i) { return Put(i); }));
+    MNEMO_ASSIGN_OR_RETURN(Figures get,
+                           Repeat("get", payload_.size(), [&](uint32_t i) { return Get(i); }));
     MNEMO_ASSIGN_OR_RETURN(Figures match, Repeat("match", 0, [&](uint32_t) { return Match(); }));
     all.push_back(std::move(put));
     all.push_back(std::move(get));
@@ -103,26 +102,25 @@ class Bench {
   absl::StatusOr<Figures> Repeat(std::string name, uint64_t bytes,
                                  const std::function<absl::Status(uint32_t)>& once) {
     Figures figures{.name = std::move(name), .bytes_each = bytes};
+    std::ostream* terminal = run_.surroundings().messages_on_terminal ? &run_.err() : nullptr;
+    const SystemClock clock;
+    Progress progress(terminal, clock, figures.name, count_, bytes);
     for (uint32_t i = 0; i < count_; ++i) {
       const auto start = SteadyClock::now();
       MNEMO_RETURN_IF_ERROR(once(i));
       figures.seconds.push_back(std::chrono::duration<double>(SteadyClock::now() - start).count());
-      Progress(figures.name, i + 1);
+      progress.Update(i + 1);
     }
     return figures;
-  }
-  void Progress(const std::string& name, uint32_t done) {
-    if (!run_.surroundings().messages_on_terminal) return;
-    run_.err() << fmt::format("\r{:<5} {:>3} %{}", name, done * 100 / count_,
-                              done == count_ ? "\r\033[K" : "")
-               << std::flush;
   }
   absl::Status Put(uint32_t i) {
     client::PutRequest request{.space = space_.ref()};
     // Other bytes for every block.
     std::copy_n(reinterpret_cast<const uint8_t*>(&i), std::min<size_t>(4, payload_.size()),
                 payload_.data());
-    request.parts = {{.key = keys_[i], .data = payload_, .depth = i,
+    request.parts = {{.key = keys_[i],
+                      .data = payload_,
+                      .depth = i,
                       .parent = i == 0 ? std::string_view() : std::string_view(keys_[i - 1])}};
     MNEMO_ASSIGN_OR_RETURN(const auto result, client_.blocks().Put(request, run_.call_options()));
     return result.parts[0].status;
@@ -138,8 +136,7 @@ class Bench {
     return result.parts[0].status;
   }
   absl::Status Match() {
-    const std::vector<std::string_view> views =
-        client::ViewsOf(std::span(keys_).first(kMatchKeys));
+    const std::vector<std::string_view> views = client::ViewsOf(std::span(keys_).first(kMatchKeys));
     client::MatchRequest request{.space = space_.ref()};
     request.keys = views;
     return client_.blocks().Match(request, run_.call_options()).status();
@@ -157,8 +154,8 @@ class Bench {
 absl::StatusOr<std::vector<Figures>> Measure(Invocation& run, const BenchOptions& options) {
   MNEMO_ASSIGN_OR_RETURN(const uint64_t bytes, ParseByteSize(options.size));
   if (bytes < 8 || bytes > kLargestPart) {
-    return absl::InvalidArgumentError(
-        fmt::format("--size is {}; it must be 8B to {}", options.size, FormatByteSize(kLargestPart)));
+    return absl::InvalidArgumentError(fmt::format("--size is {}; it must be 8B to {}", options.size,
+                                                  FormatByteSize(kLargestPart)));
   }
   MNEMO_ASSIGN_OR_RETURN(client::Client * client, run.Connect());
   MNEMO_ASSIGN_OR_RETURN(const auto space, ScratchSpace::Make(*client));
@@ -169,8 +166,8 @@ ExitCode RunBench(Invocation& run, const BenchOptions& options) {
   const auto figures = Measure(run, options);
   if (!figures.ok()) return run.Fail(figures.status());
   Json value = Json::array();
-  Table table({{"CALL"}, {"SIZE", true}, {"CALLS", true}, {"P50", true}, {"P99", true},
-               {"GB/S", true}});
+  Table table(
+      {{"CALL"}, {"SIZE", true}, {"CALLS", true}, {"P50", true}, {"P99", true}, {"GB/S", true}});
   for (const Figures& call : *figures) {
     const auto time = [&](double share) {
       return std::chrono::nanoseconds(static_cast<int64_t>(call.Percentile(share) * 1e9));
@@ -182,11 +179,10 @@ ExitCode RunBench(Invocation& run, const BenchOptions& options) {
                      {"p50_us", static_cast<double>(time(0.5).count()) / 1e3},
                      {"p99_us", static_cast<double>(time(0.99).count()) / 1e3},
                      {"gb_per_second", payload ? call.GigabytesPerSecond() : 0.0}});
-    table.AddRow({call.name,
-                  payload ? FormatByteSize(call.bytes_each) : fmt::format("{} keys", kMatchKeys),
-                  fmt::to_string(call.seconds.size()), FormatDuration(time(0.5)),
-                  FormatDuration(time(0.99)),
-                  payload ? fmt::format("{:.2f}", call.GigabytesPerSecond()) : "-"});
+    table.AddRow(
+        {call.name, payload ? FormatByteSize(call.bytes_each) : fmt::format("{} keys", kMatchKeys),
+         fmt::to_string(call.seconds.size()), FormatDuration(time(0.5)), FormatDuration(time(0.99)),
+         payload ? fmt::format("{:.2f}", call.GigabytesPerSecond()) : "-"});
   }
   run.Print(value, [&](bool wide) { table.Print(run.out(), wide); });
   return ExitCode::kOk;

@@ -46,7 +46,9 @@ ExitCode Invocation::Fail(const absl::Status& status) {
   const ExitCode code = ExitCodeOf(status);
   const std::string where =
       code == ExitCode::kUnreachable ? fmt::format(" (server {})", server) : "";
-  err() << fmt::format("mnemoctl: {}{}\n", Printable(std::string(status.message())), where);
+  const std::string what =
+      absl::IsCancelled(status) ? "cancelled" : Printable(std::string(status.message()));
+  err() << fmt::format("mnemoctl: {}{}\n", what, where);
   return code;
 }
 

@@ -24,6 +24,7 @@ struct Surroundings {
   std::istream& in;
   bool input_is_terminal = false;
   bool messages_on_terminal = false;  // `err`: whether progress may be drawn
+  bool colour = false;                // `out`: see MayColour
   std::string default_server;         // of the environment; may be empty
 };
 

@@ -2,69 +2,145 @@
 // fall behind it.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <set>
 #include <string>
+#include <vector>
 
 #include "client/cli/command.h"
 
 namespace mnemo::cli {
 namespace {
 
-struct Word {
-  std::string path;   // the nouns before it: "", "tier"
-  std::string words;  // what may follow, separated by blanks
+constexpr char kShells[] = "bash zsh fish";
+
+// What may follow a command's own words.
+struct Place {
+  std::vector<std::string> path;  // {}, {"tier"}, {"tier", "inspect"}
+  std::vector<std::string> commands;
+  std::vector<std::string> options;  // its own, long names without dashes
+  std::vector<std::string> valued;   // those of them that a word follows
 };
 
-std::string OptionNames(const CLI::App& app) {
-  std::string names;
+bool TakesValue(const CLI::Option& option) { return option.get_items_expected_max() > 0; }
+
+void Collect(const CLI::App& app, const std::vector<std::string>& path, std::vector<Place>& all) {
+  Place place{.path = path};
   for (const CLI::Option* option : app.get_options()) {
-    for (const std::string& name : option->get_lnames()) names += " --" + name;
+    for (const std::string& name : option->get_lnames()) {
+      if (name == "help" && !path.empty()) continue;  // the program's own stands for all
+      place.options.push_back(name);
+      if (TakesValue(*option)) place.valued.push_back(name);
+    }
   }
-  return names;
-}
-
-void Collect(const CLI::App& app, const std::string& path, const std::string& global,
-             std::vector<Word>& words) {
-  std::string here;
   for (const CLI::App* child : app.get_subcommands([](const CLI::App*) { return true; })) {
-    here += " " + child->get_name();
-    Collect(*child, path.empty() ? child->get_name() : path + " " + child->get_name(), global,
-            words);
+    place.commands.push_back(child->get_name());
+    std::vector<std::string> below = path;
+    below.push_back(child->get_name());
+    Collect(*child, below, all);
   }
-  here += path.empty() ? global : OptionNames(app) + global;
-  words.push_back({path, here.substr(here.find_first_not_of(' '))});
+  all.push_back(std::move(place));
 }
 
-std::string Bash(const std::vector<Word>& words) {
-  std::string script =
-      "_mnemoctl() {\n"
-      "  local current=${COMP_WORDS[COMP_CWORD]} path= word\n"
-      "  for word in \"${COMP_WORDS[@]:1:COMP_CWORD-1}\"; do\n"
-      "    [[ $word == -* ]] || path=${path:+$path }$word\n"
-      "  done\n"
-      "  local words=\n"
-      "  case $path in\n";
-  for (const Word& word : words) {
-    script += fmt::format("    '{}') words='{}' ;;\n", word.path, word.words);
+std::string Joined(const std::vector<std::string>& words, std::string_view before_each = "") {
+  std::string text;
+  for (const std::string& word : words) {
+    text += fmt::format("{}{}{}", text.empty() ? "" : " ", before_each, word);
   }
-  script +=
-      "  esac\n"
-      "  COMPREPLY=($(compgen -W \"$words\" -- \"$current\"))\n"
-      "}\n"
-      "complete -F _mnemoctl mnemoctl\n";
-  return script;
+  return text;
 }
 
-std::string Zsh(const std::vector<Word>& words) {
-  return "#compdef mnemoctl\nautoload -U +X bashcompinit && bashcompinit\n" + Bash(words);
+// The words behind which a value stands, short names too: "--space|-s".
+std::string ValuedOptions(const CLI::App& app) {
+  std::set<std::string> words;
+  for (const CLI::Option* option : app.get_options()) {
+    if (!TakesValue(*option)) continue;
+    for (const std::string& name : option->get_lnames()) words.insert("--" + name);
+    for (const std::string& name : option->get_snames()) words.insert("-" + name);
+  }
+  std::string text;
+  for (const std::string& word : words) text += (text.empty() ? "" : "|") + word;
+  for (const CLI::App* child : app.get_subcommands([](const CLI::App*) { return true; })) {
+    const std::string below = ValuedOptions(*child);
+    if (!below.empty()) text += (text.empty() ? "" : "|") + below;
+  }
+  return text;
 }
 
-std::string Fish(const std::vector<Word>& words) {
+std::string Bash(const CLI::App& app, const std::vector<Place>& places) {
+  const std::string global = Joined(places.back().options, "--");
+  std::string known;
+  std::string words;
+  for (const Place& place : places) {
+    const std::string path = Joined(place.path);
+    std::string follow = Joined(place.commands);
+    if (path == "completion") follow = kShells;
+    if (!path.empty()) known += fmt::format("{}'{}'", known.empty() ? "" : "|", path);
+    follow += " " + Joined(place.options, "--");
+    if (!path.empty()) follow += " " + global;
+    words += fmt::format("    '{}') words='{}' ;;\n", path, follow);
+  }
+  // A word counts if a command has it there: options, their values and
+  // arguments such as a key do not lead elsewhere.
+  return fmt::format(
+      R"(_mnemoctl() {{
+  local current=${{COMP_WORDS[COMP_CWORD]}} previous=${{COMP_WORDS[COMP_CWORD-1]}}
+  local path='' words='' value='' word next
+  for word in "${{COMP_WORDS[@]:1:$((COMP_CWORD - 1))}}"; do
+    if [[ -n $value ]]; then value=''; continue; fi
+    case $word in
+      {valued}) value=1; continue ;;
+    esac
+    next="${{path:+$path }}$word"
+    case $next in
+      {known}) path=$next ;;
+    esac
+  done
+  case $path in
+{words}  esac
+  case $previous in
+    -o|--output) words='{formats}' ;;
+    {valued}) return ;;
+  esac
+  COMPREPLY=($(compgen -W "$words" -- "$current"))
+}}
+complete -o default -F _mnemoctl mnemoctl
+)",
+      fmt::arg("valued", ValuedOptions(app)), fmt::arg("known", known), fmt::arg("words", words),
+      fmt::arg("formats", kFormatNames));
+}
+
+std::string Zsh(const CLI::App& app, const std::vector<Place>& places) {
+  return "#compdef mnemoctl\nautoload -U +X bashcompinit && bashcompinit\n" + Bash(app, places);
+}
+
+std::string Fish(const std::vector<Place>& places) {
   std::string script = "complete -c mnemoctl -f\n";
-  for (const Word& word : words) {
-    const std::string condition =
-        word.path.empty() ? "__fish_use_subcommand"
-                          : fmt::format("__fish_seen_subcommand_from {}", word.path);
-    script += fmt::format("complete -c mnemoctl -n '{}' -a '{}'\n", condition, word.words);
+  for (const Place& place : places) {
+    std::string where;
+    for (const std::string& word : place.path) {
+      where += fmt::format("{}__fish_seen_subcommand_from {}", where.empty() ? "" : "; and ", word);
+    }
+    const std::string here = where;
+    if (place.path.empty()) {
+      where = "__fish_use_subcommand";
+    } else if (!place.commands.empty()) {
+      where += "; and not __fish_seen_subcommand_from " + Joined(place.commands);
+    }
+    std::string follow = Joined(place.commands);
+    if (Joined(place.path) == "completion") follow = kShells;
+    if (!follow.empty()) {
+      script += fmt::format("complete -c mnemoctl -n '{}' -a '{}'\n", where, follow);
+    }
+    for (const std::string& name : place.options) {
+      const bool valued =
+          std::find(place.valued.begin(), place.valued.end(), name) != place.valued.end();
+      script += fmt::format("complete -c mnemoctl{} -l {}{}\n",
+                            here.empty() ? "" : fmt::format(" -n '{}'", here), name,
+                            name == "output" ? fmt::format(" -s o -x -a '{}'", kFormatNames)
+                            : valued         ? " -r"
+                                             : "");
+    }
   }
   return script;
 }
@@ -79,9 +155,11 @@ void AddCompletionCommand(CLI::App& app, Invocation& run) {
       ->check(CLI::IsMember({"bash", "zsh", "fish"}));
   completion->callback([&app, &run, shell] {
     run.action = [&app, &run, shell] {
-      std::vector<Word> words;
-      Collect(app, "", OptionNames(app), words);
-      run.out() << (*shell == "bash" ? Bash(words) : *shell == "zsh" ? Zsh(words) : Fish(words));
+      std::vector<Place> places;  // the last is the program itself
+      Collect(app, {}, places);
+      run.out() << (*shell == "bash"  ? Bash(app, places)
+                    : *shell == "zsh" ? Zsh(app, places)
+                                      : Fish(places));
       return ExitCode::kOk;
     };
   });

@@ -1,9 +1,10 @@
 // mnemoctl: administration of a mnemo daemon from the command line.
+#include <unistd.h>
+
 #include <csignal>
 #include <cstdlib>
 #include <iostream>
 #include <thread>
-#include <unistd.h>
 
 #include "client/cli/command.h"
 
@@ -18,11 +19,14 @@ int main(int argc, char** argv) {
 
   // The only place of the client side that reads the environment.
   const char* server = std::getenv("MNEMO_SERVER");
+  const bool colour = mnemo::cli::MayColour(isatty(STDOUT_FILENO) != 0, std::getenv("NO_COLOR"),
+                                            std::getenv("TERM"));
   const mnemo::cli::Surroundings surroundings{.out = std::cout,
                                               .err = std::cerr,
                                               .in = std::cin,
                                               .input_is_terminal = isatty(STDIN_FILENO) != 0,
                                               .messages_on_terminal = isatty(STDERR_FILENO) != 0,
+                                              .colour = colour,
                                               .default_server = server == nullptr ? "" : server};
   const auto watch_signals = [&](mnemo::client::CancelSource& cancel) {
     std::thread([&cancel, signals] {

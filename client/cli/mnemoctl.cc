@@ -7,25 +7,69 @@
 namespace mnemo::cli {
 namespace {
 
+const std::map<std::string, Format> kFormats = {{"table", Format::kTable},
+                                                {"wide", Format::kWide},
+                                                {"json", Format::kJson},
+                                                {"yaml", Format::kYaml}};
+
+// The checks of CLI11: what is wrong, or nothing.
+std::string CheckTimeout(const std::string& text) {
+  const auto parsed = ParseDuration(text);
+  if (!parsed.ok()) return std::string(parsed.status().message());
+  if (*parsed < std::chrono::milliseconds(1) || *parsed > std::chrono::hours(24)) {
+    return fmt::format("'{}' is out of range; it must be 1ms to 24h", text);
+  }
+  return "";
+}
+
+std::string CheckFormat(const std::string& text) {
+  if (kFormats.contains(text)) return "";
+  return fmt::format("'{}' is not one of {}", text, kFormatNames);
+}
+
 void AddGlobalOptions(CLI::App& app, Invocation& run) {
   app.add_option("--server", run.server,
                  "HOST:PORT or unix:PATH; default MNEMO_SERVER, then 127.0.0.1:7070");
   app.add_option("--timeout", run.timeout, "how long a call may take, such as 500ms or 10s")
       ->capture_default_str()
-      ->check([](const std::string& text) {
-        const auto parsed = ParseDuration(text);
-        return parsed.ok() ? "" : std::string(parsed.status().message());
-      });
-  const std::map<std::string, Format> formats = {{"table", Format::kTable},
-                                                 {"wide", Format::kWide},
-                                                 {"json", Format::kJson},
-                                                 {"yaml", Format::kYaml}};
-  app.add_option("-o,--output", run.format, "table, wide, json or yaml")
-      ->transform(CLI::CheckedTransformer(formats, CLI::ignore_case).description(""))
+      ->check(CheckTimeout);
+  app.add_option_function<std::string>(
+         "-o,--output", [&run](const std::string& name) { run.format = kFormats.at(name); },
+         "table, wide, json or yaml")
+      ->check(CheckFormat)
       ->option_text("FORMAT");
   app.add_flag("-y,--yes", run.yes, "do not ask before something is lost");
   // Global options may stand behind the verb too, where people type them.
   app.fallthrough();
+}
+
+// What to say of a command line that cannot be run. CLI11 speaks of
+// subcommands and does not name the word that it stumbled over.
+std::string UsageMessage(const CLI::App* root, const CLI::Error& error) {
+  const CLI::App* app = root;
+  std::string path = "mnemoctl";
+  while (!app->get_subcommands().empty()) {
+    app = app->get_subcommands().front();
+    path += " " + app->get_name();
+  }
+  std::string known;
+  for (const CLI::App* child : app->get_subcommands([](const CLI::App*) { return true; })) {
+    known += (known.empty() ? "" : ", ") + child->get_name();
+  }
+  std::string what = error.what();
+  const std::vector<std::string> extras = root->remaining(/*recurse=*/true);
+  const int code = error.get_exit_code();
+  const bool misplaced = code == static_cast<int>(CLI::ExitCodes::RequiredError) ||
+                         code == static_cast<int>(CLI::ExitCodes::ExtrasError);
+  if (misplaced && !extras.empty()) {
+    const std::string word = Printable(extras.front());
+    what = word.starts_with("-") ? fmt::format("no option {} here", word)
+           : known.empty()       ? fmt::format("'{}' is one word too many", word)
+                                 : fmt::format("no command '{}' here; there are {}", word, known);
+  } else if (misplaced && !known.empty()) {
+    what = fmt::format("a command is missing; there are {}", known);
+  }
+  return fmt::format("mnemoctl: {}\nRun '{} --help' to see what it takes.\n", what, path);
 }
 
 }  // namespace
@@ -35,6 +79,7 @@ ExitCode RunMnemoctl(int argc, const char* const* argv, const Surroundings& surr
   Invocation run(surroundings);
   CLI::App app("Administers a mnemo daemon.", "mnemoctl");
   app.require_subcommand(1);
+  app.failure_message(UsageMessage);
   AddGlobalOptions(app, run);
   AddStatusCommand(app, run);
   AddTierCommands(app, run);

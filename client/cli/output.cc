@@ -85,6 +85,17 @@ std::string Grouped(uint64_t number) {
 
 std::string Percent(double share) { return fmt::format("{:.1f} %", share * 100); }
 
+bool MayColour(bool is_terminal, const char* no_color, const char* term) {
+  const bool refused = no_color != nullptr && *no_color != '\0';
+  const bool dumb = term == nullptr || std::string_view(term) == "dumb";
+  return is_terminal && !refused && !dumb;
+}
+
+std::string Painted(bool colour, Tone tone, std::string_view text) {
+  if (!colour) return std::string(text);
+  return fmt::format("\033[{}m{}\033[0m", tone == Tone::kGood ? 32 : 31, text);
+}
+
 void PrintJson(std::ostream& out, const nlohmann::ordered_json& value) {
   out << value.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << '\n';
 }

@@ -10,6 +10,7 @@
 namespace mnemo::cli {
 
 enum class Format { kTable, kWide, kJson, kYaml };
+inline constexpr char kFormatNames[] = "table wide json yaml";
 
 // Columns are as wide as their widest cell; numbers are aligned right.
 class Table {
@@ -37,6 +38,14 @@ std::string Hex(std::string_view bytes);
 // "12,345".
 std::string Grouped(uint64_t number);
 std::string Percent(double share);
+
+// Whether a stream may be coloured: it is a terminal that can, and nobody said
+// NO_COLOR (https://no-color.org). Both variables may be null.
+bool MayColour(bool is_terminal, const char* no_color, const char* term);
+
+enum class Tone { kGood, kBad };
+// `text` in the tone's colour, or as it is.
+std::string Painted(bool colour, Tone tone, std::string_view text);
 
 void PrintJson(std::ostream& out, const nlohmann::ordered_json& value);
 void PrintYaml(std::ostream& out, const nlohmann::ordered_json& value);

@@ -14,58 +14,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-std::string_view KindName(client::GroupKind kind) {
-  constexpr std::string_view kNames[] = {"?", "full", "window", "state", "latent", "opaque"};
-  const auto index = static_cast<size_t>(kind);
-  return index < std::size(kNames) ? kNames[index] : "?";
-}
-
-std::string_view DurabilityName(client::Durability durability) {
-  constexpr std::string_view kNames[] = {"default", "cache", "interval", "sync"};
-  const auto index = static_cast<size_t>(durability);
-  return index < std::size(kNames) ? kNames[index] : "?";
-}
-
-Json ToJson(const client::SpaceAndUsage& listed) {
-  const client::Space& space = listed.space;
-  Json groups = Json::array();
-  for (size_t i = 0; i < space.groups.size(); ++i) {
-    const client::Group& group = space.groups[i];
-    groups.push_back({{"name", group.name},
-                      {"kind", KindName(group.kind)},
-                      {"layers", group.layers},
-                      {"kv_heads", group.kv_heads},
-                      {"k_dimension", group.k_dimension},
-                      {"v_dimension", group.v_dimension},
-                      {"window_tokens", group.window_tokens},
-                      {"tensor_parallel_size", group.tensor_parallel_size},
-                      {"optional", group.optional},
-                      {"part_bytes", i < space.part_bytes.size() ? space.part_bytes[i] : 0}});
-  }
-  const client::Fingerprint& print = space.fingerprint;
-  return {{"id", fmt::format("{:016x}", space.id)},
-          {"name", space.name},
-          {"tokens_per_block", space.tokens_per_block},
-          {"fingerprint",
-           {{"weights_digest", print.weights_digest},
-            {"quantization", print.quantization},
-            {"adapter", print.adapter},
-            {"rope_override", print.rope_override},
-            {"kv_cache_dtype", print.kv_cache_dtype},
-            {"state_format", print.state_format}}},
-          {"groups", groups},
-          {"salt_required", space.salt_required},
-          {"chain_affinity", space.chain_affinity},
-          {"durability", DurabilityName(space.policy.durability)},
-          {"time_to_live_seconds", space.policy.time_to_live_seconds},
-          {"created_unix_us", space.created_unix_us},
-          {"usage",
-           {{"parts", listed.usage.parts},
-            {"bytes", listed.usage.bytes},
-            {"tokens", listed.usage.tokens},
-            {"level_bytes", listed.usage.level_bytes}}}};
-}
-
 std::string Date(int64_t unix_us) {
   return fmt::format("{:%Y-%m-%d %H:%M:%S}Z", fmt::gmtime(static_cast<time_t>(unix_us / 1000000)));
 }
@@ -76,8 +24,15 @@ ExitCode List(Invocation& run) {
   const auto spaces = (*client)->spaces().List(run.call_options());
   if (!spaces.ok()) return run.Fail(spaces.status());
   Json value = Json::array();
-  Table table({{"NAME"}, {"ID", false, true}, {"GROUPS", true}, {"BLOCK", true}, {"PARTS", true},
-               {"BYTES", true}, {"TOKENS", true}, {"CLASS"}, {"CREATED", false, true}});
+  Table table({{"NAME"},
+               {"ID", false, true},
+               {"GROUPS", true},
+               {"BLOCK", true},
+               {"PARTS", true},
+               {"BYTES", true},
+               {"TOKENS", true},
+               {"CLASS"},
+               {"CREATED", false, true}});
   for (const client::SpaceAndUsage& listed : *spaces) {
     value.push_back(ToJson(listed));
     const client::Space& space = listed.space;
@@ -98,30 +53,45 @@ void PrintSpace(std::ostream& out, const client::SpaceAndUsage& listed, bool wid
     out << fmt::format("{:<14}{}\n", name, value);
   };
   line("name", Printable(space.name));
-  line("id", fmt::format("{:016x}", space.id));
+  const bool exists = space.id != 0;
+  if (exists) line("id", fmt::format("{:016x}", space.id));
   line("block", fmt::format("{} tokens", space.tokens_per_block));
-  line("holds", fmt::format("{} parts, {}, {} tokens", Grouped(listed.usage.parts),
-                            FormatByteSize(listed.usage.bytes), Grouped(listed.usage.tokens)));
-  line("class", std::string(DurabilityName(space.policy.durability)));
-  line("time to live", space.policy.time_to_live_seconds == 0
-                           ? "without end"
-                           : FormatDuration(std::chrono::seconds(space.policy.time_to_live_seconds)));
+  if (exists) {
+    line("holds", fmt::format("{} parts, {}, {} tokens", Grouped(listed.usage.parts),
+                              FormatByteSize(listed.usage.bytes), Grouped(listed.usage.tokens)));
+  }
+  const std::string_view durability = DurabilityName(space.policy.durability);
+  line("class", durability.empty() ? "the daemon's default" : std::string(durability));
+  line("time to live",
+       space.policy.time_to_live_seconds == 0
+           ? "without end"
+           : FormatDuration(std::chrono::seconds(space.policy.time_to_live_seconds)));
   line("salt", space.salt_required ? "required" : "not required");
-  line("weights", Printable(space.fingerprint.weights_digest));
-  line("state format", Printable(space.fingerprint.state_format));
-  line("created", Date(space.created_unix_us));
+  const auto if_set = [](const std::string& text) { return text.empty() ? "-" : Printable(text); };
+  line("weights", if_set(space.fingerprint.weights_digest));
+  line("state format", if_set(space.fingerprint.state_format));
+  if (exists) line("created", Date(space.created_unix_us));
   out << '\n';
-  Table table({{"GROUP"}, {"KIND"}, {"LAYERS", true}, {"KV HEADS", true}, {"K", true}, {"V", true},
-               {"WINDOW", true}, {"RANKS", true, true}, {"A PART", true}});
+  Table table({{"GROUP"},
+               {"KIND"},
+               {"LAYERS", true},
+               {"KV HEADS", true},
+               {"K", true},
+               {"V", true},
+               {"WINDOW", true},
+               {"RANKS", true, true},
+               {"A PART", true}});
   for (size_t i = 0; i < space.groups.size(); ++i) {
     const client::Group& group = space.groups[i];
-    const uint64_t bytes = i < space.part_bytes.size() ? space.part_bytes[i] : 0;
+    std::string part = "-";  // the daemon computes it
+    if (i < space.part_bytes.size()) {
+      part = space.part_bytes[i] == 0 ? "any" : FormatByteSize(space.part_bytes[i]);
+    }
     table.AddRow({Printable(group.name), std::string(KindName(group.kind)),
                   fmt::to_string(group.layers), fmt::to_string(group.kv_heads),
                   fmt::to_string(group.k_dimension), fmt::to_string(group.v_dimension),
                   group.window_tokens == 0 ? "-" : fmt::to_string(group.window_tokens),
-                  fmt::to_string(group.tensor_parallel_size),
-                  bytes == 0 ? "any" : FormatByteSize(bytes)});
+                  fmt::to_string(std::max(group.tensor_parallel_size, 1u)), part});
   }
   table.Print(out, wide);
 }
@@ -156,22 +126,23 @@ absl::StatusOr<client::Space> SpaceToCreate(const CreateOptions& options) {
   return space;
 }
 
+// A dry run asks the daemon too: it refuses what a real run would refuse.
 ExitCode Create(Invocation& run, const CreateOptions& options) {
   const auto space = SpaceToCreate(options);
   if (!space.ok()) return run.Fail(space.status());
-  if (options.dry_run) {
-    const client::SpaceAndUsage listed{.space = *space};
-    run.Print(ToJson(listed), [&](bool wide) { PrintSpace(run.out(), listed, wide); });
-    run.err() << "nothing was created: --dry-run\n";
-    return ExitCode::kOk;
-  }
   const auto client = run.Connect();
   if (!client.ok()) return run.Fail(client.status());
-  const auto opened = (*client)->spaces().Open(*space, false, run.call_options());
+  const auto opened = (*client)->spaces().Open(*space, options.dry_run, run.call_options());
+  if (options.dry_run && absl::IsNotFound(opened.status())) {
+    const client::SpaceAndUsage planned{.space = *space};
+    run.Print(ToJson(planned), [&](bool wide) { PrintSpace(run.out(), planned, wide); });
+    run.err() << fmt::format("space '{}' would be created; nothing was done: --dry-run\n",
+                             Printable(options.name));
+    return ExitCode::kOk;
+  }
   if (!opened.ok()) return run.Fail(opened.status());
-  run.Print(ToJson({.space = opened->space}), [&](bool) {
-    run.out() << fmt::format("{:016x}\n", opened->space.id);
-  });
+  run.Print(ToJson({.space = opened->space}),
+            [&](bool) { run.out() << fmt::format("{:016x}\n", opened->space.id); });
   run.err() << fmt::format("space '{}' {}\n", Printable(options.name),
                            opened->created ? "created" : "was there already, the same");
   return ExitCode::kOk;
@@ -188,10 +159,15 @@ ExitCode Delete(Invocation& run, const std::string& name, bool dry_run) {
       fmt::format("space '{}' with {} parts, {}", Printable(listed->space.name),
                   Grouped(listed->usage.parts), FormatByteSize(listed->usage.bytes));
   if (dry_run) {
-    run.err() << fmt::format("would delete {}\n", what);
+    run.Print(Json{{"parts_to_delete", listed->usage.parts}},
+              [&](bool) { run.out() << fmt::format("would delete {}\n", what); });
+    run.err() << "nothing was deleted: --dry-run\n";
     return ExitCode::kOk;
   }
-  if (!run.Confirm(fmt::format("Delete {}?", what))) return ExitCode::kFailure;
+  if (!run.Confirm(fmt::format("Delete {}?", what))) {
+    run.err() << "nothing was deleted\n";
+    return ExitCode::kFailure;
+  }
   const auto deleted =
       (*client)->spaces().Delete(client::SpaceRef(listed->space.id), run.call_options());
   if (!deleted.ok()) return run.Fail(deleted.status());
@@ -215,16 +191,19 @@ void AddSpaceCommands(CLI::App& app, Invocation& run) {
 
   auto create_options = std::make_shared<CreateOptions>();
   CLI::App* create = space->add_subcommand("create", "make a space, or find it the same");
-  create->add_option("NAME", create_options->name)->required();
+  create->add_option("NAME", create_options->name, "1 to 128 bytes of UTF-8")->required();
   CLI::Option* file = create->add_option("-f,--file", create_options->file,
                                          "YAML or JSON with the fields of mnemo.v1.Space");
-  CLI::Option* opaque = create->add_option(
-      "--opaque", create_options->opaque_tokens,
-      "make a space of opaque bytes, with so many tokens a block");
+  CLI::Option* opaque =
+      create->add_option("--opaque", create_options->opaque_tokens,
+                         "make a space of opaque bytes, with so many tokens a block");
+  opaque->check(CLI::Range(1u, 65535u));
   file->excludes(opaque);
-  create->require_option(1, 2);
   create->add_flag("--dry-run", create_options->dry_run, "only show what would be made");
   create->callback([&run, create_options] {
+    if (create_options->file.empty() && create_options->opaque_tokens == 0) {
+      throw CLI::RequiredError("one of --file and --opaque");
+    }
     run.action = [&run, create_options] { return Create(run, *create_options); };
   });
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <set>
 #include <string_view>
 
@@ -14,6 +15,8 @@
 
 namespace mnemo::cli {
 namespace {
+
+using Json = nlohmann::ordered_json;
 
 absl::Status Bad(std::string_view field, std::string_view why) {
   return absl::InvalidArgumentError(fmt::format("{}: {}", field, why));
@@ -34,6 +37,10 @@ class Fields {
   YAML::Node Child(const std::string& field) {
     known_.insert(field);
     return node_[field];
+  }
+  // Known, and not ours to set.
+  void PassOver(std::initializer_list<const char*> fields) {
+    known_.insert(fields.begin(), fields.end());
   }
   template <typename T>
   absl::Status Take(const std::string& field, T& out) {
@@ -76,9 +83,9 @@ const std::map<std::string, client::GroupKind> kKinds = {{"full", client::GroupK
                                                          {"latent", client::GroupKind::kLatent},
                                                          {"opaque", client::GroupKind::kOpaque}};
 const std::map<std::string, client::DType> kDTypes = {
-    {"f32", client::DType::kF32},           {"f16", client::DType::kF16},
-    {"bf16", client::DType::kBf16},         {"fp8_e4m3", client::DType::kFp8E4m3},
-    {"fp8_e5m2", client::DType::kFp8E5m2},  {"int8", client::DType::kInt8},
+    {"f32", client::DType::kF32},          {"f16", client::DType::kF16},
+    {"bf16", client::DType::kBf16},        {"fp8_e4m3", client::DType::kFp8E4m3},
+    {"fp8_e5m2", client::DType::kFp8E5m2}, {"int8", client::DType::kInt8},
     {"int4", client::DType::kInt4}};
 const std::map<std::string, client::Layout> kLayouts = {
     {"layer_major", client::Layout::kLayerMajor},
@@ -90,6 +97,14 @@ const std::map<std::string, client::Durability> kDurabilities = {
     {"cache", client::Durability::kCache},
     {"interval", client::Durability::kInterval},
     {"sync", client::Durability::kSync}};
+
+template <typename E>
+std::string_view NameOf(const std::map<std::string, E>& names, E value) {
+  for (const auto& [name, known] : names) {
+    if (known == value) return name;
+  }
+  return "";
+}
 
 absl::StatusOr<client::Rope> ParseRope(const YAML::Node& node, const std::string& at) {
   Fields fields(node, at);
@@ -121,6 +136,7 @@ absl::StatusOr<client::Group> ParseGroup(const YAML::Node& node, const std::stri
   MNEMO_RETURN_IF_ERROR(fields.Take("tensor_parallel_size", group.tensor_parallel_size));
   MNEMO_RETURN_IF_ERROR(fields.Take("pipeline_layers", group.pipeline_layers));
   MNEMO_RETURN_IF_ERROR(fields.Take("optional", group.optional));
+  fields.PassOver({"part_bytes"});
   if (const YAML::Node rope = fields.Child("rope")) {
     MNEMO_ASSIGN_OR_RETURN(group.rope, ParseRope(rope, at + ".rope"));
   }
@@ -172,15 +188,88 @@ absl::StatusOr<client::Space> ParseNode(const YAML::Node& node) {
     Fields policy(policy_node, "policy");
     MNEMO_RETURN_IF_ERROR(policy.CheckMap());
     MNEMO_RETURN_IF_ERROR(policy.TakeEnum("durability", kDurabilities, space.policy.durability));
-    MNEMO_RETURN_IF_ERROR(
-        policy.Take("time_to_live_seconds", space.policy.time_to_live_seconds));
+    MNEMO_RETURN_IF_ERROR(policy.Take("time_to_live_seconds", space.policy.time_to_live_seconds));
+    if (const YAML::Node floor_node = policy.Child("floor")) {
+      Fields floor(floor_node, "policy.floor");
+      MNEMO_RETURN_IF_ERROR(floor.CheckMap());
+      MNEMO_RETURN_IF_ERROR(floor.Take("bits_per_value", space.policy.floor_bits_per_value));
+      MNEMO_RETURN_IF_ERROR(floor.CheckNothingLeft());
+    }
     MNEMO_RETURN_IF_ERROR(policy.CheckNothingLeft());
   }
+  fields.PassOver({"id", "created_unix_us", "usage"});
   MNEMO_RETURN_IF_ERROR(fields.CheckNothingLeft());
   return space;
 }
 
+Json GroupToJson(const client::Group& group) {
+  Json json = {{"name", group.name},
+               {"kind", NameOf(kKinds, group.kind)},
+               {"layers", group.layers},
+               {"kv_heads", group.kv_heads},
+               {"k_dimension", group.k_dimension},
+               {"v_dimension", group.v_dimension},
+               {"dtype", NameOf(kDTypes, group.dtype)},
+               {"layout", NameOf(kLayouts, group.layout)},
+               {"window_tokens", group.window_tokens},
+               {"fixed_bytes", group.fixed_bytes},
+               {"tensor_parallel_size", group.tensor_parallel_size},
+               {"pipeline_layers", group.pipeline_layers},
+               {"optional", group.optional}};
+  if (group.scales) {
+    json["scales"] = {{"bytes_per_run", group.scales->bytes_per_run},
+                      {"description", group.scales->description}};
+  }
+  if (group.rope) {
+    json["rope"] = {{"theta", group.rope->theta},
+                    {"rotary_dimensions", group.rope->rotary_dimensions},
+                    {"pairing", NameOf(kPairings, group.rope->pairing)},
+                    {"scaling_kind", group.rope->scaling_kind},
+                    {"scaling_factor", group.rope->scaling_factor}};
+  }
+  return json;
+}
+
 }  // namespace
+
+Json ToJson(const client::SpaceAndUsage& listed) {
+  const client::Space& space = listed.space;
+  Json groups = Json::array();
+  for (size_t i = 0; i < space.groups.size(); ++i) {
+    groups.push_back(GroupToJson(space.groups[i]));
+    if (i < space.part_bytes.size()) groups.back()["part_bytes"] = space.part_bytes[i];
+  }
+  const client::Fingerprint& print = space.fingerprint;
+  return {{"id", fmt::format("{:016x}", space.id)},
+          {"name", space.name},
+          {"tokens_per_block", space.tokens_per_block},
+          {"fingerprint",
+           {{"weights_digest", print.weights_digest},
+            {"quantization", print.quantization},
+            {"adapter", print.adapter},
+            {"rope_override", print.rope_override},
+            {"kv_cache_dtype", print.kv_cache_dtype},
+            {"state_format", print.state_format}}},
+          {"groups", groups},
+          {"salt_required", space.salt_required},
+          {"chain_affinity", space.chain_affinity},
+          {"policy",
+           {{"durability", DurabilityName(space.policy.durability)},
+            {"time_to_live_seconds", space.policy.time_to_live_seconds},
+            {"floor", {{"bits_per_value", space.policy.floor_bits_per_value}}}}},
+          {"created_unix_us", space.created_unix_us},
+          {"usage",
+           {{"parts", listed.usage.parts},
+            {"bytes", listed.usage.bytes},
+            {"tokens", listed.usage.tokens},
+            {"level_bytes", listed.usage.level_bytes}}}};
+}
+
+std::string_view KindName(client::GroupKind kind) { return NameOf(kKinds, kind); }
+
+std::string_view DurabilityName(client::Durability durability) {
+  return NameOf(kDurabilities, durability);
+}
 
 absl::StatusOr<client::Space> ParseSpaceText(const std::string& text) {
   try {

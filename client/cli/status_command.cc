@@ -14,8 +14,8 @@ using Json = nlohmann::ordered_json;
 
 std::string Since(int64_t unix_us) {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
-  const auto age = std::chrono::duration_cast<std::chrono::seconds>(
-      now - std::chrono::microseconds(unix_us));
+  const auto age =
+      std::chrono::duration_cast<std::chrono::seconds>(now - std::chrono::microseconds(unix_us));
   return FormatDuration(std::max(age, std::chrono::seconds(0)));
 }
 
@@ -38,14 +38,19 @@ Json ToJson(const client::NodeStatus& status) {
           {"insecure", status.insecure}};
 }
 
-void PrintStatus(std::ostream& out, const client::NodeStatus& status) {
+void PrintStatus(Invocation& run, const client::NodeStatus& status) {
+  const auto paint = [&](Tone tone, std::string_view text) {
+    return Painted(run.surroundings().colour, tone, text);
+  };
   const auto line = [&](std::string_view name, const std::string& value) {
-    out << fmt::format("{:<10}{}\n", name, value);
+    run.out() << fmt::format("{:<10}{}\n", name, value);
   };
   line("node", fmt::format("{}, version {}, formats {}", status.node_id, status.version,
                            status.format_version));
-  line("state", fmt::format("{}, up {}", status.ready ? "ready" : "NOT READY",
-                            Since(status.started_unix_us)));
+  line("state",
+       fmt::format("{}, up {}",
+                   status.ready ? paint(Tone::kGood, "ready") : paint(Tone::kBad, "NOT READY"),
+                   Since(status.started_unix_us)));
   line("holds", fmt::format("{} parts in {} spaces", Grouped(status.parts), status.spaces));
   line("memory", fmt::format("{} resident of {}", FormatByteSize(status.resident_bytes),
                              FormatByteSize(status.memory_budget_bytes)));
@@ -53,9 +58,11 @@ void PrintStatus(std::ostream& out, const client::NodeStatus& status) {
                            FormatByteSize(status.disk_budget_bytes),
                            FormatByteSize(status.disk_free_bytes)));
   for (const std::string& address : status.addresses) line("listens", Printable(address));
-  if (status.insecure) line("security", "INSECURE: listens beyond this host without TLS");
+  if (status.insecure)
+    line("security", paint(Tone::kBad, "INSECURE: listens beyond this host without TLS"));
   if (!status.recovery.empty()) line("recovery", Printable(status.recovery));
-  for (const std::string& problem : status.problems) line("problem", Printable(problem));
+  for (const std::string& problem : status.problems)
+    line("problem", paint(Tone::kBad, Printable(problem)));
 }
 
 ExitCode Status(Invocation& run) {
@@ -63,7 +70,7 @@ ExitCode Status(Invocation& run) {
   if (!client.ok()) return run.Fail(client.status());
   const auto status = (*client)->admin().GetNodeStatus(run.call_options());
   if (!status.ok()) return run.Fail(status.status());
-  run.Print(ToJson(*status), [&](bool) { PrintStatus(run.out(), *status); });
+  run.Print(ToJson(*status), [&](bool) { PrintStatus(run, *status); });
   return status->ready && status->problems.empty() ? ExitCode::kOk : ExitCode::kUnhealthy;
 }
 

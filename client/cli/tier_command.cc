@@ -24,8 +24,14 @@ ExitCode List(Invocation& run) {
   const auto tiers = (*client)->admin().ListTiers(run.call_options());
   if (!tiers.ok()) return run.Fail(tiers.status());
   Json value = Json::array();
-  Table table({{"TIER"}, {"LEVEL"}, {"FIDELITY"}, {"PARTS", true}, {"BYTES", true}, {"ACTIVE"},
-               {"WHAT LIES THERE"}, {"MOVES ON WHEN", false, true}});
+  Table table({{"TIER"},
+               {"LEVEL"},
+               {"FIDELITY"},
+               {"PARTS", true},
+               {"BYTES", true},
+               {"ACTIVE"},
+               {"WHAT LIES THERE"},
+               {"MOVES ON WHEN", false, true}});
   for (const client::TierInfo& tier : *tiers) {
     value.push_back({{"name", tier.name},
                      {"level", LevelName(tier.level)},
@@ -70,23 +76,33 @@ ExitCode Stats(Invocation& run) {
   const auto levels = (*client)->admin().ListLevels(run.call_options());
   if (!levels.ok()) return run.Fail(levels.status());
   Json value = Json::array();
-  Table table({{"LEVEL"}, {"USED", true}, {"CAPACITY", true}, {"FULL", true}, {"PARTS", true},
-               {"HIT RATIO", true}, {"P50", true}, {"P99", true}, {"P99 GOAL", true},
-               {"DEMOTED", true}, {"PROMOTED", true}, {"EVICTED", true},
-               {"LOOK-UPS", true, true}, {"EXACT", true, true}, {"WATERMARKS", true, true}});
+  Table table({{"LEVEL"},
+               {"USED", true},
+               {"CAPACITY", true},
+               {"FULL", true},
+               {"PARTS", true},
+               {"HIT RATIO", true},
+               {"P50", true},
+               {"P99", true},
+               {"P99 GOAL", true},
+               {"DEMOTED", true},
+               {"PROMOTED", true},
+               {"EVICTED", true},
+               {"LOOK-UPS", true, true},
+               {"EXACT", true, true},
+               {"WATERMARKS", true, true}});
   for (const client::LevelInfo& level : *levels) {
     value.push_back(ToJson(level));
     const double full = level.capacity_bytes == 0 ? 0
                                                   : static_cast<double>(level.used_bytes) /
                                                         static_cast<double>(level.capacity_bytes);
-    table.AddRow({level.label, FormatByteSize(level.used_bytes),
-                  FormatByteSize(level.capacity_bytes), Percent(full), Grouped(level.parts),
-                  level.lookups == 0 ? "-" : Percent(level.hit_ratio), Micros(level.p50_us),
-                  Micros(level.p99_us), Micros(level.p99_objective_us), Grouped(level.demoted),
-                  Grouped(level.promoted), Grouped(level.evicted), Grouped(level.lookups),
-                  FormatByteSize(level.exact_bytes),
-                  fmt::format("{} / {}", Percent(level.high_watermark),
-                              Percent(level.low_watermark))});
+    table.AddRow(
+        {level.label, FormatByteSize(level.used_bytes), FormatByteSize(level.capacity_bytes),
+         Percent(full), Grouped(level.parts), level.lookups == 0 ? "-" : Percent(level.hit_ratio),
+         Micros(level.p50_us), Micros(level.p99_us), Micros(level.p99_objective_us),
+         Grouped(level.demoted), Grouped(level.promoted), Grouped(level.evicted),
+         Grouped(level.lookups), FormatByteSize(level.exact_bytes),
+         fmt::format("{} / {}", Percent(level.high_watermark), Percent(level.low_watermark))});
   }
   run.Print(value, [&](bool wide) { table.Print(run.out(), wide); });
   return ExitCode::kOk;
@@ -161,8 +177,9 @@ ExitCode Inspect(Invocation& run, const InspectOptions& options) {
 void AddTierCommands(CLI::App& app, Invocation& run) {
   CLI::App* tier = app.add_subcommand("tier", "levels and tiers, and what lies where");
   tier->require_subcommand(1);
-  tier->add_subcommand("list", "the tiers: policy classes over the levels")
-      ->callback([&run] { run.action = [&run] { return List(run); }; });
+  tier->add_subcommand("list", "the tiers: policy classes over the levels")->callback([&run] {
+    run.action = [&run] { return List(run); };
+  });
   tier->add_subcommand("stats", "the levels with their figures")->callback([&run] {
     run.action = [&run] { return Stats(run); };
   });

@@ -9,11 +9,16 @@
 #include <string>
 
 #include "mnemo/client.h"
+#include "mnemo/v1/admin.grpc.pb.h"
 #include "mnemo/v1/block.grpc.pb.h"
 #include "mnemo/v1/space.grpc.pb.h"
 #include "storage/base/status_macros.h"
 
 namespace mnemo::client {
+
+inline grpc::Status NotInThisTest() {
+  return {grpc::StatusCode::UNIMPLEMENTED, "not in this test"};
+}
 
 // Handlers run on gRPC's threads, several at once. One that is not set is
 // answered UNIMPLEMENTED.
@@ -32,26 +37,67 @@ struct FakeBlocks final : v1::BlockService::Service {
 
   grpc::Status Offer(grpc::ServerContext* context, const v1::OfferRequest* request,
                      v1::OfferResponse* response) override {
-    return offer ? offer(*context, *request, *response) : Missing();
+    return offer ? offer(*context, *request, *response) : NotInThisTest();
   }
   grpc::Status Match(grpc::ServerContext* context, const v1::MatchRequest* request,
                      v1::MatchResponse* response) override {
-    return match ? match(*context, *request, *response) : Missing();
+    return match ? match(*context, *request, *response) : NotInThisTest();
   }
   grpc::Status Put(grpc::ServerContext* context, PutStream* stream) override {
-    return put ? put(*context, *stream) : Missing();
+    return put ? put(*context, *stream) : NotInThisTest();
   }
   grpc::Status Get(grpc::ServerContext* context, const v1::GetRequest* request,
                    GetWriter* writer) override {
-    return get ? get(*context, *request, *writer) : Missing();
+    return get ? get(*context, *request, *writer) : NotInThisTest();
   }
   grpc::Status Watch(grpc::ServerContext* context, const v1::WatchRequest* request,
                      WatchWriter* writer) override {
-    return watch ? watch(*context, *request, *writer) : Missing();
+    return watch ? watch(*context, *request, *writer) : NotInThisTest();
   }
+};
 
- private:
-  static grpc::Status Missing() { return {grpc::StatusCode::UNIMPLEMENTED, "not in this test"}; }
+struct FakeSpaces final : v1::SpaceService::Service {
+  std::function<grpc::Status(const v1::OpenSpaceRequest&, v1::OpenSpaceResponse&)> open;
+  std::function<grpc::Status(const v1::GetSpaceRequest&, v1::GetSpaceResponse&)> get;
+  std::function<grpc::Status(const v1::ListSpacesRequest&, v1::ListSpacesResponse&)> list;
+  std::function<grpc::Status(const v1::DeleteSpaceRequest&, v1::DeleteSpaceResponse&)> remove;
+
+  grpc::Status Open(grpc::ServerContext*, const v1::OpenSpaceRequest* request,
+                    v1::OpenSpaceResponse* response) override {
+    return open ? open(*request, *response) : NotInThisTest();
+  }
+  grpc::Status Get(grpc::ServerContext*, const v1::GetSpaceRequest* request,
+                   v1::GetSpaceResponse* response) override {
+    return get ? get(*request, *response) : NotInThisTest();
+  }
+  grpc::Status List(grpc::ServerContext*, const v1::ListSpacesRequest* request,
+                    v1::ListSpacesResponse* response) override {
+    return list ? list(*request, *response) : NotInThisTest();
+  }
+  grpc::Status Delete(grpc::ServerContext*, const v1::DeleteSpaceRequest* request,
+                      v1::DeleteSpaceResponse* response) override {
+    return remove ? remove(*request, *response) : NotInThisTest();
+  }
+};
+
+struct FakeAdmin final : v1::AdminService::Service {
+  std::function<grpc::Status(v1::GetNodeStatusResponse&)> status;
+  std::function<grpc::Status(v1::ListLevelsResponse&)> levels;
+  std::function<grpc::Status(const v1::ExplainPlacementRequest&, v1::ExplainPlacementResponse&)>
+      explain;
+
+  grpc::Status GetNodeStatus(grpc::ServerContext*, const v1::GetNodeStatusRequest*,
+                             v1::GetNodeStatusResponse* response) override {
+    return status ? status(*response) : NotInThisTest();
+  }
+  grpc::Status ListLevels(grpc::ServerContext*, const v1::ListLevelsRequest*,
+                          v1::ListLevelsResponse* response) override {
+    return levels ? levels(*response) : NotInThisTest();
+  }
+  grpc::Status ExplainPlacement(grpc::ServerContext*, const v1::ExplainPlacementRequest* request,
+                                v1::ExplainPlacementResponse* response) override {
+    return explain ? explain(*request, *response) : NotInThisTest();
+  }
 };
 
 class FakeDaemon {
@@ -61,6 +107,8 @@ class FakeDaemon {
     int port = 0;
     builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
     builder.RegisterService(&blocks);
+    builder.RegisterService(&spaces);
+    builder.RegisterService(&admin);
     builder.SetMaxReceiveMessageSize(8 << 20);
     server_ = builder.BuildAndStart();
     MNEMO_CHECK(server_ != nullptr && port != 0);
@@ -73,6 +121,8 @@ class FakeDaemon {
   const std::string& target() const { return target_; }
 
   FakeBlocks blocks;
+  FakeSpaces spaces;
+  FakeAdmin admin;
 
  private:
   std::unique_ptr<grpc::Server> server_;
