@@ -40,8 +40,7 @@ grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* PutStream::Start(
 }
 
 void PutStream::Begin() {
-  const absl::Status status =
-      gate_.Admit(rule_, DeadlineOf(*context_, gate_.clock()), call_);
+  const absl::Status status = gate_.Admit(rule_, DeadlineOf(*context_, gate_.clock()), call_);
   if (!status.ok()) return End(status);
   Read();
 }
@@ -52,9 +51,10 @@ void PutStream::Submit(void (PutStream::*work)()) {
 }
 
 void PutStream::Read() {
-  reading_wait_.Begin(gate_.clock().Mono());
   MutexLock lock(mutex_);
   reading_ = true;
+  // Last, so that whoever sees the wait finds a turn to take.
+  reading_wait_.Begin(gate_.clock().Mono());
   StartRead(&incoming_);
 }
 
@@ -219,10 +219,10 @@ void PutStream::WriteLocked() {
 }
 
 void PutStream::OnWriteDone(bool ok) {
-  writing_wait_.End(/*progress=*/true);
   absl::Status status;
   {
     MutexLock lock(mutex_);
+    writing_wait_.End(/*progress=*/true);
     outgoing_.pop_front();
     if (!ok) outgoing_.clear();
     writing_ = !outgoing_.empty();

@@ -43,7 +43,10 @@ TEST_F(StallRpcTest, AWriterThatNeverSendsIsToldWhyItsStreamEnds) {
   ASSERT_TRUE(stream->Read(&response));
   EXPECT_EQ(node_.gate().bytes().used(), 4 * kMiB);
   AwaitReading();
-  Pass(kLong);
+  AwaitWritten();  // an answer under way would be cut off, and the reason with it
+  Pass(kShort);
+  EXPECT_EQ(node_.observer().shed("stalled"), 0u);
+  Pass(kLong - kShort);
   EXPECT_FALSE(stream->Read(&response));
   EXPECT_THAT(stream->Finish(),
               GrpcIs(grpc::StatusCode::DEADLINE_EXCEEDED, HasSubstr("sent nothing")));

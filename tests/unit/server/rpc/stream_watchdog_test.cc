@@ -98,6 +98,22 @@ TEST_F(StreamWatchdogTest, EitherWaitCounts) {
   EXPECT_GE(stream.stalled, 1);
 }
 
+TEST_F(StreamWatchdogTest, CountsWhoWaitsForWhat) {
+  FakeStream reader(watchdog_, clock_);
+  FakeStream writer(watchdog_, clock_);
+  EXPECT_EQ(watchdog_.waiting().for_input, 0u);
+  EXPECT_EQ(watchdog_.waiting().for_output, 0u);
+  reader.BeginRead();
+  writer.BeginRead();
+  writer.BeginWrite();
+  EXPECT_EQ(watchdog_.waiting().for_input, 2u);
+  EXPECT_EQ(watchdog_.waiting().for_output, 1u);
+  reader.EndRead(true);
+  writer.EndRead(false);
+  EXPECT_EQ(watchdog_.waiting().for_input, 0u);
+  EXPECT_EQ(watchdog_.waiting().for_output, 1u);
+}
+
 TEST_F(StreamWatchdogTest, AStreamWhoseTurnWasTakenIsEnded) {
   FakeStream stream(watchdog_, clock_);
   stream.take_turn = true;
