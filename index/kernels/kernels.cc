@@ -32,7 +32,10 @@ Kernels MakeTable(SimdLevel level) {
   Kernels table;
   table.level = level;
   kernels::FillScalar(table);
-  if (level != SimdLevel::kScalar) kernels::FillFloat(TargetOf(level), table);
+  if (level != SimdLevel::kScalar) {
+    kernels::FillFloat(TargetOf(level), table);
+    kernels::FillCode(TargetOf(level), table);
+  }
   return table;
 }
 

@@ -24,6 +24,26 @@ using ScoreRowsFn = void (*)(const float* query, const uint8_t* const* rows, siz
 // One row [dimension] of an element type to fp32.
 using DecodeRowFn = void (*)(const uint8_t* row, size_t dimension, float* out);
 
+// Dot products of an int16 query [dimension] with `count` rows of int8, exact
+// in int32: the caller keeps dimension * 127 * max |query| below 2^31.
+// `dimension` is a multiple of kCodeAlignment.
+using DotRowsFn = void (*)(const int16_t* query, const int8_t* const* rows, size_t count,
+                           size_t dimension, int32_t* out);
+inline constexpr size_t kCodeAlignment = 64;
+
+// Sums of table entries by 4-bit codes, for blocks of kBlockCodes codes.
+// `codes` [blocks x tables x 16 bytes]: byte j of a table has code j in its low
+// half and code j + 16 in its high half. `lut` [tables x 16]; the greatest
+// entries of all tables add up to at most 65,535. out [blocks x kBlockCodes].
+// `tables` is a multiple of 16.
+using SumCodesFn = void (*)(const uint8_t* codes, size_t blocks, size_t tables, const uint8_t* lut,
+                            uint16_t* out);
+inline constexpr size_t kBlockCodes = 32;
+
+// The Walsh-Hadamard transform of `values` [size], in place, divided by
+// sqrt(size), so that norms stay. `size` is a power of two, at least 8.
+using HadamardFn = void (*)(float* values, size_t size);
+
 struct Kernels {
   SimdLevel level = SimdLevel::kScalar;
 
@@ -31,6 +51,9 @@ struct Kernels {
   ScoreRowsFn score[kMetrics][kElementTypes] = {};
   // By ElementType.
   DecodeRowFn decode[kElementTypes] = {};
+  DotRowsFn dot_rows = nullptr;
+  SumCodesFn sum_codes = nullptr;
+  HadamardFn hadamard = nullptr;
 
   ScoreRowsFn ScoreRows(Metric metric, ElementType type) const {
     return score[static_cast<size_t>(metric)][static_cast<size_t>(type)];

@@ -45,6 +45,44 @@ void DecodeRow(const uint8_t* row, size_t dimension, float* out) {
   for (size_t i = 0; i < dimension; ++i) out[i] = Element<kType>(row, dimension, i);
 }
 
+void DotRows(const int16_t* query, const int8_t* const* rows, size_t count, size_t dimension,
+             int32_t* out) {
+  for (size_t r = 0; r < count; ++r) {
+    int32_t sum = 0;
+    for (size_t i = 0; i < dimension; ++i) sum += int32_t{query[i]} * rows[r][i];
+    out[r] = sum;
+  }
+}
+
+void SumCodes(const uint8_t* codes, size_t blocks, size_t tables, const uint8_t* lut,
+              uint16_t* out) {
+  for (size_t block = 0; block < blocks; ++block) {
+    for (size_t j = 0; j < kBlockCodes; ++j) {
+      uint32_t sum = 0;
+      for (size_t table = 0; table < tables; ++table) {
+        const uint8_t pair = codes[(block * tables + table) * 16 + j % 16];
+        sum += lut[table * 16 + (j < 16 ? pair & 15 : pair >> 4)];
+      }
+      out[block * kBlockCodes + j] = static_cast<uint16_t>(sum);
+    }
+  }
+}
+
+void Hadamard(float* values, size_t size) {
+  for (size_t half = 1; half < size; half *= 2) {
+    for (size_t begin = 0; begin < size; begin += 2 * half) {
+      for (size_t i = begin; i < begin + half; ++i) {
+        const float a = values[i];
+        const float b = values[i + half];
+        values[i] = a + b;
+        values[i + half] = a - b;
+      }
+    }
+  }
+  const float scale = 1 / std::sqrt(static_cast<float>(size));
+  for (size_t i = 0; i < size; ++i) values[i] *= scale;
+}
+
 template <ElementType kType>
 void FillType(Kernels& table) {
   constexpr auto kAt = static_cast<size_t>(kType);
@@ -62,6 +100,9 @@ void FillScalar(Kernels& table) {
   FillType<ElementType::kFloat16>(table);
   FillType<ElementType::kBfloat16>(table);
   FillType<ElementType::kInt8>(table);
+  table.dot_rows = DotRows;
+  table.sum_codes = SumCodes;
+  table.hadamard = Hadamard;
 }
 
 }  // namespace mnemo::kernels

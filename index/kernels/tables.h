@@ -11,5 +11,6 @@ void FillScalar(Kernels& table);
 // Fill in the functions that Highway compiled for one of its targets, which
 // must be supported here.
 void FillFloat(int64_t target, Kernels& table);
+void FillCode(int64_t target, Kernels& table);
 
 }  // namespace mnemo::kernels

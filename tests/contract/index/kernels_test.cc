@@ -1,6 +1,7 @@
 // Every SIMD level against plain C++.
 #include "index/kernels/kernels.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <random>
@@ -114,6 +115,74 @@ TEST_P(KernelsTest, CosineOfZerosIsZero) {
     std::vector<float> scores(5, 1);
     kernels_.ScoreRows(Metric::kCosine, type)(query.data(), rows.data(), 5, 24, scores.data());
     EXPECT_EQ(scores, std::vector<float>(5, 0));
+  }
+}
+
+TEST_P(KernelsTest, DotRowsIsExact) {
+  std::mt19937_64 random(4);
+  for (const size_t dimension : {64, 128, 192, 640, 4096}) {
+    // As far as the sums fit.
+    const auto largest =
+        static_cast<int64_t>(std::min<size_t>(32767, (size_t{1} << 31) / (127 * dimension) - 1));
+    for (const size_t count : {0, 1, 3, 4, 5, 9}) {
+      std::vector<int16_t> query(dimension);
+      for (int16_t& value : query) {
+        value = static_cast<int16_t>(static_cast<int64_t>(random() % (2 * largest + 1)) - largest);
+      }
+      std::vector<int8_t> codes(dimension * count + 1);
+      for (int8_t& code : codes) code = static_cast<int8_t>(random() % 255 - 127);
+      std::vector<const int8_t*> rows;
+      for (size_t r = 0; r < count; ++r) rows.push_back(codes.data() + 1 + r * dimension);
+      // Once the greatest sum that there can be.
+      if (count == 9) {
+        std::fill(query.begin(), query.end(), static_cast<int16_t>(largest));
+        std::fill(codes.begin(), codes.end(), int8_t{127});
+      }
+      std::vector<int32_t> expected(count + 1, -7);
+      std::vector<int32_t> actual(count + 1, -7);
+      scalar_.dot_rows(query.data(), rows.data(), count, dimension, expected.data());
+      kernels_.dot_rows(query.data(), rows.data(), count, dimension, actual.data());
+      EXPECT_EQ(actual, expected) << dimension << " x " << count;
+    }
+  }
+}
+
+TEST_P(KernelsTest, SumCodesIsExact) {
+  std::mt19937_64 random(6);
+  for (const size_t tables : {16, 32, 64, 256, 1024}) {
+    for (const size_t blocks : {0, 1, 3}) {
+      // The greatest entries that still fit.
+      const size_t largest = std::min<size_t>(255, 65535 / tables);
+      std::vector<uint8_t> lut(tables * 16 + 1);
+      for (uint8_t& entry : lut) {
+        entry = static_cast<uint8_t>(blocks == 3 ? largest : random() % (largest + 1));
+      }
+      std::vector<uint8_t> codes(blocks * tables * 16 + 1);
+      for (uint8_t& code : codes) code = static_cast<uint8_t>(random());
+      std::vector<uint16_t> expected(blocks * kBlockCodes + 1, 7);
+      std::vector<uint16_t> actual(blocks * kBlockCodes + 1, 7);
+      scalar_.sum_codes(codes.data() + 1, blocks, tables, lut.data() + 1, expected.data());
+      kernels_.sum_codes(codes.data() + 1, blocks, tables, lut.data() + 1, actual.data());
+      EXPECT_EQ(actual, expected) << tables << " tables, " << blocks << " blocks";
+    }
+  }
+}
+
+TEST_P(KernelsTest, HadamardKeepsNormsAndIsItsOwnInverse) {
+  for (const size_t size : {8, 16, 64, 512, 4096}) {
+    std::vector<float> values = RandomQuery(size, size);
+    const std::vector<float> before = values;
+    std::vector<float> expected = values;
+    scalar_.hadamard(expected.data(), size);
+    kernels_.hadamard(values.data(), size);
+    double norm = 0;
+    for (size_t i = 0; i < size; ++i) {
+      EXPECT_NEAR(values[i], expected[i], 1e-5);
+      norm += double{values[i]} * values[i];
+    }
+    EXPECT_NEAR(norm, 1, 1e-4);
+    kernels_.hadamard(values.data(), size);
+    for (size_t i = 0; i < size; ++i) EXPECT_NEAR(values[i], before[i], 1e-5);
   }
 }
 
