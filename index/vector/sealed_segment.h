@@ -13,24 +13,25 @@
 namespace mnemo {
 
 struct HnswOptions {
+  static constexpr uint32_t kMinLinks = 4;
+  static constexpr uint32_t kMaxLinks = 64;
   uint32_t links = 16;             // M: 2 M on the ground level; 4 to 64
   uint32_t ef_construction = 100;  // 8 to 1,024
 };
 
 struct IvfOptions {
-  uint32_t lists = 0;       // 0: about sqrt(rows) / 1.4; at most 65,536
-  uint32_t iterations = 8;  // of k-means
+  static constexpr uint32_t kMaxLists = 65536;
+  uint32_t lists = 0;       // 0: about sqrt(rows) / 1.4; at most kMaxLists
+  uint32_t iterations = 8;  // of k-means, 1 to 100
 };
 
 struct BuildOptions {
   SegmentKind kind = SegmentKind::kHnsw;  // not kFlat
   HnswOptions hnsw;
   IvfOptions ivf;
-  // Threads that the build may use at once, 1 to 64.
-  uint32_t threads = 1;
   // Rows that calibration uses as queries, 0 to 4,096. 0: no calibration, and
   // searches by target_recall use a cautious default.
-  uint32_t calibration_queries = 64;
+  uint32_t calibration_queries = 128;
   uint64_t seed = 1;
   // Looked at often; when it becomes true the build ends with kCancelled. May
   // be null.
@@ -48,6 +49,9 @@ class SealedSegment : public Segment {
     uint64_t digest = 0;
   };
   virtual Serialized Serialize() const = 0;
+
+  // Rows that it holds: rows() less those that were deleted when it was built.
+  virtual uint32_t held_rows() const = 0;
 
   // Learns from queries how much effort reaches which recall: exact search on
   // the stored vectors beside a ladder of efforts. Replaces what was learnt

@@ -52,6 +52,25 @@ void RowSet::AddRange(RowId first, RowId last) {
   words_[last_word] |= tail;
 }
 
+void RowSet::Subtract(const RowSet& other) {
+  const size_t common = std::min(words_.size(), other.words_.size());
+  for (size_t word = 0; word < common; ++word) words_[word] &= ~other.words_[word];
+}
+
+RowSet RowSet::Slice(RowId first, uint32_t count) const {
+  RowSet slice(count);
+  const auto word_at = [&](size_t index) { return index < words_.size() ? words_[index] : 0; };
+  const uint32_t shift = first & 63;
+  for (size_t word = 0; word < slice.words_.size(); ++word) {
+    const size_t from = (first >> 6) + word;
+    uint64_t bits = word_at(from) >> shift;
+    if (shift != 0) bits |= word_at(from + 1) << (64 - shift);
+    slice.words_[word] = bits;
+  }
+  if (count % 64 != 0) slice.words_.back() &= ~uint64_t{0} >> (64 - count % 64);
+  return slice;
+}
+
 uint32_t RowSet::Count() const {
   uint32_t count = 0;
   for (const uint64_t word : words_) count += static_cast<uint32_t>(std::popcount(word));

@@ -54,6 +54,11 @@ class RowSet {
   // Rows first to last - 1, as far as there are any. O(size / 64).
   void AddRange(RowId first, RowId last);
 
+  // Takes out what is in `other`. O(size / 64).
+  void Subtract(const RowSet& other);
+  // The set of rows r of [0, count) for which this has first + r. O(count / 64).
+  RowSet Slice(RowId first, uint32_t count) const;
+
   // How many are in the set. O(size / 64).
   uint32_t Count() const;
   // Bit row % 64 of word row / 64; bits from size() on are 0.

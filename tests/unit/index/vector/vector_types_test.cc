@@ -151,5 +151,32 @@ TEST(TopKTest, KeepsTheBestAndPrefersSmallIdsAmongEquals) {
   EXPECT_FALSE(best.full());
 }
 
+TEST(RowSetTest, SlicesAtAnyRow) {
+  RowSet set(300);
+  for (RowId row = 0; row < 300; row += 7) set.Add(row);
+  for (const RowId first : {0U, 1U, 63U, 64U, 130U, 299U, 400U}) {
+    for (const uint32_t count : {0U, 1U, 63U, 64U, 65U, 200U}) {
+      const RowSet slice = set.Slice(first, count);
+      EXPECT_EQ(slice.size(), count);
+      uint32_t expected = 0;
+      for (RowId row = 0; row < count; ++row) {
+        EXPECT_EQ(slice.Contains(row), set.Contains(first + row)) << first << " " << row;
+        expected += set.Contains(first + row) ? 1 : 0;
+      }
+      EXPECT_EQ(slice.Count(), expected);
+    }
+  }
+}
+
+TEST(RowSetTest, SubtractsSetsOfAnySize) {
+  for (const uint32_t size : {10U, 100U, 300U}) {
+    RowSet set(100, true);
+    RowSet other(size);
+    other.AddRange(5, 70);
+    set.Subtract(other);
+    for (RowId row = 0; row < 100; ++row) EXPECT_EQ(set.Contains(row), !other.Contains(row));
+  }
+}
+
 }  // namespace
 }  // namespace mnemo
