@@ -18,8 +18,8 @@ TRACES ?= ../shared/traces
 CPP_FILES = $(shell git ls-files --cached --others --exclude-standard '*.cc' '*.h')
 export PYTHONPATH := client/python
 
-.PHONY: help deps deps-demo build test demo capture bench-store bench-inline bench-policies fmt fmt-check \
-  lint asan tsan fuzz crash contract-accept golden clean FORCE
+.PHONY: help deps deps-demo build test demo capture bench-store bench-inline bench-policies bench-contexts \
+  fmt fmt-check lint asan tsan fuzz crash contract-accept golden clean FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 18
@@ -109,6 +109,30 @@ bench-inline: build ## gRPC data path beside Redis -> build/bench/inline.json
 bench-policies: build ## hit ratios on real traces beside the optimum -> build/bench/policies.json
 	@mkdir -p build/bench
 	@build/release/tests/bench/policies/bench_policies $(TRACES) | tee build/bench/policies.json
+
+STATES := build/states
+HNSWLIB := build/peers/hnswlib-0.8.0
+
+$(STATES)/%/states.json: deploy/demo/hidden_states.py | build/venv/demo.stamp
+	@$(PYTHON) deploy/demo/hidden_states.py --model $* --tokens 53248 --out $(STATES)
+
+build/venv/peers.stamp: tests/bench/contexts/requirements.txt | build/venv/test.stamp
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps -r $<
+	@touch $@
+
+# Its source holds the header; nothing of it is built here.
+$(HNSWLIB): | build/venv/peers.stamp
+	@mkdir -p build/peers
+	@$(PYTHON) -m pip download --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+	  --no-binary :all: --dest build/peers $(notdir $(subst -0,==0,$@))
+	@tar -xzf $@.tar.gz -C build/peers
+
+bench-contexts: deps-demo build/release/build.ninja $(HNSWLIB) $(STATES)/smollm2/states.json $(STATES)/gemma/states.json ## vector search beside FAISS and hnswlib -> build/bench/contexts.json; ONLY="graphs 1m"
+	@mkdir -p build/bench
+	@cmake -DMNEMO_HNSWLIB=$(CURDIR)/$(HNSWLIB) build/release >build/configure-release.log
+	@ninja -C build/release -j $(JOBS) bench_hnsw_mnemo bench_hnsw_faiss bench_hnsw_hnswlib bench_ivf
+	@$(PYTHON) tests/bench/contexts/search.py --build build/release --states $(STATES) \
+	  --folder build/bench/vectors --out build/bench/contexts.json $(if $(ONLY),--only $(ONLY))
 
 # --- looking at the source -------------------------------------------------
 
