@@ -257,13 +257,16 @@ absl::Status IvfSegment::Search(const Query& query, const SegmentSearch& options
                            : static_cast<double>(map_.CountIn(*options.filter)) / map_.nodes();
   Scan scan(*this, query, options.filter, best);
   uint32_t probed = 0;
+  bool scan_all = false;
   for (const Probe& probe : RankLists(query)) {
     if (IsCancelled(options.cancelled)) return absl::CancelledError("search cancelled");
-    // Far fewer have passed than their share: what the filter keeps lies away
-    // from the query, where the order of the lists says little.
-    const bool is_away = static_cast<double>(scan.passed()) < scan.scanned() * share / 2;
-    const bool is_short = options.filter != nullptr || scan.passed() < uint64_t{2} * best.k();
-    if (probed >= effort && !is_away && !(is_short && scan.passed() < enough)) break;
+    if (probed >= effort && !scan_all) {
+      // Far fewer have passed than their share: what the filter keeps lies away
+      // from the query, where the order of the lists says little.
+      scan_all = static_cast<double>(scan.passed()) < scan.scanned() * share / 2;
+      const bool is_short = options.filter != nullptr || scan.passed() < uint64_t{2} * best.k();
+      if (!scan_all && !(is_short && scan.passed() < enough)) break;
+    }
     scan.List(probe);
     ++probed;
   }

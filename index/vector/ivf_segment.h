@@ -20,8 +20,8 @@ namespace mnemo {
 // A search scores the codes of the nearest lists, keeps whatever the codes'
 // error bounds cannot exclude, and reads stored vectors in order of estimate
 // until the bounds exclude the rest. With a filter it goes on to further lists
-// until it has seen as many rows that pass as it would without, and their share
-// is about that of the whole segment.
+// until it has seen as many rows that pass as it would without; where far fewer
+// of the nearest lists' rows pass than of all rows, it scans every list.
 class IvfSegment final : public SealedSegment {
  public:
   static absl::StatusOr<std::unique_ptr<SealedSegment>> Build(

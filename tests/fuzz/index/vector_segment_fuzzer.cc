@@ -37,7 +37,7 @@ std::string FileOf(ByteView input) {
   header.nodes = reader.Little<uint32_t>();
   header.seed = 1;
   SegmentFileWriter writer(header);
-  while (reader.remaining() > 0) {
+  while (reader.ok() && reader.remaining() > 0) {
     const auto section = static_cast<SegmentSection>(reader.Little<uint8_t>());
     const size_t size = std::min<size_t>(reader.Little<uint16_t>(), reader.remaining());
     writer.Add(section, reader.Take(size));
