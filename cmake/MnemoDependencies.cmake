@@ -20,7 +20,14 @@ pkg_check_modules(jemalloc REQUIRED IMPORTED_TARGET jemalloc)
 find_package(hwy REQUIRED CONFIG)
 
 # FAISS is one static library without a CMake file; what it needs comes first.
-find_package(OpenMP REQUIRED)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+  # Debian's FAISS and OpenBLAS are built over gcc's OpenMP. clang's own beside it
+  # would be a second pool of threads in one process, so it links gcc's as well.
+  add_library(OpenMP::OpenMP_CXX INTERFACE IMPORTED)
+  target_link_libraries(OpenMP::OpenMP_CXX INTERFACE gomp)
+else()
+  find_package(OpenMP REQUIRED)
+endif()
 find_package(BLAS REQUIRED)
 find_package(LAPACK REQUIRED)
 find_path(FAISS_INCLUDE_DIR faiss/Index.h REQUIRED)
