@@ -66,9 +66,9 @@ tsan: deps build/tsan/build.ninja ## the same under TSan
 	@ninja -C build/tsan -j $(JOBS) sanitizer_tests_$(MODE)
 	@$(SYSTEM_PYTHON) tests/run.py --build build/tsan --jobs $(JOBS) --labels sanitizer_$(MODE)
 
-fuzz: deps build/fuzz/build.ninja ## each fuzzer for FUZZ_SECONDS
-	@ninja -C build/fuzz -j $(JOBS) fuzzers
-	@$(SYSTEM_PYTHON) tests/fuzz/run_fuzzers.py --build build/fuzz --seconds $(FUZZ_SECONDS) --jobs $(JOBS)
+fuzz: deps build/asan-ubsan/build.ninja ## each fuzzer for FUZZ_SECONDS
+	@ninja -C build/asan-ubsan -j $(JOBS) fuzzers
+	@$(SYSTEM_PYTHON) tests/fuzz/run_fuzzers.py --build build/asan-ubsan --seconds $(FUZZ_SECONDS) --jobs $(JOBS)
 
 crash: build ## CYCLES of kill -9 and of power loss against an oracle
 	@$(PYTHON) tests/stress/crash.py --cycles $(CYCLES)

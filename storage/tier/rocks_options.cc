@@ -6,12 +6,11 @@
 
 #include <algorithm>
 
+#include "storage/base/units.h"
 #include "storage/tier/rocks_resources.h"
 
 namespace mnemo {
 namespace {
-
-constexpr uint64_t kMiB = 1ull << 20;
 
 std::shared_ptr<rocksdb::TableFactory> MakeTables(const TierResources& resources) {
   rocksdb::BlockBasedTableOptions table;
