@@ -51,7 +51,8 @@ void PrintStatus(Invocation& run, const client::NodeStatus& status) {
        fmt::format("{}, up {}",
                    status.ready ? paint(Tone::kGood, "ready") : paint(Tone::kBad, "NOT READY"),
                    Since(status.started_unix_us)));
-  line("holds", fmt::format("{} parts in {} spaces", Grouped(status.parts), status.spaces));
+  line("holds", fmt::format("{} parts in {} {}", Grouped(status.parts), status.spaces,
+                            status.spaces == 1 ? "space" : "spaces"));
   line("memory", fmt::format("{} resident of {}", FormatByteSize(status.resident_bytes),
                              FormatByteSize(status.memory_budget_bytes)));
   line("disk", fmt::format("{} used of {}, {} free", FormatByteSize(status.disk_used_bytes),

@@ -21,7 +21,7 @@ MNEMOCTL = os.environ.get("MNEMOCTL_BINARY", str(BUILD / "client/cli/mnemoctl"))
 def run(*command) -> str:
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "client" / "python")}
     result = subprocess.run([str(part) for part in command], capture_output=True, text=True,
-                            timeout=60, env=environment, check=False)
+                            timeout=240, env=environment, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
 
@@ -42,6 +42,25 @@ def test_the_examples_work_one_after_another(address):
     assert len(commands) == 3
     for command in commands:
         assert run(MNEMOCTL, "--server", address, *command.split())
+
+
+def test_the_installed_library_builds_the_example(tmp_path, address):
+    """What stands before the C++ example, done in a folder that knows nothing of the tree."""
+    assert "--install build/release --component client" in README
+    run("cmake", "--install", BUILD, "--component", "client", "--prefix", tmp_path / "prefix")
+    source = tmp_path / "source"
+    source.mkdir()
+    example = re.search(r"```cpp\n(.*?)```", README, re.DOTALL).group(1)
+    (source / "main.cc").write_text(example, encoding="utf-8")
+    (source / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.25)\nproject(example CXX)\n"
+        "find_package(mnemo_client REQUIRED)\nadd_executable(example main.cc)\n"
+        "target_link_libraries(example PRIVATE mnemo::client)\n", encoding="utf-8")
+    run("cmake", "-S", source, "-B", source / "build", "-G", "Ninja",
+        f"-DCMAKE_PREFIX_PATH={tmp_path / 'prefix'}")
+    run("cmake", "--build", source / "build")
+    run(MNEMOCTL, "--server", address, "space", "create", "readme", "--opaque", "256")
+    assert run(source / "build" / "example", address) == "1 block came back\n"
 
 
 def test_every_path_it_links_to_is_there():
