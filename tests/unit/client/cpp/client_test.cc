@@ -74,13 +74,12 @@ TEST(ClientTest, MatchCarriesRequestAndAnswer) {
     return grpc::Status::OK;
   };
   const auto client = ConnectTo(daemon);
-  ASSERT_OK_AND_ASSIGN(const MatchResult match,
-                       client->blocks().Match({.space = uint64_t{7},
-                                               .salt = "salt",
-                                               .keys = kKeys,
-                                               .groups = {0, 1},
-                                               .lease_ms = 1000,
-                                               .want_bitmap = true}));
+  ASSERT_OK_AND_ASSIGN(const MatchResult match, client->blocks().Match({.space = uint64_t{7},
+                                                                        .salt = "salt",
+                                                                        .keys = kKeys,
+                                                                        .groups = {0, 1},
+                                                                        .lease_ms = 1000,
+                                                                        .want_bitmap = true}));
   EXPECT_EQ(seen.space().id(), 7u);
   EXPECT_EQ(seen.salt(), "salt");
   EXPECT_THAT(seen.keys(), ElementsAre("k0", "k1", "k2"));
@@ -150,6 +149,20 @@ TEST(ClientTest, ASickDaemonIsNotBuriedByRetries) {
   EXPECT_EQ(calls, 53);
 }
 
+TEST(ClientTest, ARetryThatCouldOnlyTimeOutIsNotMadeAndTheReasonIsTold) {
+  FakeDaemon daemon;
+  std::atomic<int> calls{0};
+  daemon.blocks.match = [&](grpc::ServerContext& context, const auto&, auto&) {
+    ++calls;
+    context.AddTrailingMetadata("grpc-retry-pushback-ms", "60000");
+    return Unavailable();
+  };
+  const auto client = ConnectTo(daemon);
+  EXPECT_THAT(client->blocks().Match({.space = "s", .keys = kKeys}, {.timeout = Millis(20'000)}),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("shed")));
+  EXPECT_EQ(calls, 1);
+}
+
 TEST(ClientTest, ADeadlineEndsTheCall) {
   FakeDaemon daemon;
   daemon.blocks.match = [&](grpc::ServerContext& context, const auto&, auto&) {
@@ -212,8 +225,8 @@ TEST(ClientTest, AClientMayGoAsSoonAsItHasItsAnswer) {
   for (int i = 0; i < 200; ++i) {
     const auto client = ConnectTo(daemon);
     ASSERT_OK(client->blocks().Match({.space = "s", .keys = kKeys}));
-    ASSERT_OK(client->blocks().Get({.space = "s", .keys = std::span(kKeys, 1),
-                                    .destinations = to}));
+    ASSERT_OK(
+        client->blocks().Get({.space = "s", .keys = std::span(kKeys, 1), .destinations = to}));
   }
 }
 
@@ -261,9 +274,9 @@ TEST(ClientTest, GetStartsAnewAfterABrokenStream) {
   const auto client = ConnectTo(daemon);
   std::vector<uint8_t> memory(text.size());
   const Destination to[] = {{.memory = memory}};
-  ASSERT_OK_AND_ASSIGN(const GetResult result,
-                       client->blocks().Get({.space = "s", .keys = std::span(kKeys, 1),
-                                             .destinations = to}));
+  ASSERT_OK_AND_ASSIGN(
+      const GetResult result,
+      client->blocks().Get({.space = "s", .keys = std::span(kKeys, 1), .destinations = to}));
   EXPECT_OK(result.parts[0].status);
   EXPECT_EQ(AsText(memory), text);
   EXPECT_EQ(calls, 2);
@@ -369,11 +382,10 @@ TEST_P(ClientPutTest, IsRepeatedWhole) {
   };
   const auto client = ConnectTo(daemon);
   const std::string a = Pattern(2 * kMiB, 'a');
-  ASSERT_OK_AND_ASSIGN(
-      const PutResult result,
-      client->blocks().Put({.space = "s",
-                            .parts = {{.key = "k0", .data = AsBytes(a)}},
-                            .borrow_payload = GetParam()}));
+  ASSERT_OK_AND_ASSIGN(const PutResult result,
+                       client->blocks().Put({.space = "s",
+                                             .parts = {{.key = "k0", .data = AsBytes(a)}},
+                                             .borrow_payload = GetParam()}));
   EXPECT_EQ(result.parts[0].outcome, PutOutcome::kStored);
   EXPECT_THAT(stored, ElementsAre(a));
   EXPECT_EQ(calls, 2);
@@ -446,6 +458,57 @@ TEST(EngineTest, ASlowLookUpIsAMiss) {
   EXPECT_EQ(engine.stats().failed, 2u);
   EXPECT_EQ(engine.stats().skipped, 3u);
   EXPECT_LE(calls, 2);
+}
+
+TEST(EngineTest, APartThatIsThereWithOtherBytesIsNotStored) {
+  FakeDaemon daemon;
+  daemon.blocks.put = [](auto&, FakeBlocks::PutStream& stream) {
+    v1::PutRequest request;
+    stream.Read(&request);
+    v1::PutResponse response;
+    response.mutable_grant()->set_bytes_granted(8);
+    for (int i = 0; i < 3; ++i)
+      response.mutable_grant()->add_verdicts()->set_verdict(v1::VERDICT_WANT);
+    stream.Write(response);
+    const v1::PutOutcome outcomes[] = {v1::PUT_OUTCOME_CONFLICT, v1::PUT_OUTCOME_ALREADY_PRESENT,
+                                       v1::PUT_OUTCOME_STORED};
+    for (uint32_t i = 0; i < 3; ++i) {
+      response.mutable_result()->set_index(i);
+      response.mutable_result()->set_outcome(outcomes[i]);
+      stream.Write(response);
+    }
+    while (stream.Read(&request)) {
+    }
+    return grpc::Status::OK;
+  };
+  const auto client = ConnectTo(daemon);
+  Engine engine(*client, {});
+  const std::vector<uint8_t> bytes(8);
+  EXPECT_THAT(engine.Put({.space = "s",
+                          .parts = {{.key = "a", .data = bytes},
+                                    {.key = "b", .data = bytes},
+                                    {.key = "c", .data = bytes}}}),
+              ElementsAre(false, true, true));
+}
+
+TEST(EngineTest, ACallThatBreaksOffHalfWayCountsAsAFailure) {
+  FakeDaemon daemon;
+  daemon.blocks.get = [](auto&, const auto&, FakeBlocks::GetWriter& writer) {
+    SendPart(writer, 0, "12345678");
+    return Unavailable();
+  };
+  const auto client = ConnectTo(daemon, {.max_attempts = 1});
+  Engine engine(*client, {.failures_to_open = 1, .open_for = Millis(60'000)});
+  std::vector<uint8_t> memory(16);
+  const Destination to[] = {{.memory = std::span(memory).first(8)},
+                            {.memory = std::span(memory).last(8)}};
+  const auto get = [&] {
+    return engine.Get({.space = "s", .keys = std::span(kKeys, 2), .destinations = to});
+  };
+  EXPECT_THAT(get(), ElementsAre(true, false)) << "what came is used";
+  EXPECT_THAT(get(), ElementsAre(false, false));
+  EXPECT_EQ(engine.stats().failed, 1u);
+  EXPECT_EQ(engine.stats().skipped, 1u);
 }
 
 TEST(EngineTest, AnUnreachableDaemonIsAMissAndStoresNothing) {

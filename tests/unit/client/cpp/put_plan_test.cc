@@ -42,10 +42,19 @@ TEST(PutPlanTest, SendsOneMebibyteBeforeTheGrantAndNoMore) {
   EXPECT_TRUE(plan.done());
 }
 
+TEST(PutPlanTest, AGrantTakesBackNothing) {
+  PutPlan plan({4 * kMiB});
+  EXPECT_OK(plan.OnGrant(Grant(5, {v1::VERDICT_WANT})));
+  EXPECT_EQ(plan.Next()->size, kMiB) << "the first mebibyte needs no grant";
+  EXPECT_OK(plan.OnGrant(Grant(2 * kMiB)));
+  EXPECT_OK(plan.OnGrant(Grant(kMiB)));
+  EXPECT_EQ(plan.Next()->size, kMiB);
+  EXPECT_FALSE(plan.Next());
+}
+
 TEST(PutPlanTest, PiecesFollowWithoutGapsAndEndWithTheirPart) {
   PutPlan plan({kMiB / 2, kMiB + 1, 1});
-  EXPECT_OK(plan.OnGrant(
-      Grant(64 * kMiB, {v1::VERDICT_WANT, v1::VERDICT_WANT, v1::VERDICT_WANT})));
+  EXPECT_OK(plan.OnGrant(Grant(64 * kMiB, {v1::VERDICT_WANT, v1::VERDICT_WANT, v1::VERDICT_WANT})));
   std::vector<std::pair<uint32_t, uint64_t>> seen;
   while (const auto piece = plan.Next()) seen.emplace_back(piece->index, piece->offset);
   EXPECT_EQ(seen, (std::vector<std::pair<uint32_t, uint64_t>>{{0, 0}, {1, 0}, {1, kMiB}, {2, 0}}));
@@ -54,8 +63,8 @@ TEST(PutPlanTest, PiecesFollowWithoutGapsAndEndWithTheirPart) {
 TEST(PutPlanTest, LeavesOutWhatTheGrantDoesNotWantEvenHalfWay) {
   PutPlan plan({2 * kMiB, kMiB, kMiB});
   EXPECT_EQ(plan.Next()->index, 0u);
-  EXPECT_OK(plan.OnGrant(
-      Grant(8 * kMiB, {v1::VERDICT_PRESENT, v1::VERDICT_PENDING, v1::VERDICT_WANT})));
+  EXPECT_OK(
+      plan.OnGrant(Grant(8 * kMiB, {v1::VERDICT_PRESENT, v1::VERDICT_PENDING, v1::VERDICT_WANT})));
   EXPECT_EQ(plan.Next()->index, 2u);
   EXPECT_TRUE(plan.done());
   EXPECT_OK(plan.OnResult(Stored(2)));
