@@ -2,11 +2,17 @@
 
 #include <faiss/Clustering.h>
 #include <faiss/IndexFlat.h>
-#include <omp.h>
 
 #include <exception>
 
 #include "absl/strings/str_cat.h"
+
+// Of gcc's OpenMP, which FAISS is built over. clang has no header for it, and
+// gcc's is not one that clang reads.
+extern "C" {
+int omp_get_max_threads(void);
+void omp_set_num_threads(int threads);
+}
 
 namespace mnemo {
 namespace {
