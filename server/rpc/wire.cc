@@ -19,6 +19,10 @@ constexpr uint32_t kFixed64 = 1;
 constexpr uint32_t kLengthDelimited = 2;
 constexpr uint32_t kFixed32 = 5;
 
+// protobuf reads no more bytes than these, even if those beyond add nothing.
+constexpr int kLongestVarint = 10;
+constexpr int kLongestTagOrLength = 5;
+
 // Tags of the fields that are handled by hand; a test holds them against the
 // descriptors.
 constexpr uint32_t kPutRequestData = 2;
@@ -38,10 +42,10 @@ class PieceReader {
 
   uint64_t left() const { return left_; }
 
-  // False at the end, or where a varint does not end within ten bytes.
-  bool ReadVarint(uint64_t& value) {
+  // False at the end, or where a varint does not end within `longest` bytes.
+  bool ReadVarint(uint64_t& value, int longest = kLongestVarint) {
     value = 0;
-    for (int shift = 0; shift < 70; shift += 7) {
+    for (int shift = 0; shift < 7 * longest; shift += 7) {
       uint8_t byte = 0;
       if (!ReadByte(byte)) return false;
       if (shift == 63 && byte > 1) return false;
@@ -74,7 +78,7 @@ class PieceReader {
       case kFixed64:
         return Take(8, nullptr);
       case kLengthDelimited:
-        return ReadVarint(value) && Take(value, nullptr);
+        return ReadVarint(value, kLongestTagOrLength) && Take(value, nullptr);
       case kFixed32:
         return Take(4, nullptr);
       default:
@@ -112,7 +116,7 @@ absl::Status ParseDataBody(const std::vector<ByteView>& body, ParsedPut& out) {
   while (reader.left() > 0) {
     uint64_t tag = 0;
     uint64_t value = 0;
-    if (!reader.ReadVarint(tag) || tag > UINT32_MAX) return Malformed();
+    if (!reader.ReadVarint(tag, kLongestTagOrLength) || tag > UINT32_MAX) return Malformed();
     const uint64_t field = tag >> 3;
     const uint32_t wire_type = tag & 7;
     if (field == kDataIndex && wire_type == kVarint) {
@@ -122,7 +126,8 @@ absl::Status ParseDataBody(const std::vector<ByteView>& body, ParsedPut& out) {
       if (!reader.ReadVarint(out.offset)) return Malformed();
     } else if (field == kDataData && wire_type == kLengthDelimited) {
       out.pieces.clear();  // of a field given twice the last counts
-      if (!reader.ReadVarint(out.size) || !reader.Take(out.size, &out.pieces)) return Malformed();
+      if (!reader.ReadVarint(out.size, kLongestTagOrLength) || !reader.Take(out.size, &out.pieces))
+        return Malformed();
     } else if (field == 0 || !reader.Skip(wire_type)) {
       return Malformed();
     }
@@ -149,13 +154,14 @@ absl::Status ParsePutData(const std::vector<ByteView>& message, ParsedPut& out) 
   bool found = false;
   while (reader.left() > 0) {
     uint64_t tag = 0;
-    if (!reader.ReadVarint(tag)) return Malformed();
+    if (!reader.ReadVarint(tag, kLongestTagOrLength)) return Malformed();
     const uint64_t field = tag >> 3;
     const uint32_t wire_type = tag & 7;
     if (field == kPutRequestData && wire_type == kLengthDelimited && !found) {
       uint64_t size = 0;
       std::vector<ByteView> body;
-      if (!reader.ReadVarint(size) || !reader.Take(size, &body)) return Malformed();
+      if (!reader.ReadVarint(size, kLongestTagOrLength) || !reader.Take(size, &body))
+        return Malformed();
       MNEMO_RETURN_IF_ERROR(ParseDataBody(body, out));
       found = true;
     } else {
@@ -219,8 +225,9 @@ grpc::ByteBuffer EncodeGetData(uint32_t index, uint64_t offset, const PinnedByte
   for (const ByteView piece : bytes.pieces()) {
     // Each slice owns a pin: gRPC releases them one by one, on its own threads.
     auto* pin = new PinnedBytes(bytes);
-    slices.emplace_back(const_cast<uint8_t*>(piece.data()), piece.size(),
-                        [](void* user) { delete static_cast<PinnedBytes*>(user); }, pin);
+    slices.emplace_back(
+        const_cast<uint8_t*>(piece.data()), piece.size(),
+        [](void* user) { delete static_cast<PinnedBytes*>(user); }, pin);
   }
   return {slices.data(), slices.size()};
 }

@@ -13,11 +13,19 @@ import concurrent.futures
 import os
 import pathlib
 import random
+import re
 import subprocess
 import sys
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+
+
+def progress(output: str) -> str:
+    """Inputs tried, and code reached: by the corpus, and at the end."""
+    executed = re.findall(r"^stat::number_of_executed_units:\s*(\d+)", output, re.MULTILINE)
+    covered = re.findall(r"^#\d+\s+(?:INITED|DONE)\s+cov: (\d+)", output, re.MULTILINE)
+    return f"{executed[0] if executed else '?'} inputs, coverage {' to '.join(covered) or '?'}"
 
 
 def fuzz(program: pathlib.Path, build: pathlib.Path, seconds: int, seed: int) -> bool:
@@ -40,9 +48,7 @@ def fuzz(program: pathlib.Path, build: pathlib.Path, seconds: int, seed: int) ->
         output, ok = run.stdout, run.returncode == 0
     except subprocess.TimeoutExpired as expired:
         output, ok = str(expired), False
-    executed = [line.split()[-1] for line in output.splitlines()
-                if line.startswith("stat::number_of_executed_units")]
-    print(f"{name}: {'ok' if ok else 'FAILED'}, {executed[0] if executed else '?'} inputs, "
+    print(f"{name}: {'ok' if ok else 'FAILED'}, {progress(output)}, "
           f"{time.monotonic() - start:.0f} s, seed {seed}", flush=True)
     if not ok:
         print(output[-8000:])

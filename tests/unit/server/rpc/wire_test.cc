@@ -113,6 +113,20 @@ TEST(WireTest, EveryPrefixOfAMessageIsReadAsProtobufReadsIt) {
   }
 }
 
+TEST(WireTest, RefusesTagsAndLengthsThatProtobufFindsTooLong) {
+  const std::string body("\x08\x01", 2);
+  for (const std::string& unknown :
+       {std::string("\x90\x91\x80\x80\x80\x00\x07", 7),  // a tag of six bytes
+        std::string("\x22\x80\x80\x80\x80\x80\x00", 7),  // a length of six
+        std::string("\x1a\x80\x80\x80\x80\x80\x00", 7),  // that of the payload
+        std::string("\x90\x91\x80\x80\x00\x07", 6)}) {   // five: good
+    const std::string inner = body + unknown;
+    ExpectAsProtobuf("\x12" + std::string(1, static_cast<char>(inner.size())) + inner, {});
+  }
+  ExpectAsProtobuf(std::string("\x12\x82\x80\x80\x80\x80\x00", 7) + body, {});
+  ExpectAsProtobuf(std::string("\x92\x80\x80\x80\x80\x00\x02", 7) + body, {});
+}
+
 TEST(WireTest, AgreesWithProtobufOnDamagedMessages) {
   v1::PutRequest start;
   start.mutable_start()->mutable_space()->set_name("s");
