@@ -42,8 +42,7 @@ std::vector<BlockEvent> TakeAll(EventSubscription& subscription) {
 
 TEST(EventHubTest, TellsASnapshotThenItsEndThenChanges) {
   EventHub hub(100);
-  ASSERT_OK_AND_ASSIGN(auto watch,
-                       hub.Subscribe(kScope, 0, SnapshotOf({"a", "b", "c"}, 2), [] {}));
+  ASSERT_OK_AND_ASSIGN(auto watch, hub.Subscribe(kScope, 0, SnapshotOf({"a", "b", "c"}, 2), [] {}));
   hub.Publish(Stored("d"));
   const std::vector<BlockEvent> events = TakeAll(*watch);
   ASSERT_EQ(events.size(), 5u);
@@ -81,6 +80,25 @@ TEST(EventHubTest, RefusesASequenceFromBeforeARestart) {
               StatusIs(absl::StatusCode::kOutOfRange));
 }
 
+TEST(EventHubTest, AHistoryThatWasForgottenIsNotNumberedAnew) {
+  EventHub hub(0);
+  {
+    ASSERT_OK_AND_ASSIGN(auto watch, hub.Subscribe(kScope, 0, SnapshotOf({}, 1), [] {}));
+    for (int i = 0; i < 5; ++i) hub.Publish(Stored("k"));
+  }
+  for (uint64_t space = 100; space <= 100 + EventHub::kIdleSpaces; ++space) {
+    ASSERT_OK(hub.Subscribe({1, space}, 0, SnapshotOf({}, 1), [] {}));
+  }
+  // A reader that had all five goes on; one that had fewer learns that it cannot.
+  ASSERT_OK_AND_ASSIGN(auto watch, hub.Subscribe(kScope, 5, SnapshotOf({}, 1), [] {}));
+  hub.Publish(Stored("new"));
+  const std::vector<BlockEvent> events = TakeAll(*watch);
+  ASSERT_EQ(events.size(), 1u);
+  EXPECT_EQ(events[0].sequence, 6u);
+  EXPECT_THAT(hub.Subscribe(kScope, 3, SnapshotOf({}, 1), [] {}),
+              StatusIs(absl::StatusCode::kOutOfRange));
+}
+
 TEST(EventHubTest, CutsAReaderThatIsTooFarBehind) {
   EventHub hub(0);
   ASSERT_OK_AND_ASSIGN(auto watch, hub.Subscribe(kScope, 0, SnapshotOf({}, 1), [] {}));
@@ -92,8 +110,7 @@ TEST(EventHubTest, CutsAReaderThatIsTooFarBehind) {
 TEST(EventHubTest, WakesOnceAfterATakeThatGaveNothing) {
   EventHub hub(0);
   int wakes = 0;
-  ASSERT_OK_AND_ASSIGN(auto watch,
-                       hub.Subscribe(kScope, 0, SnapshotOf({}, 1), [&] { ++wakes; }));
+  ASSERT_OK_AND_ASSIGN(auto watch, hub.Subscribe(kScope, 0, SnapshotOf({}, 1), [&] { ++wakes; }));
   hub.Publish(Stored("a"));
   EXPECT_EQ(wakes, 0);
   TakeAll(*watch);

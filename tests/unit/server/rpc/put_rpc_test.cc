@@ -45,6 +45,18 @@ class PutRpcTest : public RpcTest {
     *request.mutable_start() = StartOf("opaque", parts);
     return request;
   }
+  // Offers an opaque part; the reservation that it was given.
+  uint64_t Reserve(const std::string& key, uint64_t size) {
+    grpc::ClientContext context;
+    v1::OfferRequest offer;
+    *offer.mutable_space() = Ref("opaque");
+    offer.add_parts()->set_key(key);
+    offer.mutable_parts(0)->set_size(size);
+    v1::OfferResponse offered;
+    EXPECT_THAT(blocks_->Offer(&context, offer, &offered), GrpcOk());
+    EXPECT_NE(offered.reservation(), 0u);
+    return offered.reservation();
+  }
   std::string Read(const std::string& key) {
     GetAnswer answer = Get(GetOf("opaque", {key}));
     return answer.bytes[0];
@@ -133,11 +145,10 @@ TEST_F(PutRpcTest, BytesWithAnotherDigestAreNotStored) {
 
 TEST_F(PutRpcTest, AStreamThatEndsEarlyLeavesWholePartsOnly) {
   const std::string whole = Bytes(1, 5000);
-  const PutAnswer answer =
-      Send({Start({{.key = "whole", .bytes = whole},
-                   {.key = "half", .bytes = Bytes(2, 5000)},
-                   {.key = "none", .bytes = Bytes(3, 5000)}}),
-            DataOf(0, 0, whole), DataOf(1, 0, Bytes(2, 2500))});
+  const PutAnswer answer = Send({Start({{.key = "whole", .bytes = whole},
+                                        {.key = "half", .bytes = Bytes(2, 5000)},
+                                        {.key = "none", .bytes = Bytes(3, 5000)}}),
+                                 DataOf(0, 0, whole), DataOf(1, 0, Bytes(2, 2500))});
   ASSERT_THAT(answer.status, GrpcOk());
   EXPECT_EQ(answer.results.at(0).outcome(), v1::PUT_OUTCOME_STORED);
   EXPECT_THAT(answer.results.at(1).error().message(), HasSubstr("2500 of 5000 bytes"));
@@ -195,8 +206,8 @@ struct BadPut {
 class BadPutTest : public PutRpcTest, public ::testing::WithParamInterface<BadPut> {};
 
 TEST_P(BadPutTest, IsRefusedNamingFieldAndRangeAndNothingStays) {
-  const v1::PutRequest start = Start({{.key = "a", .bytes = Bytes(1, 3 * kMiB)},
-                                      {.key = "b", .bytes = Bytes(2, 100)}});
+  const v1::PutRequest start =
+      Start({{.key = "a", .bytes = Bytes(1, 3 * kMiB)}, {.key = "b", .bytes = Bytes(2, 100)}});
   const PutAnswer answer = Send(GetParam().messages(start));
   for (const std::string& word : GetParam().says) {
     EXPECT_THAT(answer.status, GrpcIs(grpc::StatusCode::INVALID_ARGUMENT, HasSubstr(word)));
@@ -214,29 +225,57 @@ std::vector<BadPut> BadPuts() {
     };
   };
   return {
-      {"DataFirst", [=](auto) { return Messages{DataOf(0, 0, piece)}; }, {"data came before start"}},
+      {"DataFirst",
+       [=](auto) { return Messages{DataOf(0, 0, piece)}; },
+       {"data came before start"}},
       {"NoMessage", [=](auto) { return Messages{v1::PutRequest()}; }, {"start or data"}},
       {"Nothing", [=](auto) { return Messages{}; }, {"ended before start"}},
-      {"StartTwice", [=](auto start) { return Messages{start, start}; }, {"start came twice"}},
-      {"WrongPart", [=](auto start) { return Messages{start, DataOf(1, 0, piece)}; },
+      {"StartTwice",
+       [=](auto start) {
+         return Messages{start, start};
+       },
+       {"start came twice"}},
+      {"WrongPart",
+       [=](auto start) {
+         return Messages{start, DataOf(1, 0, piece)};
+       },
        {"data is of part 1", "part 0 at offset 0 comes next"}},
-      {"Gap", [=](auto start) { return Messages{start, DataOf(0, 5, piece)}; },
+      {"Gap",
+       [=](auto start) {
+         return Messages{start, DataOf(0, 5, piece)};
+       },
        {"at offset 5", "part 0 at offset 0 comes next"}},
       {"Again",
-       [=](auto start) { return Messages{start, DataOf(0, 0, piece), DataOf(0, 0, piece)}; },
+       [=](auto start) {
+         return Messages{start, DataOf(0, 0, piece), DataOf(0, 0, piece)};
+       },
        {"part 0 at offset 1000 comes next"}},
-      {"HugeOffset", [=](auto start) { return Messages{start, DataOf(0, ~uint64_t{0}, piece)}; },
+      {"HugeOffset",
+       [=](auto start) {
+         return Messages{start, DataOf(0, ~uint64_t{0}, piece)};
+       },
        {"comes next"}},
-      {"NoSuchPart", [=](auto start) { return Messages{start, DataOf(7, 0, piece)}; },
+      {"NoSuchPart",
+       [=](auto start) {
+         return Messages{start, DataOf(7, 0, piece)};
+       },
        {"data is of part 7"}},
-      {"Empty", [=](auto start) { return Messages{start, DataOf(0, 0, "")}; },
+      {"Empty",
+       [=](auto start) {
+         return Messages{start, DataOf(0, 0, "")};
+       },
        {"data is 0 bytes long", "1 to 1048576"}},
       {"TooLargeAPiece",
-       [=](auto start) { return Messages{start, DataOf(0, 0, std::string(kMiB + 1, 'x'))}; },
+       [=](auto start) {
+         return Messages{start, DataOf(0, 0, std::string(kMiB + 1, 'x'))};
+       },
        {"data is 1048577 bytes long", "1 to 1048576"}},
       {"NoSpace", changed([](v1::PutStart& s) { s.clear_space(); }), {"space is absent"}},
-      {"NoParts", changed([](v1::PutStart& s) { s.clear_parts(); }), {"parts holds 0", "1 to 1024"}},
-      {"TooManyParts", changed([](v1::PutStart& s) {
+      {"NoParts",
+       changed([](v1::PutStart& s) { s.clear_parts(); }),
+       {"parts holds 0", "1 to 1024"}},
+      {"TooManyParts",
+       changed([](v1::PutStart& s) {
          while (s.parts_size() < 1025) *s.add_parts() = s.parts(0);
        }),
        {"parts holds 1025", "1 to 1024"}},
@@ -309,23 +348,30 @@ TEST_P(BadPartTest, IsRefusedAloneNamingFieldAndRange) {
 INSTANTIATE_TEST_SUITE_P(
     Parts, BadPartTest,
     ::testing::Values(
-        BadPart{"LongKey", [](v1::PartOffer& p) { p.set_key(std::string(65, 'k')); },
+        BadPart{"LongKey",
+                [](v1::PartOffer& p) { p.set_key(std::string(65, 'k')); },
                 {"key is 65 bytes long", "1 to 64"}},
         BadPart{"EmptyKey", [](v1::PartOffer& p) { p.clear_key(); }, {"key is 0 bytes", "1 to 64"}},
-        BadPart{"LongParent", [](v1::PartOffer& p) { p.set_parent(std::string(65, 'k')); },
+        BadPart{"LongParent",
+                [](v1::PartOffer& p) { p.set_parent(std::string(65, 'k')); },
                 {"parent is 65 bytes long", "0 to 64"}},
-        BadPart{"Stretch", [](v1::PartOffer& p) { p.set_stretch("s"); },
+        BadPart{"Stretch",
+                [](v1::PartOffer& p) { p.set_stretch("s"); },
                 {"stretch", "no chain affinity"}},
-        BadPart{"NoSuchGroup", [](v1::PartOffer& p) { p.mutable_part()->set_group(2); },
+        BadPart{"NoSuchGroup",
+                [](v1::PartOffer& p) { p.mutable_part()->set_group(2); },
                 {"group", "2"}},
-        BadPart{"NoSuchRank", [](v1::PartOffer& p) { p.mutable_part()->set_tp_rank(1); },
+        BadPart{"NoSuchRank",
+                [](v1::PartOffer& p) { p.mutable_part()->set_tp_rank(1); },
                 {"tp_rank", "1"}},
-        BadPart{"NoSuchStage", [](v1::PartOffer& p) { p.mutable_part()->set_pp_rank(1); },
+        BadPart{"NoSuchStage",
+                [](v1::PartOffer& p) { p.mutable_part()->set_pp_rank(1); },
                 {"pp_rank", "1"}},
-        BadPart{"SizeThatLies", [](v1::PartOffer& p) { p.set_size(kMiB); },
+        BadPart{"SizeThatLies",
+                [](v1::PartOffer& p) { p.set_size(kMiB); },
                 {"size is 1048576", "is 32768 bytes"}},
-        BadPart{"SizeZero", [](v1::PartOffer& p) { p.set_size(0); },
-                {"size is 0", "is 32768 bytes"}}),
+        BadPart{
+            "SizeZero", [](v1::PartOffer& p) { p.set_size(0); }, {"size is 0", "is 32768 bytes"}}),
     [](const auto& info) { return std::string(info.param.name); });
 
 TEST_F(PutRpcTest, AMissingSaltIsRefusedWhereItIsRequired) {
@@ -384,6 +430,62 @@ TEST_F(PutRpcTest, AReservationIsKeptPartByPart) {
   node_.clock().Advance(std::chrono::seconds(6));
   node_.blocks().ExpireReservations();
   EXPECT_EQ(Put("opaque", b).results.at(0).outcome(), v1::PUT_OUTCOME_STORED);
+}
+
+TEST_F(PutRpcTest, AReservationEndsWithItsPart) {
+  const std::vector<ClientPart> a = {{.key = "a", .bytes = "0123456789"}};
+  v1::PutStart start = StartOf("opaque", a);
+  start.set_reservation(Reserve("a", 10));
+  ASSERT_EQ(Put(start, a).results.at(0).outcome(), v1::PUT_OUTCOME_STORED);
+  grpc::ClientContext context;
+  v1::DeleteRequest request;
+  *request.mutable_space() = Ref("opaque");
+  request.mutable_keys()->add_keys("a");
+  v1::DeleteResponse response;
+  ASSERT_THAT(blocks_->Delete(&context, request, &response), GrpcOk());
+  EXPECT_EQ(Put("opaque", a).results.at(0).outcome(), v1::PUT_OUTCOME_STORED)
+      << "nobody writes it any more";
+}
+
+TEST_F(PutRpcTest, AStreamThatBreaksOffGivesBackWhatWasReserved) {
+  const std::vector<ClientPart> a = {{.key = "a", .bytes = "0123456789"}};
+  {
+    grpc::ClientContext context;
+    auto stream = blocks_->Put(&context);
+    v1::PutRequest request;
+    *request.mutable_start() = StartOf("opaque", a);
+    request.mutable_start()->set_reservation(Reserve("a", 10));
+    stream->Write(request);
+    v1::PutResponse response;
+    ASSERT_TRUE(stream->Read(&response));
+    context.TryCancel();
+    EXPECT_FALSE(stream->Finish().ok());
+  }
+  node_.observer().AwaitFinished("mnemo.v1.BlockService/Put", absl::StatusCode::kCancelled, 1);
+  EXPECT_EQ(Put("opaque", a).results.at(0).outcome(), v1::PUT_OUTCOME_STORED);
+}
+
+TEST_F(PutRpcTest, ThePutsOwnTimeToLiveWinsOverItsSpaces) {
+  v1::Space space = OpaqueSpace("short-lived");
+  space.mutable_policy()->set_time_to_live_seconds(1000);
+  Open(space);
+  const std::vector<ClientPart> own = {{.key = "own", .bytes = "x"}};
+  v1::PutStart start = StartOf("short-lived", own);
+  start.set_time_to_live_seconds(50);
+  ASSERT_EQ(Put(start, own).results.at(0).outcome(), v1::PUT_OUTCOME_STORED);
+  ASSERT_THAT(Put("short-lived", {{.key = "plain", .bytes = "x"}}).status, GrpcOk());
+
+  grpc::ClientContext context;
+  v1::DescribeRequest request;
+  *request.mutable_space() = Ref("short-lived");
+  request.mutable_keys()->add_keys("own");
+  request.mutable_keys()->add_keys("plain");
+  v1::DescribeResponse described;
+  ASSERT_THAT(blocks_->Describe(&context, request, &described), GrpcOk());
+  ASSERT_EQ(described.parts_size(), 2);
+  const int64_t now_us = node_.clock().Wall().nanos / 1000;
+  EXPECT_EQ(described.parts(0).expires_unix_us(), now_us + 50'000'000);
+  EXPECT_EQ(described.parts(1).expires_unix_us(), now_us + 1000'000'000);
 }
 
 }  // namespace
