@@ -65,6 +65,9 @@ class TieredBlockStore final : public BlockStore {
   const Recovery& recovery() const override { return recovery_; }
   const std::string& node_id() const override { return node_id_; }
   Store& state() override { return core_.disks().state(); }
+  Store* ordered_store(Level level, Durability durability) override {
+    return core_.disks().ordered_store(level, durability);
+  }
 
   absl::StatusOr<std::unique_ptr<PartWriter>> BeginWrite(const PartKey& key,
                                                          const WriteSpec& spec) override {

@@ -215,6 +215,9 @@ class BlockStore {
   virtual const std::string& node_id() const = 0;
   // State of spaces, tenants and pins, class kSync, in the same log.
   virtual Store& state() = 0;
+  // The ordered store of a level (kL3 or kDisk) and class; null where the node
+  // has no such level.
+  virtual Store* ordered_store(Level level, Durability durability) = 0;
 
   // Writing. Errors: kAlreadyExists (present), kAborted (pending),
   // kResourceExhausted (no room that may be made), kInvalidArgument.

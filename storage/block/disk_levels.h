@@ -60,6 +60,11 @@ class DiskLevels {
   absl::Status SyncAll();
 
   Store& state() { return At(Level::kL3, Durability::kSync)->store(); }
+  // Null where there is no such level.
+  Store* ordered_store(Level level, Durability durability) {
+    Instance* const instance = At(level, durability);
+    return instance == nullptr ? nullptr : &instance->store();
+  }
   void ForEach(const std::function<void(Level, Durability, Instance&)>& visit) const;
   // Trims logs, gives space back, recovers from a full disk. The first error.
   absl::Status Maintain();

@@ -29,6 +29,16 @@ enum class OperationKind : uint8_t {
   kDeleteSpace = 5,
   kPin = 6,
   kUnpin = 7,
+  kPutContext = 8,
+  kDeleteContext = 9,
+  kClaimContext = 10,
+  kAppendTokens = 11,
+  kSealContext = 12,
+  kPutLink = 13,
+  kPutSummaries = 14,
+  kMoveChunks = 15,
+  kPutSegment = 16,
+  kEraseContext = 17,  // some of what a deleted context left
 };
 
 // One entry of the log of a shard. Sequences start at 1 and have no gaps.

@@ -28,6 +28,17 @@ enum class KeyKind : uint8_t {
   kContext = 5,
   kChunk = 6,
   kNode = 7,  // state of this node itself
+  // Of contexts; docs/formats/context.md.
+  kContextHead = 8,
+  kContextName = 9,
+  kContextLabel = 10,
+  kTreeNode = 11,
+  kPayload = 12,
+  kLink = 13,
+  kSummary = 14,
+  kSegment = 15,        // of a vector index
+  kErasedContext = 16,  // what is left of it is still to be erased
+  kPlacement = 17,      // where chunks lie
 };
 
 struct KeyScope {

@@ -1,0 +1,171 @@
+#include "storage/context/chunk.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "storage/base/checksum.h"
+#include "storage/base/status_macros.h"
+#include "storage/context/sealed_value.h"
+
+namespace mnemo {
+namespace {
+
+constexpr uint8_t kVersion = 1;
+constexpr uint8_t kHasIds = 1;
+constexpr uint8_t kHasImportances = 2;
+constexpr uint8_t kHasTimes = 4;  // otherwise one time for all
+constexpr size_t kRowsHeader = 16;
+
+template <typename T>
+void AppendColumn(std::string& out, const std::vector<T>& column) {
+  out.append(reinterpret_cast<const char*>(column.data()), column.size() * sizeof(T));
+}
+
+template <typename T>
+void TakeColumn(ByteReader& reader, size_t count, std::vector<T>& out) {
+  const ByteView bytes = reader.Take(count * sizeof(T));
+  if (!reader.ok()) return;
+  out.resize(count);
+  std::memcpy(out.data(), bytes.data(), bytes.size());
+}
+
+// A chunk does not reach beyond its 128 tokens, nor beyond the last position.
+bool FitsChunk(uint64_t first, uint32_t count) {
+  return first < kMaxPosition && count >= 1 && first % kChunkTokens + count <= kChunkTokens;
+}
+
+bool SameTimes(const std::vector<int64_t>& times) {
+  for (const int64_t time : times) {
+    if (time != times.front()) return false;
+  }
+  return true;
+}
+
+template <typename T>
+void ExtendColumn(std::vector<T>& column, size_t count, const std::vector<T>& more,
+                  size_t more_count) {
+  if (column.empty() && more.empty()) return;
+  column.resize(count);
+  if (more.empty()) {
+    column.resize(count + more_count);
+  } else {
+    column.insert(column.end(), more.begin(), more.end());
+  }
+}
+
+template <typename T>
+std::vector<T> SliceColumn(const std::vector<T>& column, uint32_t first, uint32_t count) {
+  if (column.empty()) return {};
+  return {column.begin() + first, column.begin() + first + count};
+}
+
+}  // namespace
+
+std::string EncodeColumns(const ChunkColumns& columns, uint64_t seed) {
+  const bool one_time = SameTimes(columns.times_unix_us);
+  std::string out;
+  out.push_back(static_cast<char>(kVersion));
+  out.push_back(static_cast<char>((columns.ids.empty() ? 0 : kHasIds) |
+                                  (columns.importances.empty() ? 0 : kHasImportances) |
+                                  (one_time ? 0 : kHasTimes)));
+  AppendLittle<uint16_t>(out, static_cast<uint16_t>(columns.count));
+  AppendLittle<uint64_t>(out, columns.first_position);
+  AppendColumn(out, columns.ids);
+  AppendColumn(out, columns.kinds);
+  AppendColumn(out, columns.importances);
+  if (one_time) {
+    AppendLittle<int64_t>(out, columns.times_unix_us.front());
+  } else {
+    AppendColumn(out, columns.times_unix_us);
+  }
+  SealValue(out, seed);
+  return out;
+}
+
+absl::StatusOr<ChunkColumns> DecodeColumns(ByteView value, uint64_t seed) {
+  MNEMO_ASSIGN_OR_RETURN(ByteReader reader, OpenValue(value, seed, kVersion, "chunk columns"));
+  ChunkColumns columns;
+  const auto flags = reader.Little<uint8_t>();
+  columns.count = reader.Little<uint16_t>();
+  columns.first_position = reader.Little<uint64_t>();
+  if (!FitsChunk(columns.first_position, columns.count) ||
+      (flags & ~(kHasIds | kHasImportances | kHasTimes)) != 0) {
+    return absl::DataLossError("chunk columns: a field out of range");
+  }
+  if ((flags & kHasIds) != 0) TakeColumn(reader, columns.count, columns.ids);
+  TakeColumn(reader, columns.count, columns.kinds);
+  if ((flags & kHasImportances) != 0) TakeColumn(reader, columns.count, columns.importances);
+  if ((flags & kHasTimes) != 0) {
+    TakeColumn(reader, columns.count, columns.times_unix_us);
+  } else {
+    columns.times_unix_us.assign(columns.count, reader.Little<int64_t>());
+  }
+  if (!reader.ok() || reader.remaining() != 0) {
+    return absl::DataLossError("chunk columns: another length than its fields say");
+  }
+  for (const uint8_t kind : columns.kinds) {
+    if ((kind & ~kPayloadBit) >= kTokenKinds) return absl::DataLossError("chunk columns: a kind");
+  }
+  return columns;
+}
+
+void Extend(ChunkColumns& columns, const ChunkColumns& more) {
+  MNEMO_CHECK(columns.end_position() == more.first_position);
+  ExtendColumn(columns.ids, columns.count, more.ids, more.count);
+  ExtendColumn(columns.kinds, columns.count, more.kinds, more.count);
+  ExtendColumn(columns.importances, columns.count, more.importances, more.count);
+  ExtendColumn(columns.times_unix_us, columns.count, more.times_unix_us, more.count);
+  columns.count += more.count;
+}
+
+ChunkColumns Slice(const ChunkColumns& columns, uint32_t first, uint32_t count) {
+  MNEMO_CHECK(first + count <= columns.count);
+  return {.first_position = columns.first_position + first,
+          .count = count,
+          .ids = SliceColumn(columns.ids, first, count),
+          .kinds = SliceColumn(columns.kinds, first, count),
+          .importances = SliceColumn(columns.importances, first, count),
+          .times_unix_us = SliceColumn(columns.times_unix_us, first, count)};
+}
+
+absl::StatusOr<ChunkRows> ChunkRows::Decode(std::string value, uint64_t seed) {
+  ChunkRows rows;
+  rows.value_ = std::move(value);
+  MNEMO_ASSIGN_OR_RETURN(ByteReader reader,
+                         OpenValue(AsBytes(rows.value_), seed, kVersion, "chunk embeddings"));
+  const auto type = reader.Little<uint8_t>();
+  rows.dimension_ = reader.Little<uint16_t>();
+  rows.count_ = reader.Little<uint32_t>();
+  rows.first_position_ = reader.Little<uint64_t>();
+  if (!reader.ok() || type >= kElementTypes || rows.dimension_ == 0 ||
+      rows.dimension_ > kMaxContextDimension || !FitsChunk(rows.first_position_, rows.count_)) {
+    return absl::DataLossError("chunk embeddings: a field out of range");
+  }
+  rows.type_ = static_cast<ElementType>(type);
+  if (reader.remaining() != rows.count_ * rows.row_bytes()) {
+    return absl::DataLossError("chunk embeddings: another length than its fields say");
+  }
+  return rows;
+}
+
+ByteView ChunkRows::rows() const {
+  return AsBytes(value_).subspan(kRowsHeader, count_ * row_bytes());
+}
+
+std::string EncodeChunkRows(uint64_t first_position, uint32_t count, ElementType type,
+                            uint32_t dimension, ByteView rows, uint64_t seed) {
+  MNEMO_CHECK(rows.size() == count * RowBytes(type, dimension));
+  std::string out;
+  out.reserve(kRowsHeader + rows.size() + kSealBytes);
+  out.push_back(static_cast<char>(kVersion));
+  out.push_back(static_cast<char>(type));
+  AppendLittle<uint16_t>(out, static_cast<uint16_t>(dimension));
+  AppendLittle<uint32_t>(out, count);
+  AppendLittle<uint64_t>(out, first_position);
+  out.append(AsText(rows));
+  SealValue(out, seed);
+  return out;
+}
+
+}  // namespace mnemo

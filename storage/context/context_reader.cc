@@ -1,0 +1,331 @@
+#include "storage/context/context_reader.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "storage/base/status_macros.h"
+#include "storage/context/context_keys.h"
+#include "storage/context/sealed_value.h"
+
+namespace mnemo {
+namespace {
+
+// Chunks that are read at once: 32 of dimension 4,096 in fp16 are 32 MiB, of
+// dimension 256 they are 2.
+constexpr uint64_t kWindowChunks = 32;
+constexpr uint64_t kChunksPerRange = kRangeTokens / kChunkTokens;
+constexpr uint64_t kMaxLinkTokens =
+    uint64_t{ContextLink::kMaxTokensPerBlock} * ContextLink::kMaxKeys;
+
+constexpr uint8_t kVersion = 1;
+constexpr uint8_t kMoved = 0xff;  // where other values have their element type
+
+absl::Status Missing(const ContextRecord& context, uint64_t first, uint64_t end) {
+  return absl::DataLossError(
+      fmt::format("context '{}': tokens {} to {} are missing", context.spec.name, first, end - 1));
+}
+
+absl::Status Located(const ContextRecord& context, uint64_t position, const absl::Status& status) {
+  if (!absl::IsDataLoss(status)) return status;
+  return absl::DataLossError(fmt::format("context '{}', tokens from {}: {}", context.spec.name,
+                                         position, std::string(status.message())));
+}
+
+// The first key of a part of a chunk in the shard of `range`, so that the end
+// of a range can be named as a bound.
+StoredKey ChunkBound(KeyScope scope, ChunkPart part, uint64_t range, uint64_t chunk) {
+  const StoredKey key = ChunkKey(scope, part, chunk, 0);
+  return StoredKey(ShardOfRange(scope, range), KeyKind::kChunk, scope, key.suffix());
+}
+
+}  // namespace
+
+std::string EncodeMovedMark(uint64_t seed) {
+  std::string value{static_cast<char>(kVersion), static_cast<char>(kMoved)};
+  SealValue(value, seed);
+  return value;
+}
+
+bool IsMovedMark(std::string_view value, uint64_t seed) {
+  return value.size() == 2 + kSealBytes && static_cast<uint8_t>(value[1]) == kMoved &&
+         OpenValue(AsBytes(value), seed, kVersion, "mark").ok();
+}
+
+absl::StatusOr<ContextHead> ContextReader::Head(const ContextRecord& context) const {
+  const StoredKey key = HeadKey(context.scope);
+  const absl::StatusOr<std::string> value = stores_.Of(context).Get(key);
+  // It is written with the first claim.
+  if (absl::IsNotFound(value.status())) return ContextHead{};
+  if (!value.ok()) return value.status();
+  return DecodeHead(AsBytes(*value), SeedOf(key));
+}
+
+absl::StatusOr<ChunkCache::RowsPtr> ContextReader::DecodeRows(const ContextRecord& context,
+                                                              const StoredKey& key,
+                                                              std::string value,
+                                                              Level& level) const {
+  const uint64_t seed = SeedOf(key);
+  level = Level::kL3;
+  if (IsMovedMark(value, seed)) {
+    Store* const archive = stores_.ArchiveOf(context.spec.durability);
+    if (archive == nullptr) {
+      return absl::FailedPreconditionError("embeddings lie in an archive that is not open");
+    }
+    level = Level::kDisk;
+    absl::StatusOr<std::string> moved = archive->Get(key);
+    if (absl::IsNotFound(moved.status())) {
+      // Promoted in between, or gone.
+      level = Level::kL3;
+      moved = stores_.Of(context).Get(key);
+    }
+    if (absl::IsNotFound(moved.status()) || (moved.ok() && IsMovedMark(*moved, seed))) {
+      const uint64_t position = PositionOfChunkKey(key);
+      return Missing(context, position, position + kChunkTokens);
+    }
+    if (!moved.ok()) return moved.status();
+    value = *std::move(moved);
+  }
+  absl::StatusOr<ChunkRows> rows = ChunkRows::Decode(std::move(value), seed);
+  if (!rows.ok()) return Located(context, PositionOfChunkKey(key), rows.status());
+  if (rows->first_position() != PositionOfChunkKey(key) ||
+      rows->dimension() != context.spec.dimension || rows->type() != context.spec.stored) {
+    return Located(context, PositionOfChunkKey(key),
+                   absl::DataLossError("embeddings of another shape"));
+  }
+  return std::make_shared<const ChunkRows>(*std::move(rows));
+}
+
+absl::Status ContextReader::ReadWindow(const ContextRecord& context, uint64_t range,
+                                       uint64_t first_chunk, uint64_t end_chunk, bool with_rows,
+                                       std::vector<ChunkPiece>& pieces) const {
+  const Store& store = stores_.Of(context);
+  // Both parts as of one moment: an append may replace fragments by a chunk.
+  const std::unique_ptr<StoreSnapshot> snapshot = with_rows ? store.Snapshot() : nullptr;
+  absl::Status damage;
+  const auto columns = [&](const StoredKey& key, std::string_view value) {
+    absl::StatusOr<ChunkColumns> decoded = DecodeColumns(AsBytes(value), SeedOf(key));
+    if (decoded.ok() && decoded->first_position != PositionOfChunkKey(key)) {
+      decoded = absl::DataLossError("columns of another position");
+    }
+    if (!decoded.ok()) {
+      damage = Located(context, PositionOfChunkKey(key), decoded.status());
+      return false;
+    }
+    pieces.push_back({.columns = *std::move(decoded)});
+    return true;
+  };
+  const auto bound = [&](ChunkPart part, uint64_t chunk) {
+    return ChunkBound(context.scope, part, range, chunk);
+  };
+  MNEMO_RETURN_IF_ERROR(store.Scan(bound(ChunkPart::kColumns, first_chunk).bytes(),
+                                   bound(ChunkPart::kColumns, end_chunk).bytes(), columns,
+                                   snapshot.get()));
+  MNEMO_RETURN_IF_ERROR(damage);
+  if (!with_rows) return absl::OkStatus();
+  std::vector<std::pair<StoredKey, std::string>> values;
+  MNEMO_RETURN_IF_ERROR(store.Scan(
+      bound(ChunkPart::kRows, first_chunk).bytes(), bound(ChunkPart::kRows, end_chunk).bytes(),
+      [&](const StoredKey& key, std::string_view value) {
+        values.emplace_back(key, value);
+        return true;
+      },
+      snapshot.get()));
+  if (values.size() != pieces.size()) {
+    return Missing(context, first_chunk * kChunkTokens, end_chunk * kChunkTokens);
+  }
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    ChunkPiece& piece = pieces[i];
+    MNEMO_ASSIGN_OR_RETURN(
+        piece.rows, DecodeRows(context, values[i].first, std::move(values[i].second), piece.level));
+    if (piece.rows->first_position() != piece.columns.first_position ||
+        piece.rows->count() != piece.columns.count) {
+      return Missing(context, piece.columns.first_position, piece.columns.end_position());
+    }
+    if (cache_.Contains(context.scope, piece.columns.first_position / kChunkTokens)) {
+      piece.level = Level::kL1;
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ContextReader::ScanChunks(const ContextRecord& context, uint64_t first, uint64_t end,
+                                       bool with_rows,
+                                       const std::function<bool(ChunkPiece&)>& visit) const {
+  MNEMO_ASSIGN_OR_RETURN(const ContextHead head, Head(context));
+  end = std::min(end, head.next_position);
+  uint64_t next = first / kChunkTokens * kChunkTokens;
+  while (next < end) {
+    const uint64_t chunk = next / kChunkTokens;
+    const uint64_t range = chunk / kChunksPerRange;
+    const uint64_t end_chunk = std::min({chunk + kWindowChunks, (range + 1) * kChunksPerRange,
+                                         (end + kChunkTokens - 1) / kChunkTokens});
+    std::vector<ChunkPiece> pieces;
+    MNEMO_RETURN_IF_ERROR(ReadWindow(context, range, chunk, end_chunk, with_rows, pieces));
+    for (ChunkPiece& piece : pieces) {
+      if (piece.columns.first_position != next) {
+        return Missing(context, next, piece.columns.first_position);
+      }
+      next = piece.columns.end_position();
+      if (next <= first || piece.columns.first_position >= end) continue;
+      if (!visit(piece)) return absl::OkStatus();
+    }
+    const uint64_t expected = std::min(end, end_chunk * kChunkTokens);
+    if (next < expected) return Missing(context, next, expected);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<ChunkCache::RowsPtr>> ContextReader::ReadRows(
+    const ContextRecord& context, uint64_t chunk, Level* level) const {
+  Level found = Level::kL1;
+  std::vector<ChunkCache::RowsPtr> parts;
+  if (ChunkCache::RowsPtr cached = cache_.Find(context.scope, chunk)) {
+    parts.push_back(std::move(cached));
+  } else {
+    const uint64_t range = chunk / kChunksPerRange;
+    std::vector<std::pair<StoredKey, std::string>> values;
+    MNEMO_RETURN_IF_ERROR(stores_.Of(context).Scan(
+        ChunkBound(context.scope, ChunkPart::kRows, range, chunk).bytes(),
+        ChunkBound(context.scope, ChunkPart::kRows, range, chunk + 1).bytes(),
+        [&](const StoredKey& key, std::string_view value) {
+          values.emplace_back(key, value);
+          return true;
+        }));
+    for (auto& [key, value] : values) {
+      MNEMO_ASSIGN_OR_RETURN(ChunkCache::RowsPtr rows,
+                             DecodeRows(context, key, std::move(value), found));
+      parts.push_back(std::move(rows));
+    }
+    if (parts.size() == 1 && parts.front()->count() == kChunkTokens) {
+      cache_.Insert(context.scope, chunk, parts.front());
+    }
+  }
+  if (level != nullptr) *level = found;
+  return parts;
+}
+
+absl::StatusOr<TreeNode> ContextReader::ReadNode(const ContextRecord& context, uint8_t level,
+                                                 uint64_t index) const {
+  const StoredKey key = TreeNodeKey(context.scope, level, index);
+  const uint64_t first = index * TreeNodeTokens(level);
+  const absl::StatusOr<std::string> value = stores_.Of(context).Get(key);
+  if (absl::IsNotFound(value.status())) {
+    return Missing(context, first, first + TreeNodeTokens(level));
+  }
+  if (!value.ok()) return value.status();
+  absl::StatusOr<TreeNode> node = DecodeTreeNode(AsBytes(*value), SeedOf(key));
+  if (!node.ok()) return Located(context, first, node.status());
+  if (node->count != TreeNodeTokens(level) || node->sum.size() != context.spec.dimension) {
+    return Located(context, first, absl::DataLossError("a node of another shape"));
+  }
+  return node;
+}
+
+absl::StatusOr<TreeNode> ContextReader::SummarizePart(const ContextRecord& context, uint64_t first,
+                                                      uint64_t end) const {
+  TreeNode sum;
+  const auto add = [&](ChunkPiece& piece) {
+    const uint64_t begin = std::max(first, piece.columns.first_position);
+    const auto skip = static_cast<uint32_t>(begin - piece.columns.first_position);
+    const auto count = static_cast<uint32_t>(std::min(end, piece.columns.end_position()) - begin);
+    Combine(sum, SummarizeTokens(Slice(piece.columns, skip, count), context.spec.stored,
+                                 context.spec.dimension, piece.rows->row(skip)));
+    return true;
+  };
+  MNEMO_RETURN_IF_ERROR(ScanChunks(context, first, end, /*with_rows=*/true, add));
+  return sum;
+}
+
+absl::StatusOr<TreeNode> ContextReader::Summarize(const ContextRecord& context, uint64_t first,
+                                                  uint64_t end) const {
+  MNEMO_ASSIGN_OR_RETURN(const ContextHead head, Head(context));
+  end = std::min(end, head.next_position);
+  TreeNode sum;
+  for (uint64_t next = first; next < end;) {
+    uint64_t step_end = std::min(end, (next / kChunkTokens + 1) * kChunkTokens);
+    if (next % kChunkTokens != 0 || step_end - next < kChunkTokens) {
+      MNEMO_ASSIGN_OR_RETURN(const TreeNode part, SummarizePart(context, next, step_end));
+      Combine(sum, part);
+    } else {
+      // The largest node that begins here and ends before `end`: it is complete,
+      // so it is stored.
+      uint8_t level = 0;
+      while (level < kMaxTreeLevel && next % TreeNodeTokens(level + 1) == 0 &&
+             end - next >= TreeNodeTokens(level + 1)) {
+        ++level;
+      }
+      MNEMO_ASSIGN_OR_RETURN(const TreeNode node,
+                             ReadNode(context, level, next / TreeNodeTokens(level)));
+      Combine(sum, node);
+      step_end = next + TreeNodeTokens(level);
+    }
+    next = step_end;
+  }
+  return sum;
+}
+
+absl::StatusOr<std::optional<StoredPayload>> ContextReader::PayloadAt(const ContextRecord& context,
+                                                                      uint64_t position) const {
+  std::optional<StoredPayload> found;
+  MNEMO_RETURN_IF_ERROR(ScanPayloads(context, position, position + 1, [&](StoredPayload& payload) {
+    found = std::move(payload);
+    return false;
+  }));
+  return found;
+}
+
+absl::Status ContextReader::ScanPayloads(const ContextRecord& context, uint64_t first, uint64_t end,
+                                         const std::function<bool(StoredPayload&)>& visit) const {
+  MNEMO_ASSIGN_OR_RETURN(const ContextHead head, Head(context));
+  end = std::min(end, head.next_position);
+  absl::Status damage;
+  bool done = false;
+  const auto offer = [&](const StoredKey& key, std::string_view value) {
+    absl::StatusOr<StoredPayload> payload = DecodePayload(AsBytes(value), SeedOf(key));
+    if (!payload.ok()) {
+      damage = Located(context, LoadBig<uint64_t>(key.suffix().data()), payload.status());
+      return false;
+    }
+    done = payload->first_position >= end || !visit(*payload);
+    return !done;
+  };
+  // A payload may reach into the range behind the one that it begins in.
+  const uint64_t last_range = (end + kMaxTokensPerAppend) / kRangeTokens;
+  for (uint64_t range = first / kRangeTokens; first < end && range <= last_range && !done;
+       ++range) {
+    const StoredKey begin = PayloadKey(context.scope, std::max(first, range * kRangeTokens));
+    // Other ranges may lie in the same shard: up to where this one ends.
+    std::string bound;
+    AppendBig<uint64_t>(bound, (range + 1) * kRangeTokens);
+    const StoredKey behind(begin.shard(), KeyKind::kPayload, context.scope, bound);
+    MNEMO_RETURN_IF_ERROR(stores_.Of(context).Scan(begin.bytes(), behind.bytes(), offer));
+    MNEMO_RETURN_IF_ERROR(damage);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<ContextLink>> ContextReader::Links(const ContextRecord& context,
+                                                              uint64_t first, uint64_t end) const {
+  std::vector<ContextLink> links;
+  absl::Status damage;
+  const StoredKey all(HomeShard(context.scope), KeyKind::kLink, context.scope, "");
+  const auto offer = [&](const StoredKey& key, std::string_view value) {
+    absl::StatusOr<ContextLink> link = DecodeLink(AsBytes(value), SeedOf(key));
+    if (!link.ok()) {
+      damage = Located(context, first, link.status());
+      return false;
+    }
+    // What ends so far behind `end` cannot begin before it.
+    if (link->end_position() >= end && link->end_position() - end > kMaxLinkTokens) return false;
+    if (link->first_position < end) links.push_back(*std::move(link));
+    return true;
+  };
+  MNEMO_RETURN_IF_ERROR(stores_.Of(context).Scan(LinkKey(context.scope, first, 0, 0).bytes(),
+                                                 PrefixEnd(all.bytes()), offer));
+  MNEMO_RETURN_IF_ERROR(damage);
+  return links;
+}
+
+}  // namespace mnemo

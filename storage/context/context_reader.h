@@ -1,0 +1,81 @@
+// Reads what a context holds.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "storage/base/level.h"
+#include "storage/context/chunk.h"
+#include "storage/context/chunk_cache.h"
+#include "storage/context/context_record.h"
+#include "storage/context/context_stores.h"
+#include "storage/context/tree_node.h"
+
+namespace mnemo {
+
+// Consecutive tokens of one chunk: all 128, or a fragment of an unfinished one.
+struct ChunkPiece {
+  ChunkColumns columns;
+  ChunkCache::RowsPtr rows;  // null unless asked for
+  Level level = Level::kL3;  // where the embeddings were found
+};
+
+// Thread-safe; takes no lock of writers. Borrows all. In all methods `end` is
+// exclusive, and what lies behind the end of the context is left out. Errors of
+// all: kDataLoss (naming context and positions), and those of Store.
+class ContextReader {
+ public:
+  ContextReader(const ContextStores& stores, ChunkCache& cache) : stores_(stores), cache_(cache) {}
+
+  absl::StatusOr<ContextHead> Head(const ContextRecord& context) const;
+
+  // The pieces that touch [first, end), in order, until `visit` returns false.
+  // Reads some MiB at a time; what is read here does not push others out of the
+  // cache.
+  absl::Status ScanChunks(const ContextRecord& context, uint64_t first, uint64_t end,
+                          bool with_rows, const std::function<bool(ChunkPiece&)>& visit) const;
+  // The embeddings of a chunk, whole or in fragments, by position, and where
+  // they were found. Empty behind the end. What was read is cached.
+  absl::StatusOr<std::vector<ChunkCache::RowsPtr>> ReadRows(const ContextRecord& context,
+                                                            uint64_t chunk,
+                                                            Level* level = nullptr) const;
+
+  // What is known of [first, end): from O(4 log4 n) stored nodes and at most two
+  // chunks.
+  absl::StatusOr<TreeNode> Summarize(const ContextRecord& context, uint64_t first,
+                                     uint64_t end) const;
+
+  // The payload that covers `position`.
+  absl::StatusOr<std::optional<StoredPayload>> PayloadAt(const ContextRecord& context,
+                                                         uint64_t position) const;
+  // Payloads that touch [first, end), in order, until `visit` returns false.
+  absl::Status ScanPayloads(const ContextRecord& context, uint64_t first, uint64_t end,
+                            const std::function<bool(StoredPayload&)>& visit) const;
+  // Links that touch [first, end), in order of their last positions.
+  absl::StatusOr<std::vector<ContextLink>> Links(const ContextRecord& context, uint64_t first,
+                                                 uint64_t end) const;
+
+ private:
+  absl::Status ReadWindow(const ContextRecord& context, uint64_t range, uint64_t first_chunk,
+                          uint64_t end_chunk, bool with_rows,
+                          std::vector<ChunkPiece>& pieces) const;
+  absl::StatusOr<ChunkCache::RowsPtr> DecodeRows(const ContextRecord& context, const StoredKey& key,
+                                                 std::string value, Level& level) const;
+  absl::StatusOr<TreeNode> ReadNode(const ContextRecord& context, uint8_t level,
+                                    uint64_t index) const;
+  absl::StatusOr<TreeNode> SummarizePart(const ContextRecord& context, uint64_t first,
+                                         uint64_t end) const;
+
+  const ContextStores stores_;
+  ChunkCache& cache_;
+};
+
+// Stands in the place of embeddings that were moved to the archive.
+std::string EncodeMovedMark(uint64_t seed);
+bool IsMovedMark(std::string_view value, uint64_t seed);
+
+}  // namespace mnemo

@@ -1,0 +1,123 @@
+#include "storage/context/embedding.h"
+
+#include <bit>
+#include <cmath>
+#include <vector>
+
+#include "storage/base/half.h"
+#include "storage/base/status_macros.h"
+
+namespace mnemo {
+namespace {
+
+// Without a branch, so that the compiler can take several at once: the
+// multiplication mends the exponent's bias, and subnormals with it. Not for
+// infinities and NaN, which nothing stored has.
+float FiniteHalfToFloat(uint16_t half) {
+  const float magnitude =
+      std::bit_cast<float>(static_cast<uint32_t>(half & 0x7fff) << 13) * 0x1p112F;
+  return std::bit_cast<float>(std::bit_cast<uint32_t>(magnitude) |
+                              (static_cast<uint32_t>(half & 0x8000) << 16));
+}
+
+void DecodeRow(ElementType type, const uint8_t* row, size_t dimension, float* out) {
+  switch (type) {
+    case ElementType::kFloat32:
+      std::memcpy(out, row, dimension * sizeof(float));
+      return;
+    case ElementType::kFloat16:
+      for (size_t i = 0; i < dimension; ++i)
+        out[i] = FiniteHalfToFloat(LoadLittle<uint16_t>(row + 2 * i));
+      return;
+    case ElementType::kBfloat16:
+      for (size_t i = 0; i < dimension; ++i)
+        out[i] = BfloatToFloat(LoadLittle<uint16_t>(row + 2 * i));
+      return;
+    case ElementType::kInt8: {
+      const float scale = LoadLittle<float>(row + dimension);
+      for (size_t i = 0; i < dimension; ++i)
+        out[i] = scale * static_cast<float>(static_cast<int8_t>(row[i]));
+      return;
+    }
+  }
+}
+
+void EncodeHalf(const float* values, size_t dimension, uint8_t* out) {
+  for (size_t i = 0; i < dimension; ++i) StoreLittle(out + 2 * i, FloatToHalf(values[i]));
+}
+
+void EncodeInt8(const float* values, size_t dimension, uint8_t* out) {
+  float largest = 0;
+  for (size_t i = 0; i < dimension; ++i) largest = std::max(largest, std::fabs(values[i]));
+  const float scale = largest / 127;
+  // A largest magnitude so small that its 127th part is 0 is a row of zeros.
+  const float inverse = scale > 0 ? 1 / scale : 0;
+  for (size_t i = 0; i < dimension; ++i) {
+    const float steps = std::isfinite(inverse) ? values[i] * inverse : 0;
+    out[i] = static_cast<uint8_t>(static_cast<int8_t>(std::lrintf(steps)));
+  }
+  StoreLittle(out + dimension, std::isfinite(inverse) ? scale : 0.0F);
+}
+
+template <typename T, typename IsBad>
+std::optional<size_t> FindFirst(ByteView bytes, IsBad is_bad) {
+  const size_t count = bytes.size() / sizeof(T);
+  // All at once first: nearly always nothing is wrong.
+  bool any = false;
+  for (size_t i = 0; i < count; ++i) any |= is_bad(LoadLittle<T>(bytes.data() + i * sizeof(T)));
+  for (size_t i = 0; any && i < count; ++i) {
+    if (is_bad(LoadLittle<T>(bytes.data() + i * sizeof(T)))) return i;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::optional<size_t> FindBadElement(ElementType type, ByteView bytes) {
+  // As integers, magnitudes are in order, infinities and NaN above all numbers.
+  constexpr uint32_t kMaxBits = std::bit_cast<uint32_t>(kMaxEmbeddingValue);
+  switch (type) {
+    case ElementType::kFloat32:
+      return FindFirst<uint32_t>(bytes,
+                                 [](uint32_t bits) { return (bits & 0x7fffffff) > kMaxBits; });
+    case ElementType::kFloat16:
+      return FindFirst<uint16_t>(bytes, [](uint16_t bits) { return (bits & 0x7fff) >= 0x7c00; });
+    case ElementType::kBfloat16:
+      return FindFirst<uint16_t>(bytes,
+                                 [](uint16_t bits) { return (bits & 0x7fffU) > (kMaxBits >> 16); });
+    case ElementType::kInt8:
+      break;
+  }
+  MNEMO_CHECK(false);
+}
+
+void EncodeRows(ElementType from, ByteView rows, size_t count, size_t dimension, ElementType to,
+                std::string& out) {
+  if (from == to) {
+    out.append(AsText(rows));
+    return;
+  }
+  const size_t from_bytes = RowBytes(from, dimension);
+  const size_t to_bytes = RowBytes(to, dimension);
+  const size_t begin = out.size();
+  out.resize(begin + count * to_bytes);
+  auto* to_row = reinterpret_cast<uint8_t*>(out.data()) + begin;
+  std::vector<float> values(dimension);
+  for (size_t i = 0; i < count; ++i) {
+    DecodeRow(from, rows.data() + i * from_bytes, dimension, values.data());
+    if (to == ElementType::kFloat16) {
+      EncodeHalf(values.data(), dimension, to_row + i * to_bytes);
+    } else {
+      EncodeInt8(values.data(), dimension, to_row + i * to_bytes);
+    }
+  }
+}
+
+void DecodeRows(ElementType type, const uint8_t* rows, size_t count, size_t dimension, float* out) {
+  const size_t row_bytes = RowBytes(type, dimension);
+  for (size_t i = 0; i < count; ++i) {
+    DecodeRow(type, rows + i * row_bytes, dimension, out + i * dimension);
+  }
+}
+
+}  // namespace mnemo

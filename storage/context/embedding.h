@@ -1,0 +1,31 @@
+// Rows of embeddings from one element type to another. Pure functions.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "storage/base/bytes.h"
+#include "storage/base/element_type.h"
+
+namespace mnemo {
+
+// The largest magnitude of a value: what fp16 can hold.
+inline constexpr float kMaxEmbeddingValue = 65504.0F;
+
+// The index of the first element that is not finite or whose magnitude is over
+// kMaxEmbeddingValue; none if all are well. `type` is fp32, fp16 or bf16;
+// `bytes` are whole elements.
+std::optional<size_t> FindBadElement(ElementType type, ByteView bytes);
+
+// Appends `count` rows of `from` (fp32, fp16, bf16) to `out` as rows of `to`
+// (fp16, int8). Rounds to nearest. int8: the scale is the row's largest
+// magnitude / 127, 0 for a row of zeros.
+void EncodeRows(ElementType from, ByteView rows, size_t count, size_t dimension, ElementType to,
+                std::string& out);
+
+// `count` rows of any type to fp32, [count, dimension].
+void DecodeRows(ElementType type, const uint8_t* rows, size_t count, size_t dimension, float* out);
+
+}  // namespace mnemo

@@ -1,0 +1,219 @@
+// The machine loses power amid appends, seals and deletions of contexts.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <map>
+#include <random>
+#include <set>
+
+#include "tests/support/context_fixture.h"
+#include "tests/support/fault_file_system.h"
+#include "tests/support/temp_dir.h"
+
+namespace mnemo {
+namespace {
+
+constexpr uint64_t kTenant = 7;
+
+class ContextPowerLossTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_OK(base_->CreateDirectory(dir_ / "graves"));
+    ASSERT_OK(base_->CreateDirectory(dir_ / "data"));
+    files_ = std::make_unique<FaultFileSystem>(*base_, dir_ / "graves");
+  }
+  absl::Status TryOpen() {
+    MNEMO_ASSIGN_OR_RETURN(node_, ContextNode::Open(dir_ / "data", *files_, clock_));
+    return absl::OkStatus();
+  }
+  void LosePower(std::optional<uint64_t> seed) {
+    files_->SetDead(true);
+    node_.reset();
+    files_->SetDead(false);
+    files_->Heal();
+    ASSERT_OK(files_->DropUnsynced(seed));
+  }
+  ContextStore& store() { return node_->contexts(); }
+
+  TempDir dir_;
+  std::unique_ptr<FileSystem> base_ = MakePosixFileSystem();
+  std::unique_ptr<FaultFileSystem> files_;
+  FakeClock clock_;
+  std::unique_ptr<ContextNode> node_;
+};
+
+// What a client knows of a context: the oracle.
+struct Known {
+  ContextSpec spec;
+  uint64_t acknowledged = 0;  // tokens
+  uint64_t offered = 0;       // tokens of batches whose answer it never saw, too
+  bool sealed = false;        // acknowledged
+  bool sealing = false;       // asked for
+};
+
+class Client {
+ public:
+  Client(uint64_t seed) : random_(seed) {}
+
+  // Does something to a random context. False once the store has failed.
+  bool Act(ContextStore& store) {
+    const std::string name = "context" + std::to_string(random_() % 6);
+    if (!known_.contains(name) && !Create(store, name)) return false;
+    Known& known = known_[name];
+    const auto record = store.ByName(kTenant, name);
+    if (!record.ok()) return false;
+    const uint64_t dice = random_() % 100;
+    if (dice < 3) return Delete(store, *record);
+    if (dice < 6 && known.acknowledged > 500) return Seal(store, *record, known);
+    if (known.sealing) return true;
+    return Append(store, *record, known);
+  }
+
+  // Everything acknowledged is there, whole and once; and of what was not, a
+  // prefix of whole batches at most.
+  void Verify(ContextStore& store) {
+    for (auto& [name, known] : known_) {
+      SCOPED_TRACE(name);
+      ASSERT_OK_AND_ASSIGN(const ContextRecord record, store.ByName(kTenant, name));
+      ASSERT_EQ(record.spec, known.spec);
+      ASSERT_OK_AND_ASSIGN(const ContextHead head, store.reader().Head(record));
+      if (known.spec.durability == Durability::kSync) {
+        ASSERT_GE(head.next_position, known.acknowledged);
+      }
+      ASSERT_LE(head.next_position, known.offered);
+      ASSERT_OK(CheckTestTokens(store.reader(), record, head.next_position));
+      ASSERT_OK_AND_ASSIGN(const TreeNode all,
+                           store.reader().Summarize(record, 0, head.next_position));
+      ASSERT_EQ(all.count, head.next_position);
+      if (known.sealed) {
+        ASSERT_TRUE(head.sealed);
+      }
+      if (head.sealed) {
+        ASSERT_TRUE(known.sealing);
+      }
+      known.acknowledged = known.offered = head.next_position;
+      known.sealed = known.sealing = head.sealed;
+    }
+    for (const std::string& name : deleted_) {
+      if (!known_.contains(name)) {
+        ASSERT_THAT(store.ByName(kTenant, name), StatusIs(absl::StatusCode::kNotFound));
+      }
+    }
+    // Whose answer was lost: either way.
+    for (const std::string& name : unsure_) {
+      const auto record = store.ByName(kTenant, name);
+      if (record.ok()) {
+        ASSERT_OK(store.Delete(*record));
+      } else {
+        ASSERT_THAT(record, StatusIs(absl::StatusCode::kNotFound));
+      }
+      deleted_.insert(name);
+    }
+    unsure_.clear();
+  }
+
+  uint64_t acknowledged_batches() const { return batches_; }
+
+ private:
+  bool Create(ContextStore& store, const std::string& name) {
+    if (unsure_.contains(name)) return true;
+    Known known{.spec = TestContext(name)};
+    if (random_() % 3 == 0) known.spec.durability = Durability::kInterval;
+    known.spec.labels = {{"name", name}};
+    if (!store.Create(kTenant, known.spec).ok()) {
+      unsure_.insert(name);
+      return false;
+    }
+    known_[name] = known;
+    return true;
+  }
+  bool Append(ContextStore& store, const ContextRecord& record, Known& known) {
+    const auto claim = store.Claim(record, 1 + random_() % 3);
+    if (!claim.ok()) return false;
+    for (int i = 0; i < 4; ++i) {
+      const auto count = static_cast<uint32_t>(1 + random_() % (random_() % 4 == 0 ? 900 : 20));
+      const TestTokens tokens(known.acknowledged, count, record.spec.dimension);
+      known.offered = known.acknowledged + count;
+      const auto result = store.Append(record, *claim, tokens.columns(), Durability::kInterval);
+      if (!result.ok()) return false;
+      known.acknowledged = result->next_position;
+      ++batches_;
+    }
+    return true;
+  }
+  bool Seal(ContextStore& store, const ContextRecord& record, Known& known) {
+    known.sealing = true;
+    known.sealed = store.Seal(record).ok();
+    return known.sealed;
+  }
+  bool Delete(ContextStore& store, const ContextRecord& record) {
+    const std::string name = record.spec.name;
+    known_.erase(name);
+    const bool done = store.Delete(record).ok();
+    (done ? deleted_ : unsure_).insert(name);
+    return done && store.EraseStep().ok();
+  }
+
+  std::mt19937_64 random_;
+  std::map<std::string, Known> known_;
+  std::set<std::string> deleted_, unsure_;
+  uint64_t batches_ = 0;
+};
+
+uint64_t Seed() {
+  const char* const given = std::getenv("MNEMO_TEST_SEED");
+  return given != nullptr ? std::strtoull(given, nullptr, 10) : std::random_device()();
+}
+
+TEST_F(ContextPowerLossTest, NothingAcknowledgedIsLostOrDoubledIn20Cycles) {
+  const uint64_t seed = Seed();
+  SCOPED_TRACE("MNEMO_TEST_SEED=" + std::to_string(seed));
+  std::mt19937_64 random(seed);
+  Client client(seed + 1);
+  for (int cycle = 0; cycle < 20; ++cycle) {
+    SCOPED_TRACE("cycle " + std::to_string(cycle));
+    ASSERT_OK(TryOpen());
+    client.Verify(store());
+    if (HasFatalFailure()) return;
+    files_->FailAfter(random() % 500);
+    for (int i = 0; i < 60 && client.Act(store()); ++i) {
+    }
+    LosePower(random());
+  }
+  EXPECT_GE(client.acknowledged_batches(), 20U);
+}
+
+TEST_F(ContextPowerLossTest, TokensOfASyncContextAreOnStableStorage) {
+  ASSERT_OK(TryOpen());
+  ASSERT_OK_AND_ASSIGN(const auto made, store().Create(kTenant, TestContext("c")));
+  ASSERT_OK_AND_ASSIGN(const WriterClaim claim, store().Claim(made.first, 1));
+  for (uint64_t first = 0; first < 500; first += 50) {
+    ASSERT_OK(store().Append(made.first, claim, TestTokens(first, 50, 8).columns(),
+                             Durability::kInterval));
+  }
+  LosePower(std::nullopt);
+  ASSERT_OK(TryOpen());
+  EXPECT_OK(CheckTestTokens(store().reader(), made.first, 500));
+}
+
+TEST_F(ContextPowerLossTest, AnIntervalContextLosesASuffixUnlessSyncIsAskedFor) {
+  ASSERT_OK(TryOpen());
+  ContextSpec spec = TestContext("c");
+  spec.durability = Durability::kInterval;
+  ASSERT_OK_AND_ASSIGN(const auto made, store().Create(kTenant, spec));
+  ASSERT_OK_AND_ASSIGN(const WriterClaim claim, store().Claim(made.first, 1));
+  const auto append = [&](uint64_t first, Durability durability) {
+    return store().Append(made.first, claim, TestTokens(first, 50, 8).columns(), durability);
+  };
+  ASSERT_OK(append(0, Durability::kInterval));
+  ASSERT_OK(append(50, Durability::kSync));
+  ASSERT_OK(append(100, Durability::kInterval));
+  LosePower(std::nullopt);
+  ASSERT_OK(TryOpen());
+  ASSERT_OK_AND_ASSIGN(const ContextHead head, store().reader().Head(made.first));
+  EXPECT_EQ(head.next_position, 100U);
+  EXPECT_OK(CheckTestTokens(store().reader(), made.first, 100));
+}
+
+}  // namespace
+}  // namespace mnemo

@@ -1,0 +1,140 @@
+#include "storage/context/chunk.h"
+
+#include <gtest/gtest.h>
+
+#include "storage/context/sealed_value.h"
+#include "tests/support/status_matchers.h"
+
+namespace mnemo {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr uint64_t kSeed = 42;
+
+ChunkColumns TestColumns() {
+  return {.first_position = 130,
+          .count = 2,
+          .ids = {7, 0x01020304},
+          .kinds = {2, 5 | kPayloadBit},
+          .importances = {0.5F, 1},
+          .times_unix_us = {1000, 1001}};
+}
+
+std::string Hex(std::string_view bytes) {
+  std::string hex;
+  for (const char c : bytes) hex += fmt::format("{:02x}", static_cast<uint8_t>(c));
+  return hex;
+}
+
+TEST(ChunkTest, ColumnsHaveTheBytesOfTheFormat) {
+  EXPECT_EQ(Hex(EncodeColumns(TestColumns(), kSeed)).substr(0, 2 * 54),
+            "01"                // version
+            "07"                // ids, importances, times
+            "0200"              // count
+            "8200000000000000"  // first position
+            "0700000004030201"  // ids
+            "0285"              // kinds
+            "0000003f0000803f"  // importances
+            "e803000000000000"
+            "e903000000000000"  // times
+            "" + Hex(std::string_view(EncodeColumns(TestColumns(), kSeed)).substr(46, 8)));
+  EXPECT_EQ(Hex(std::string_view(EncodeColumns(TestColumns(), kSeed)).substr(46)), "GOLDEN1");
+}
+
+TEST(ChunkTest, WhatIsNotSaidTakesNoRoom) {
+  ChunkColumns columns{.first_position = 0, .count = 128};
+  columns.kinds.assign(128, 1);
+  columns.times_unix_us.assign(128, 5);
+  const std::string value = EncodeColumns(columns, kSeed);
+  EXPECT_EQ(value.size(), 12 + 128 + 8 + kSealBytes);
+  ASSERT_OK_AND_ASSIGN(const ChunkColumns decoded, DecodeColumns(AsBytes(value), kSeed));
+  EXPECT_EQ(decoded, columns);
+  EXPECT_EQ(decoded.id(3), 0U);
+  EXPECT_EQ(decoded.importance(3), 0);
+}
+
+TEST(ChunkTest, ColumnsComeBack) {
+  const std::string value = EncodeColumns(TestColumns(), kSeed);
+  ASSERT_OK_AND_ASSIGN(const ChunkColumns decoded, DecodeColumns(AsBytes(value), kSeed));
+  EXPECT_EQ(decoded, TestColumns());
+  EXPECT_TRUE(decoded.has_payload(1));
+  EXPECT_EQ(decoded.kind(1), TokenKind::kDocument);
+}
+
+TEST(ChunkTest, AValueUnderAnotherKeyIsDamage) {
+  const std::string value = EncodeColumns(TestColumns(), kSeed);
+  EXPECT_THAT(DecodeColumns(AsBytes(value), kSeed + 1), StatusIs(absl::StatusCode::kDataLoss));
+}
+
+TEST(ChunkTest, EveryFlippedBitIsDamage) {
+  std::string value = EncodeColumns(TestColumns(), kSeed);
+  std::string rows = EncodeChunkRows(130, 2, ElementType::kFloat16, 3,
+                                     AsBytes(std::string_view("abcdefghijkl")), kSeed);
+  for (size_t bit = 0; bit < 8 * value.size(); ++bit) {
+    value[bit / 8] ^= static_cast<char>(1 << (bit % 8));
+    EXPECT_THAT(DecodeColumns(AsBytes(value), kSeed), StatusIs(absl::StatusCode::kDataLoss));
+    value[bit / 8] ^= static_cast<char>(1 << (bit % 8));
+  }
+  for (size_t bit = 0; bit < 8 * rows.size(); ++bit) {
+    rows[bit / 8] ^= static_cast<char>(1 << (bit % 8));
+    EXPECT_THAT(ChunkRows::Decode(rows, kSeed), StatusIs(absl::StatusCode::kDataLoss));
+    rows[bit / 8] ^= static_cast<char>(1 << (bit % 8));
+  }
+}
+
+TEST(ChunkTest, FieldsOutOfRangeAreDamageEvenUnderARightChecksum) {
+  for (auto [at, byte] :
+       std::vector<std::pair<size_t, char>>{{1, 8}, {2, 0}, {2, 127}, {3, 1}, {10, 1}, {20, 7}}) {
+    std::string value = EncodeColumns(TestColumns(), kSeed);
+    value.resize(value.size() - kSealBytes);
+    value[at] = byte;
+    SealValue(value, kSeed);
+    EXPECT_THAT(DecodeColumns(AsBytes(value), kSeed), StatusIs(absl::StatusCode::kDataLoss)) << at;
+  }
+}
+
+TEST(ChunkTest, AnotherVersionIsNamed) {
+  std::string value = EncodeColumns(TestColumns(), kSeed);
+  value.resize(value.size() - kSealBytes);
+  value[0] = 9;
+  SealValue(value, kSeed);
+  EXPECT_THAT(DecodeColumns(AsBytes(value), kSeed),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("version 9")));
+}
+
+TEST(ChunkTest, RowsAreReadByStride) {
+  const std::string_view bytes = "abcdefghijkl";
+  const std::string value =
+      EncodeChunkRows(130, 2, ElementType::kFloat16, 3, AsBytes(bytes), kSeed);
+  EXPECT_EQ(Hex(value),
+            "0101"              // version, fp16
+            "0300"              // dimension
+            "02000000"          // count
+            "8200000000000000"  // first position
+            "6162636465666768696a6b6c"
+            "GOLDEN2");
+  ASSERT_OK_AND_ASSIGN(const ChunkRows rows, ChunkRows::Decode(value, kSeed));
+  EXPECT_EQ(rows.end_position(), 132U);
+  EXPECT_EQ(std::string(reinterpret_cast<const char*>(rows.row(1)), 6), "ghijkl");
+}
+
+TEST(ChunkTest, PiecesMakeTheWhole) {
+  const ChunkColumns whole = TestColumns();
+  ChunkColumns joined = Slice(whole, 0, 1);
+  Extend(joined, Slice(whole, 1, 1));
+  EXPECT_EQ(joined, whole);
+  // A column that only one of them has is filled up.
+  ChunkColumns first{.first_position = 0, .count = 1, .kinds = {1}, .times_unix_us = {3}};
+  Extend(first, {.first_position = 1,
+                 .count = 1,
+                 .ids = {9},
+                 .kinds = {1},
+                 .importances = {1},
+                 .times_unix_us = {4}});
+  EXPECT_EQ(first.ids, (std::vector<uint32_t>{0, 9}));
+  EXPECT_EQ(first.importances, (std::vector<float>{0, 1}));
+}
+
+}  // namespace
+}  // namespace mnemo

@@ -1,0 +1,103 @@
+#include "storage/context/embedding.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "storage/base/half.h"
+
+namespace mnemo {
+namespace {
+
+template <typename T>
+ByteView BytesOf(const std::vector<T>& values) {
+  return {reinterpret_cast<const uint8_t*>(values.data()), values.size() * sizeof(T)};
+}
+
+TEST(EmbeddingTest, EveryFiniteHalfDecodesAsTheReferenceSays) {
+  std::vector<uint16_t> halves;
+  for (uint32_t bits = 0; bits < 0x10000; ++bits) {
+    if ((bits & 0x7c00) != 0x7c00) halves.push_back(static_cast<uint16_t>(bits));
+  }
+  std::vector<float> decoded(halves.size());
+  DecodeRows(ElementType::kFloat16, BytesOf(halves).data(), 1, halves.size(), decoded.data());
+  for (size_t i = 0; i < halves.size(); ++i) {
+    ASSERT_EQ(std::bit_cast<uint32_t>(decoded[i]), std::bit_cast<uint32_t>(HalfToFloat(halves[i])))
+        << halves[i];
+  }
+}
+
+TEST(EmbeddingTest, FindsTheFirstValueThatCannotBeStored) {
+  const float inf = std::numeric_limits<float>::infinity();
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_EQ(FindBadElement(ElementType::kFloat32, BytesOf(std::vector<float>{1, -65504, 65504})),
+            std::nullopt);
+  for (const float bad : {inf, -inf, nan, 65536.0F, -65536.0F, 1e30F}) {
+    EXPECT_EQ(FindBadElement(ElementType::kFloat32, BytesOf(std::vector<float>{0, 1, bad, bad})),
+              2U)
+        << bad;
+    EXPECT_EQ(FindBadElement(ElementType::kBfloat16,
+                             BytesOf(std::vector<uint16_t>{0, FloatToBfloat(bad)})),
+              1U)
+        << bad;
+  }
+  for (const uint16_t bad : {0x7c00, 0xfc00, 0x7e00}) {
+    EXPECT_EQ(FindBadElement(ElementType::kFloat16, BytesOf(std::vector<uint16_t>{0x7bff, bad})),
+              1U);
+  }
+}
+
+TEST(EmbeddingTest, HalvesAreTakenAsTheyAre) {
+  const std::vector<uint16_t> halves = {0x3c00, 0x0001, 0x8000, 0x7bff};
+  std::string stored;
+  EncodeRows(ElementType::kFloat16, BytesOf(halves), 2, 2, ElementType::kFloat16, stored);
+  EXPECT_EQ(stored, AsText(BytesOf(halves)));
+}
+
+TEST(EmbeddingTest, FloatsAndBfloatsRoundToTheNearestHalf) {
+  std::mt19937 random(1);
+  std::normal_distribution<float> normal;
+  std::vector<float> values(64);
+  for (float& value : values) value = normal(random);
+  std::string stored;
+  EncodeRows(ElementType::kFloat32, BytesOf(values), 8, 8, ElementType::kFloat16, stored);
+  for (size_t i = 0; i < values.size(); ++i) {
+    EXPECT_EQ(LoadLittle<uint16_t>(stored.data() + 2 * i), FloatToHalf(values[i]));
+  }
+  std::vector<uint16_t> brains;
+  for (const float value : values) brains.push_back(FloatToBfloat(value));
+  stored.clear();
+  EncodeRows(ElementType::kBfloat16, BytesOf(brains), 8, 8, ElementType::kFloat16, stored);
+  for (size_t i = 0; i < brains.size(); ++i) {
+    EXPECT_EQ(LoadLittle<uint16_t>(stored.data() + 2 * i), FloatToHalf(BfloatToFloat(brains[i])));
+  }
+}
+
+TEST(EmbeddingTest, Int8IsOffByHalfAStepAtMost) {
+  std::mt19937 random(2);
+  std::normal_distribution<float> normal;
+  std::vector<float> values(4 * 100);
+  for (float& value : values) value = normal(random);
+  std::fill(values.begin() + 100, values.begin() + 200, 0.0F);                 // zeros
+  for (size_t i = 200; i < 300; ++i) values[i] = std::ldexp(values[i], -140);  // subnormal
+  std::string stored;
+  EncodeRows(ElementType::kFloat32, BytesOf(values), 4, 100, ElementType::kInt8, stored);
+  ASSERT_EQ(stored.size(), 4 * RowBytes(ElementType::kInt8, 100));
+  std::vector<float> decoded(values.size());
+  DecodeRows(ElementType::kInt8, AsBytes(stored).data(), 4, 100, decoded.data());
+  for (size_t row = 0; row < 4; ++row) {
+    float largest = 0;
+    for (size_t i = 0; i < 100; ++i) largest = std::max(largest, std::fabs(values[row * 100 + i]));
+    // Where the step itself is subnormal, a row may become zeros.
+    const float step = row == 2 ? 2 * largest : largest / 127;
+    for (size_t i = row * 100; i < (row + 1) * 100; ++i) {
+      EXPECT_LE(std::fabs(decoded[i] - values[i]), step * 0.501F) << i;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace mnemo
