@@ -81,6 +81,17 @@ StoredKey ErasedKey(KeyScope scope) {
   return StoredKey(ShardOfNames(0), KeyKind::kErasedContext, scope, "");
 }
 
+StoredKey SummaryKey(KeyScope scope, uint8_t level, uint64_t index) {
+  return StoredKey(ShardOfRange(scope, index * TreeNodeTokens(level) / kRangeTokens),
+                   KeyKind::kSummary, scope,
+                   std::string(1, static_cast<char>(level)) + BigSuffix(index));
+}
+
+StoredKey ConsolidatedKey(KeyScope scope) {
+  // Behind all levels.
+  return StoredKey(HomeShard(scope), KeyKind::kSummary, scope, "\xff");
+}
+
 StoredKey PlacementKey(KeyScope scope, uint64_t range) {
   return StoredKey(ShardOfRange(scope, range), KeyKind::kPlacement, scope, BigSuffix(range));
 }

@@ -34,6 +34,9 @@ StoredKey TreeNodeKey(KeyScope scope, uint8_t level, uint64_t index);
 StoredKey PayloadKey(KeyScope scope, uint64_t last_position);
 StoredKey LinkKey(KeyScope scope, uint64_t last_position, uint64_t first_position, uint64_t space);
 StoredKey ErasedKey(KeyScope scope);
+StoredKey SummaryKey(KeyScope scope, uint8_t level, uint64_t index);
+// How far summaries are made.
+StoredKey ConsolidatedKey(KeyScope scope);
 StoredKey PlacementKey(KeyScope scope, uint64_t range);
 
 // The first position of what a key of kChunk is about.

@@ -202,6 +202,7 @@ absl::StatusOr<std::vector<ChunkCache::RowsPtr>> ContextReader::ReadRows(
       cache_.Insert(context.scope, chunk, parts.front());
     }
   }
+  if (!parts.empty()) uses_.Note(context.scope, chunk * kChunkTokens / kRunTokens);
   if (level != nullptr) *level = found;
   return parts;
 }

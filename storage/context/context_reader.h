@@ -13,6 +13,7 @@
 #include "storage/context/chunk_cache.h"
 #include "storage/context/context_record.h"
 #include "storage/context/context_stores.h"
+#include "storage/context/run_uses.h"
 #include "storage/context/tree_node.h"
 
 namespace mnemo {
@@ -29,7 +30,8 @@ struct ChunkPiece {
 // all: kDataLoss (naming context and positions), and those of Store.
 class ContextReader {
  public:
-  ContextReader(const ContextStores& stores, ChunkCache& cache) : stores_(stores), cache_(cache) {}
+  ContextReader(const ContextStores& stores, ChunkCache& cache, RunUses& uses)
+      : stores_(stores), cache_(cache), uses_(uses) {}
 
   absl::StatusOr<ContextHead> Head(const ContextRecord& context) const;
 
@@ -39,7 +41,8 @@ class ContextReader {
   absl::Status ScanChunks(const ContextRecord& context, uint64_t first, uint64_t end,
                           bool with_rows, const std::function<bool(ChunkPiece&)>& visit) const;
   // The embeddings of a chunk, whole or in fragments, by position, and where
-  // they were found. Empty behind the end. What was read is cached.
+  // they were found. Empty behind the end. What was read is cached, and counts
+  // as a use of its run.
   absl::StatusOr<std::vector<ChunkCache::RowsPtr>> ReadRows(const ContextRecord& context,
                                                             uint64_t chunk,
                                                             Level* level = nullptr) const;
@@ -72,6 +75,7 @@ class ContextReader {
 
   const ContextStores stores_;
   ChunkCache& cache_;
+  RunUses& uses_;
 };
 
 // Stands in the place of embeddings that were moved to the archive.

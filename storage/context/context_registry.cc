@@ -121,6 +121,27 @@ absl::StatusOr<std::vector<ContextRecord>> ContextRegistry::List(uint64_t tenant
   return page;
 }
 
+absl::StatusOr<std::vector<ContextRecord>> ContextRegistry::Sweep(std::string& cursor,
+                                                                  size_t limit) const {
+  std::vector<ContextRecord> page;
+  const auto collect = [&](const StoredKey& key, std::string_view value) {
+    // Behind it, whether it decodes or not: one that is damaged stops no sweep.
+    cursor = key.bytes() + '\0';
+    absl::StatusOr<ContextRecord> record = DecodeRecord(key.scope(), AsBytes(value), SeedOf(key));
+    if (record.ok()) page.push_back(*std::move(record));
+    return page.size() < limit;
+  };
+  uint16_t shard = cursor.empty() ? 0 : LoadBig<uint16_t>(cursor.data());
+  for (; shard < kShardCount && page.size() < limit; ++shard) {
+    std::string prefix;
+    AppendBig<uint16_t>(prefix, shard);
+    prefix.push_back(static_cast<char>(KeyKind::kContext));
+    MNEMO_RETURN_IF_ERROR(store_.Scan(std::max(prefix, cursor), PrefixEnd(prefix), collect));
+  }
+  if (page.size() < limit) cursor.clear();
+  return page;
+}
+
 absl::StatusOr<bool> ContextRegistry::Remove(const ContextRecord& context, uint64_t tokens) {
   MutexLock lock(LockOf(context.scope.tenant));
   const absl::Status present = ById(context.scope.tenant, context.scope.space).status();

@@ -27,6 +27,8 @@ class ContextRegistry {
   absl::StatusOr<ContextRecord> ByName(uint64_t tenant, const std::string& name) const;
   absl::StatusOr<std::vector<ContextRecord>> List(uint64_t tenant, const Labels& labels,
                                                   const std::string& after, size_t limit) const;
+  // As ContextStore's.
+  absl::StatusOr<std::vector<ContextRecord>> Sweep(std::string& cursor, size_t limit) const;
 
   // Takes the context out, and notes in the same batch, durably, that the keys
   // of its `tokens` tokens are still to be erased. Returns whether it was there.

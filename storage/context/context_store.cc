@@ -49,8 +49,9 @@ ContextStore::ContextStore(const ContextStores& stores, const Clock& clock,
     : stores_(stores),
       clock_(clock),
       cache_(options.cache_bytes),
+      uses_(clock),
       registry_(*stores.sync, clock),
-      reader_(stores_, cache_),
+      reader_(stores_, cache_, uses_),
       eraser_(stores_) {}
 
 Mutex& ContextStore::LockOf(const ContextRecord& context) {
@@ -110,6 +111,7 @@ absl::StatusOr<AppendResult> ContextStore::Append(const ContextRecord& context,
   head.last_count = tokens.count;
   head.last_digest = digest;
   MNEMO_RETURN_IF_ERROR(Write(context, tokens, head, durability == Durability::kSync));
+  changes_.fetch_add(1, std::memory_order_relaxed);
   return AppendResult{.next_position = head.next_position};
 }
 
@@ -227,11 +229,19 @@ absl::Status ContextStore::PutLink(const ContextRecord& context, const ContextLi
   return stores_.Of(context).Apply(batch, /*sync=*/false);
 }
 
+absl::Status ContextStore::ChangeIfThere(const ContextRecord& context,
+                                         const std::function<absl::Status()>& change) {
+  MutexLock lock(LockOf(context));
+  MNEMO_RETURN_IF_ERROR(registry_.ById(context.scope.tenant, context.scope.space).status());
+  return change();
+}
+
 absl::StatusOr<uint64_t> ContextStore::Delete(const ContextRecord& context) {
   MutexLock lock(LockOf(context));
   MNEMO_ASSIGN_OR_RETURN(const ContextHead head, reader_.Head(context));
   MNEMO_ASSIGN_OR_RETURN(const bool removed, registry_.Remove(context, head.next_position));
   cache_.EraseContext(context.scope);
+  changes_.fetch_add(1, std::memory_order_relaxed);
   return removed ? head.next_position : 0;
 }
 

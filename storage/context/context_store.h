@@ -10,6 +10,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -79,6 +80,13 @@ class ContextStore {
     return registry_.List(tenant, labels, after, limit);
   }
 
+  // All contexts of all tenants in the order of their keys, at most `limit` of
+  // them behind `cursor`, which moves on; empty: from the first, and again when
+  // there are no more. For workers.
+  absl::StatusOr<std::vector<ContextRecord>> Sweep(std::string& cursor, size_t limit) const {
+    return registry_.Sweep(cursor, limit);
+  }
+
   // -- Writing.
 
   // Makes `writer` (not 0) the context's only writer. As durable as the context.
@@ -103,6 +111,14 @@ class ContextStore {
   // back. Durable on return. Returns the number of tokens; 0 if it was not
   // there.
   absl::StatusOr<uint64_t> Delete(const ContextRecord& context);
+  // Runs `change`, in order with all changes of the context, if the context is
+  // there: for workers, whose writes must not follow a deletion. `change` calls
+  // no method of this class that changes a context. Errors: kNotFound, and those
+  // of `change`.
+  absl::Status ChangeIfThere(const ContextRecord& context,
+                             const std::function<absl::Status()>& change);
+  // Grows with every change that may leave work for workers.
+  uint64_t changes() const { return changes_.load(std::memory_order_relaxed); }
   // As ContextEraser::Step.
   absl::StatusOr<bool> EraseStep() { return eraser_.Step(); }
 
@@ -110,6 +126,8 @@ class ContextStore {
 
   const ContextReader& reader() const { return reader_; }
   const ChunkCache& cache() const { return cache_; }
+  const ContextStores& stores() const { return stores_; }
+  RunUses& uses() { return uses_; }
 
  private:
   // The head of a context that is there, under its lock.
@@ -125,9 +143,11 @@ class ContextStore {
   const ContextStores stores_;
   const Clock& clock_;
   ChunkCache cache_;
+  RunUses uses_;
   ContextRegistry registry_;
   ContextReader reader_;
   ContextEraser eraser_;
+  std::atomic<uint64_t> changes_{0};
   std::array<Mutex, kShardCount> locks_;  // by home shard
 };
 

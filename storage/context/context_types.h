@@ -19,6 +19,8 @@ namespace mnemo {
 inline constexpr uint64_t kChunkTokens = 128;
 // Unit of placing: no index segment and no chunk crosses it.
 inline constexpr uint64_t kRangeTokens = 131'072;
+// Unit of moving between levels.
+inline constexpr uint64_t kRunTokens = 2048;
 // Positions are below it.
 inline constexpr uint64_t kMaxPosition = uint64_t{1} << 48;
 

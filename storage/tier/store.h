@@ -58,7 +58,9 @@ class StoreBatch {
     StoredKey key;
     std::optional<std::string> value;  // none: delete
   };
-  void Put(StoredKey key, std::string value) { writes_.push_back({std::move(key), std::move(value)}); }
+  void Put(StoredKey key, std::string value) {
+    writes_.push_back({std::move(key), std::move(value)});
+  }
   void Delete(StoredKey key) { writes_.push_back({std::move(key), std::nullopt}); }
   // `operation.sequence` is ignored.
   void Log(Operation operation) { operations_.push_back(std::move(operation)); }
@@ -93,10 +95,9 @@ class Store {
 
   // Visits [begin, end) in order until `visit` returns false; an empty `end`
   // means to the last key.
-  virtual absl::Status Scan(
-      std::string_view begin, std::string_view end,
-      const std::function<bool(const StoredKey&, std::string_view)>& visit,
-      const StoreSnapshot* snapshot = nullptr) const = 0;
+  virtual absl::Status Scan(std::string_view begin, std::string_view end,
+                            const std::function<bool(const StoredKey&, std::string_view)>& visit,
+                            const StoreSnapshot* snapshot = nullptr) const = 0;
 
   virtual std::unique_ptr<StoreSnapshot> Snapshot() const = 0;
 

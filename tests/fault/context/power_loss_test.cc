@@ -1,4 +1,5 @@
-// The machine loses power amid appends, seals and deletions of contexts.
+// The machine loses power amid appends, seals, deletions, consolidation and
+// demotion of contexts.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -6,6 +7,8 @@
 #include <random>
 #include <set>
 
+#include "storage/context/chunk_mover.h"
+#include "storage/context/consolidator.h"
 #include "tests/support/context_fixture.h"
 #include "tests/support/fault_file_system.h"
 #include "tests/support/temp_dir.h"
@@ -65,6 +68,8 @@ class Client {
     const uint64_t dice = random_() % 100;
     if (dice < 3) return Delete(store, *record);
     if (dice < 6 && known.acknowledged > 500) return Seal(store, *record, known);
+    if (dice < 20) return Consolidate(store, *record);
+    if (dice < 30) return Move(store, *record, known);
     if (known.sealing) return true;
     return Append(store, *record, known);
   }
@@ -85,6 +90,8 @@ class Client {
       ASSERT_OK_AND_ASSIGN(const TreeNode all,
                            store.reader().Summarize(record, 0, head.next_position));
       ASSERT_EQ(all.count, head.next_position);
+      CheckSummaries(store, record, head.next_position);
+      if (::testing::Test::HasFatalFailure()) return;
       if (known.sealed) {
         ASSERT_TRUE(head.sealed);
       }
@@ -113,6 +120,7 @@ class Client {
   }
 
   uint64_t acknowledged_batches() const { return batches_; }
+  uint64_t moves() const { return moves_; }
 
  private:
   bool Create(ContextStore& store, const std::string& name) {
@@ -131,7 +139,7 @@ class Client {
     const auto claim = store.Claim(record, 1 + random_() % 3);
     if (!claim.ok()) return false;
     for (int i = 0; i < 4; ++i) {
-      const auto count = static_cast<uint32_t>(1 + random_() % (random_() % 4 == 0 ? 900 : 20));
+      const auto count = static_cast<uint32_t>(1 + random_() % (random_() % 4 == 0 ? 2500 : 20));
       const TestTokens tokens(known.acknowledged, count, record.spec.dimension);
       known.offered = known.acknowledged + count;
       const auto result = store.Append(record, *claim, tokens.columns(), Durability::kInterval);
@@ -140,6 +148,31 @@ class Client {
       ++batches_;
     }
     return true;
+  }
+  bool Consolidate(ContextStore& store, const ContextRecord& record) {
+    return Consolidator(store, clock_).Step(record).ok();
+  }
+  bool Move(ContextStore& store, const ContextRecord& record, const Known& known) {
+    const uint64_t runs = known.acknowledged / kRunTokens;
+    if (runs == 0) return true;
+    ChunkMover mover(store);
+    const uint64_t run = random_() % runs;
+    ++moves_;
+    return (random_() % 3 == 0 ? mover.Promote(record, run) : mover.Demote(record, run)).ok();
+  }
+  // Summaries are there as far as the store says, of tokens that are there.
+  void CheckSummaries(ContextStore& store, const ContextRecord& record, uint64_t tokens) {
+    const Consolidator consolidator(store, clock_);
+    ASSERT_OK_AND_ASSIGN(const uint64_t done, consolidator.ConsolidatedTokens(record));
+    ASSERT_LE(done, tokens);
+    for (uint8_t level = 0; level < kSummaryLevels; ++level) {
+      uint64_t count = 0;
+      ASSERT_OK(consolidator.ScanSummaries(record, level, 0, kMaxPosition, [&](ContextSummary& s) {
+        count += s.first_position == count * s.count() ? 1 : 0;
+        return true;
+      }));
+      ASSERT_EQ(count, done / TreeNodeTokens(level));
+    }
   }
   bool Seal(ContextStore& store, const ContextRecord& record, Known& known) {
     known.sealing = true;
@@ -158,6 +191,8 @@ class Client {
   std::map<std::string, Known> known_;
   std::set<std::string> deleted_, unsure_;
   uint64_t batches_ = 0;
+  uint64_t moves_ = 0;
+  FakeClock clock_;
 };
 
 uint64_t Seed() {
@@ -181,6 +216,7 @@ TEST_F(ContextPowerLossTest, NothingAcknowledgedIsLostOrDoubledIn20Cycles) {
     LosePower(random());
   }
   EXPECT_GE(client.acknowledged_batches(), 20U);
+  RecordProperty("moves", static_cast<int>(client.moves()));
 }
 
 TEST_F(ContextPowerLossTest, TokensOfASyncContextAreOnStableStorage) {

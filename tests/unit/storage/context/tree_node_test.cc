@@ -127,7 +127,7 @@ TEST(TreeNodeTest, HasTheBytesOfTheFormat) {
             "0000803f"                    // largest importance
             "01060000000300000000000000"  // ids
             "0000803f000080bf00000040"    // sum, min, max
-            "GOLDEN3");
+            "29961c2150f1462d");
   ASSERT_OK_AND_ASSIGN(const TreeNode decoded,
                        DecodeTreeNode(AsBytes(EncodeTreeNode(node, 42)), 42));
   EXPECT_EQ(decoded, node);

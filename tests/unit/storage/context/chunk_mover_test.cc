@@ -1,0 +1,109 @@
+#include "storage/context/chunk_mover.h"
+
+#include <gtest/gtest.h>
+
+#include "storage/context/context_keys.h"
+#include "tests/support/context_fixture.h"
+#include "tests/support/temp_dir.h"
+
+namespace mnemo {
+namespace {
+
+constexpr uint64_t kTokens = 3 * kRunTokens + 100;
+
+class ChunkMoverTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_OK_AND_ASSIGN(node_, ContextNode::Open(dir_.path(), *files_, clock_));
+    ASSERT_OK_AND_ASSIGN(const auto made, contexts().Create(7, TestContext("c")));
+    context_ = made.first;
+    ASSERT_OK_AND_ASSIGN(const WriterClaim claim, contexts().Claim(context_, 1));
+    const TestTokens tokens(0, kTokens, 8);
+    ASSERT_OK(contexts().Append(context_, claim, tokens.columns(), Durability::kSync));
+  }
+  ContextStore& contexts() { return node_->contexts(); }
+  Level LevelAt(uint64_t chunk) {
+    Level level = Level::kL1;
+    EXPECT_OK(contexts().reader().ScanChunks(context_, chunk * kChunkTokens,
+                                             chunk * kChunkTokens + 1, true, [&](ChunkPiece& p) {
+                                               level = p.level;
+                                               return true;
+                                             }));
+    return level;
+  }
+  size_t ArchivedChunks() {
+    size_t keys = 0;
+    const StoredKey prefix(HomeShard(context_.scope), KeyKind::kChunk, context_.scope, "");
+    EXPECT_OK(node_->archive().store().Scan(prefix.bytes(), PrefixEnd(prefix.bytes()),
+                                            [&](const StoredKey&, std::string_view) {
+                                              ++keys;
+                                              return true;
+                                            }));
+    return keys;
+  }
+
+  TempDir dir_;
+  std::unique_ptr<FileSystem> files_ = MakePosixFileSystem();
+  FakeClock clock_;
+  std::unique_ptr<ContextNode> node_;
+  ContextRecord context_;
+};
+
+TEST_F(ChunkMoverTest, EmbeddingsGoAndComeBackAsTheyWere) {
+  ChunkMover mover(contexts());
+  ASSERT_OK(mover.Demote(context_, 1));
+  ASSERT_OK(mover.Demote(context_, 1));
+  EXPECT_EQ(LevelAt(15), Level::kL3);
+  EXPECT_EQ(LevelAt(16), Level::kDisk);
+  EXPECT_EQ(LevelAt(32), Level::kL3);
+  EXPECT_EQ(ArchivedChunks(), 16U);
+  EXPECT_OK(CheckTestTokens(contexts().reader(), context_, kTokens));
+  ASSERT_OK_AND_ASSIGN(const uint64_t archived, mover.ArchivedRuns(context_, 0));
+  EXPECT_EQ(archived, 2U);
+  Level level = Level::kL1;
+  ASSERT_OK(contexts().reader().ReadRows(context_, 17, &level));
+  EXPECT_EQ(level, Level::kDisk);
+  ASSERT_OK(mover.Promote(context_, 1));
+  ASSERT_OK(mover.Promote(context_, 1));
+  EXPECT_EQ(LevelAt(16), Level::kL3);
+  EXPECT_EQ(ArchivedChunks(), 0U);
+  EXPECT_OK(CheckTestTokens(contexts().reader(), context_, kTokens));
+}
+
+TEST_F(ChunkMoverTest, AnUnfinishedRunStays) {
+  ChunkMover mover(contexts());
+  EXPECT_THAT(mover.Demote(context_, 3), StatusIs(absl::StatusCode::kOutOfRange));
+}
+
+TEST_F(ChunkMoverTest, DamagedBytesAreNotMoved) {
+  const StoredKey key = ChunkKey(context_.scope, ChunkPart::kRows, 5, 0);
+  StoreBatch batch;
+  batch.Put(key, "damaged beyond recognition");
+  batch.Log({.shard = key.shard(), .kind = OperationKind::kMoveChunks, .key = key.bytes()});
+  ASSERT_OK(node_->stores().sync->Apply(batch, false));
+  ChunkMover mover(contexts());
+  EXPECT_THAT(mover.Demote(context_, 0), StatusIs(absl::StatusCode::kDataLoss));
+  EXPECT_EQ(ArchivedChunks(), 0U);
+}
+
+TEST_F(ChunkMoverTest, ADeletedContextIsGoneFromTheArchiveToo) {
+  ChunkMover mover(contexts());
+  ASSERT_OK(mover.Demote(context_, 0));
+  ASSERT_OK(contexts().Delete(context_));
+  EXPECT_THAT(mover.Demote(context_, 1), StatusIs(absl::StatusCode::kNotFound));
+  for (bool more = true; more;) {
+    ASSERT_OK_AND_ASSIGN(more, contexts().EraseStep());
+  }
+  EXPECT_EQ(ArchivedChunks(), 0U);
+}
+
+TEST_F(ChunkMoverTest, WithoutAnArchiveNothingMoves) {
+  ContextStores stores = node_->stores();
+  stores.sync_archive = nullptr;
+  ContextStore alone(stores, clock_, {});
+  EXPECT_THAT(ChunkMover(alone).Demote(context_, 0),
+              StatusIs(absl::StatusCode::kFailedPrecondition));
+}
+
+}  // namespace
+}  // namespace mnemo
