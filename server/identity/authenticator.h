@@ -34,8 +34,8 @@ class Authenticator {
   // A token decides who it is; without one, the certificate does, if its name
   // belongs to a principal; without either, it is the local tenant's "local",
   // unless auth.required. Errors: kUnauthenticated (nothing shown although it is
-  // required; a token that is malformed, unknown, revoked or expired, with one
-  // message for all; a certificate and a token of different tenants).
+  // required; a token that is malformed, or has expired; one that is unknown or
+  // revoked, which are the same; a certificate and a token of different tenants).
   virtual absl::StatusOr<Identity> Resolve(const Credentials& credentials) const = 0;
 
   // Of a process of this host, by SO_PEERCRED. Errors: kUnauthenticated (no
@@ -56,11 +56,10 @@ class Authenticator {
   };
   virtual absl::StatusOr<SessionToken> IssueSession(const Identity& identity) = 0;
 
-  // Grows whenever somebody may have lost a right: a token revoked or expired, a
-  // principal gone or with fewer roles. What holds an identity for longer than a
-  // call (a stream, a watch) looks at it, and when it has grown asks Recheck.
-  virtual uint64_t epoch() const = 0;
-  // Whether the identity would still be resolved to. Errors: kUnauthenticated.
+  // Whether the identity would still be resolved to: its credential is neither
+  // revoked nor expired, its principal still there with all of these roles. What
+  // holds an identity for longer than a call (a stream, a watch) asks before it
+  // tells anything more. O(1). Errors: kUnauthenticated.
   virtual absl::Status Recheck(const Identity& identity) const = 0;
 };
 
