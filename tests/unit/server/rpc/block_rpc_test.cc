@@ -158,6 +158,38 @@ TEST_F(BlockRpcTest, MatchOfFourThousandKeysAcrossSteps) {
   EXPECT_EQ(response.lease_ms(), 1000u);
 }
 
+TEST_F(BlockRpcTest, APeekDoesNotCountAsAUse) {
+  PutOpaque("a", "x");
+  const auto uses = [&] {
+    v1::DescribeResponse described;
+    EXPECT_THAT(Describe({"a"}, &described), GrpcOk());
+    return described.parts_size() == 1 ? described.parts(0).uses() : 0;
+  };
+  const uint64_t before = uses();
+  v1::MatchRequest request = MatchOf("opaque", {"a"});
+  request.set_peek(true);
+  v1::MatchResponse response;
+  ASSERT_THAT(Match(request, &response), GrpcOk());
+  EXPECT_EQ(response.blocks(), 1u);
+  EXPECT_EQ(uses(), before);
+  request.set_peek(false);
+  ASSERT_THAT(Match(request, &response), GrpcOk());
+  EXPECT_GT(uses(), before);
+}
+
+TEST_F(BlockRpcTest, MatchRefusesARankThatTheGroupDoesNotHave) {
+  v1::Space space = KvSpace("split");
+  for (v1::Group& group : *space.mutable_groups()) group.set_tensor_parallel_size(2);
+  Open(space);
+  v1::MatchResponse response;
+  v1::MatchRequest request = MatchOf("split", {"a"});
+  request.add_tp_ranks(1);
+  EXPECT_THAT(Match(request, &response), GrpcOk());
+  request.add_tp_ranks(2);
+  EXPECT_THAT(Match(request, &response),
+              GrpcIs(kInvalid, HasSubstr("tp_ranks has 2; it must be below 2")));
+}
+
 TEST_F(BlockRpcTest, MatchRangesAreNamed) {
   v1::MatchResponse response;
   EXPECT_THAT(Match(MatchOf("opaque", {}), &response),
@@ -254,8 +286,7 @@ TEST_F(BlockRpcTest, DescribeIsBoundedByPartsAndNotByKeysAlone) {
   wide.mutable_groups(0)->set_tensor_parallel_size(64);
   Open(wide);
   grpc::ClientContext context;
-  v1::DescribeRequest request =
-      KeysOf<v1::DescribeRequest>(std::vector<std::string>(4096, "k"));
+  v1::DescribeRequest request = KeysOf<v1::DescribeRequest>(std::vector<std::string>(4096, "k"));
   *request.mutable_space() = Ref("wide");
   EXPECT_THAT(blocks_->Describe(&context, request, &response),
               GrpcIs(kInvalid, HasSubstr("must be at most 16384")));

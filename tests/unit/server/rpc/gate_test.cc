@@ -16,9 +16,9 @@ using ::testing::HasSubstr;
 // Every method of the contract, from the descriptors.
 std::vector<const google::protobuf::MethodDescriptor*> AllMethods() {
   std::vector<const google::protobuf::MethodDescriptor*> methods;
-  for (const auto* file : {v1::OpenSpaceRequest::descriptor()->file(),
-                           v1::OfferRequest::descriptor()->file(),
-                           v1::GetNodeStatusRequest::descriptor()->file()}) {
+  for (const auto* file :
+       {v1::OpenSpaceRequest::descriptor()->file(), v1::OfferRequest::descriptor()->file(),
+        v1::GetNodeStatusRequest::descriptor()->file()}) {
     for (int s = 0; s < file->service_count(); ++s) {
       for (int m = 0; m < file->service(s)->method_count(); ++m) {
         methods.push_back(file->service(s)->method(m));
@@ -105,8 +105,8 @@ TEST_F(RpcTest, NoMethodComesPastTheGate) {
 
 TEST_F(RpcTest, EveryMethodSurvivesAnEmptyAndADamagedMessage) {
   for (const auto* method : AllMethods()) {
-    for (const std::string& message : {std::string(), std::string("\xff\xff\xff\xff", 4),
-                                       std::string(100000, '\x0a')}) {
+    for (const std::string& message :
+         {std::string(), std::string("\xff\xff\xff\xff", 4), std::string(100000, '\x0a')}) {
       const grpc::Status status = CallRaw(channel_, PathOf(*method), message);
       EXPECT_NE(status.error_code(), grpc::StatusCode::UNKNOWN) << PathOf(*method);
       EXPECT_NE(status.error_code(), grpc::StatusCode::UNAVAILABLE) << PathOf(*method);
@@ -119,7 +119,8 @@ TEST_F(RpcTest, EveryMethodSurvivesAnEmptyAndADamagedMessage) {
 
 TEST_F(RpcTest, HealthFollowsReadiness) {
   const auto check = [this](const std::string& service) {
-    std::string request = service.empty() ? "" : "\x0a" + std::string(1, char(service.size())) + service;
+    std::string request =
+        service.empty() ? "" : "\x0a" + std::string(1, char(service.size())) + service;
     std::string answer;
     const grpc::Status status = CallRaw(channel_, "grpc.health.v1.Health/Check", request, &answer);
     return status.ok() ? answer : std::string(status.error_message());
@@ -127,8 +128,8 @@ TEST_F(RpcTest, HealthFollowsReadiness) {
   const std::string serving("\x08\x01", 2);
   const std::string not_serving("\x08\x02", 2);
   EXPECT_EQ(check(""), serving);
-  for (const char* name : {"mnemo.ready", "mnemo.v1.BlockService", "mnemo.v1.SpaceService",
-                           "mnemo.v1.AdminService"}) {
+  for (const char* name :
+       {"mnemo.ready", "mnemo.v1.BlockService", "mnemo.v1.SpaceService", "mnemo.v1.AdminService"}) {
     EXPECT_EQ(check(name), not_serving) << name;
   }
   node_.server().SetReady(true);
@@ -214,6 +215,22 @@ TEST_F(RpcTest, WorkWhoseDeadlineHasPassedIsNotDone) {
   EXPECT_EQ(node_.store().parts(), 1u);
 }
 
+TEST_F(RpcTest, AShedCallIsToldWhenToComeAgain) {
+  Open(OpaqueSpace());
+  node_.gate().StopAdmitting();
+  grpc::ClientContext context;
+  v1::MatchRequest request;
+  *request.mutable_space() = Ref("opaque");
+  request.add_keys("k");
+  v1::MatchResponse response;
+  EXPECT_THAT(blocks_->Match(&context, request, &response),
+              GrpcIs(grpc::StatusCode::UNAVAILABLE, HasSubstr("shutting down")));
+  const auto& trailers = context.GetServerTrailingMetadata();
+  const auto pushback = trailers.find("grpc-retry-pushback-ms");
+  ASSERT_NE(pushback, trailers.end());
+  EXPECT_EQ(std::string(pushback->second.data(), pushback->second.size()), "100");
+}
+
 class GateTest : public ::testing::Test {
  protected:
   FakeClock clock_;
@@ -251,6 +268,16 @@ TEST_F(GateTest, AFullQueueShedsNamingTheClass) {
     released = true;
     changed.SignalAll();
   }
+  gate.Shutdown();
+}
+
+TEST_F(GateTest, AStoppingGateAdmitsNothingNew) {
+  Gate gate({}, clock_, observer_);
+  CallContext call;
+  gate.StopAdmitting();
+  EXPECT_THAT(gate.Admit(RuleOf("mnemo.v1.BlockService/Match"), MonoTime::max(), call),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("shutting down")));
+  EXPECT_EQ(observer_.shed("shutdown"), 1u);
   gate.Shutdown();
 }
 

@@ -309,6 +309,15 @@ TEST_F(PutRpcTest, DataBeyondTheGrantEndsTheStream) {
   ExpectNothingHeld();
 }
 
+TEST_F(PutRpcTest, TheGrantOfOnePartDoesNotPayForAnotherThatIsUnwanted) {
+  PutOpaque("here", Bytes(1, 2 * kMiB));
+  const PutAnswer answer = Send({Start({{.key = "here", .bytes = Bytes(1, 2 * kMiB)},
+                                        {.key = "k", .bytes = Bytes(2, 4 * kMiB)}}),
+                                 DataOf(0, 0, Bytes(1, kMiB)), DataOf(0, kMiB, Bytes(1, kMiB))});
+  EXPECT_THAT(answer.status, GrpcIs(grpc::StatusCode::INVALID_ARGUMENT,
+                                    HasSubstr("part 1 at offset 0 comes next")));
+}
+
 TEST_F(PutRpcTest, NoMoreThanAMegabyteOfAnUnwantedPartIsDropped) {
   PutOpaque("here", Bytes(1, 2 * kMiB));
   const PutAnswer answer =
