@@ -71,6 +71,10 @@ function(mnemo_register_test name label timeout)
     list(APPEND labels sanitizer_short)
     add_dependencies(sanitizer_tests_short ${name})
   endif()
+  # Under a sanitizer and beside other work, a test takes several times as long.
+  if(MNEMO_SANITIZE)
+    math(EXPR timeout "4 * ${timeout}")
+  endif()
   set_tests_properties(${name} PROPERTIES
     LABELS "${labels}" TIMEOUT ${timeout}
     ENVIRONMENT "GTEST_OUTPUT=xml:${PROJECT_BINARY_DIR}/junit/${name}.xml;${MNEMO_TEST_ENVIRONMENT}")
