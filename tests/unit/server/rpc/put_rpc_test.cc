@@ -224,6 +224,14 @@ std::vector<BadPut> BadPuts() {
       return Messages{start};
     };
   };
+  // The start, and these behind it.
+  const auto then = [](const Messages& more) {
+    return [more](const v1::PutRequest& start) {
+      Messages all = {start};
+      all.insert(all.end(), more.begin(), more.end());
+      return all;
+    };
+  };
   return {
       {"DataFirst",
        [=](auto) { return Messages{DataOf(0, 0, piece)}; },
@@ -231,44 +239,22 @@ std::vector<BadPut> BadPuts() {
       {"NoMessage", [=](auto) { return Messages{v1::PutRequest()}; }, {"start or data"}},
       {"Nothing", [=](auto) { return Messages{}; }, {"ended before start"}},
       {"StartTwice",
-       [=](auto start) {
+       [](auto start) {
          return Messages{start, start};
        },
        {"start came twice"}},
       {"WrongPart",
-       [=](auto start) {
-         return Messages{start, DataOf(1, 0, piece)};
-       },
+       then({DataOf(1, 0, piece)}),
        {"data is of part 1", "part 0 at offset 0 comes next"}},
-      {"Gap",
-       [=](auto start) {
-         return Messages{start, DataOf(0, 5, piece)};
-       },
-       {"at offset 5", "part 0 at offset 0 comes next"}},
+      {"Gap", then({DataOf(0, 5, piece)}), {"at offset 5", "part 0 at offset 0 comes next"}},
       {"Again",
-       [=](auto start) {
-         return Messages{start, DataOf(0, 0, piece), DataOf(0, 0, piece)};
-       },
+       then({DataOf(0, 0, piece), DataOf(0, 0, piece)}),
        {"part 0 at offset 1000 comes next"}},
-      {"HugeOffset",
-       [=](auto start) {
-         return Messages{start, DataOf(0, ~uint64_t{0}, piece)};
-       },
-       {"comes next"}},
-      {"NoSuchPart",
-       [=](auto start) {
-         return Messages{start, DataOf(7, 0, piece)};
-       },
-       {"data is of part 7"}},
-      {"Empty",
-       [=](auto start) {
-         return Messages{start, DataOf(0, 0, "")};
-       },
-       {"data is 0 bytes long", "1 to 1048576"}},
+      {"HugeOffset", then({DataOf(0, ~uint64_t{0}, piece)}), {"comes next"}},
+      {"NoSuchPart", then({DataOf(7, 0, piece)}), {"data is of part 7"}},
+      {"Empty", then({DataOf(0, 0, "")}), {"data is 0 bytes long", "1 to 1048576"}},
       {"TooLargeAPiece",
-       [=](auto start) {
-         return Messages{start, DataOf(0, 0, std::string(kMiB + 1, 'x'))};
-       },
+       then({DataOf(0, 0, std::string(kMiB + 1, 'x'))}),
        {"data is 1048577 bytes long", "1 to 1048576"}},
       {"NoSpace", changed([](v1::PutStart& s) { s.clear_space(); }), {"space is absent"}},
       {"NoParts",
