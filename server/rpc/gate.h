@@ -26,7 +26,7 @@ namespace mnemo {
 struct MethodRule {
   std::string_view method;  // "mnemo.v1.BlockService/Match"
   CallClass call_class = CallClass::kDefault;
-  bool endless = false;     // a watch: no default deadline
+  bool endless = false;     // a stream that its client ends: no default deadline
 };
 std::span<const MethodRule> AllMethodRules();
 // The rule of a method; a method without one is a broken invariant.

@@ -30,6 +30,9 @@ constexpr uint32_t kGetResponseData = 2;
 constexpr uint32_t kDataIndex = 1;
 constexpr uint32_t kDataOffset = 2;
 constexpr uint32_t kDataData = 3;
+constexpr uint32_t kReadResponseTokens = 1;
+constexpr uint32_t kStoredTokensBatch = 1;
+constexpr uint32_t kBatchEmbeddings = 7;
 
 absl::Status Malformed() { return absl::InvalidArgumentError("the message is not a PutRequest"); }
 
@@ -228,6 +231,36 @@ grpc::ByteBuffer EncodeGetData(uint32_t index, uint64_t offset, const PinnedByte
     slices.emplace_back(
         const_cast<uint8_t*>(piece.data()), piece.size(),
         [](void* user) { delete static_cast<PinnedBytes*>(user); }, pin);
+  }
+  return {slices.data(), slices.size()};
+}
+
+grpc::ByteBuffer EncodeStoredTokens(const v1::StoredTokens& stored, const v1::TokenBatch& batch,
+                                    ByteView embeddings, std::shared_ptr<const void> owner) {
+  // Fields may come in any order: the embeddings are last at every depth, so
+  // that all else lies before them in one piece.
+  std::string inner = batch.SerializeAsString();
+  if (!embeddings.empty()) {
+    AppendTag(inner, kBatchEmbeddings, kLengthDelimited);
+    AppendVarint(inner, embeddings.size());
+  }
+  std::string middle = stored.SerializeAsString();
+  AppendTag(middle, kStoredTokensBatch, kLengthDelimited);
+  AppendVarint(middle, inner.size() + embeddings.size());
+  middle += inner;
+  std::string prefix;
+  AppendTag(prefix, kReadResponseTokens, kLengthDelimited);
+  AppendVarint(prefix, middle.size() + embeddings.size());
+  prefix += middle;
+
+  std::vector<grpc::Slice> slices{grpc::Slice(prefix)};
+  if (!embeddings.empty() && owner == nullptr) {
+    slices.emplace_back(embeddings.data(), embeddings.size());
+  } else if (!embeddings.empty()) {
+    using Owner = std::shared_ptr<const void>;
+    slices.emplace_back(
+        const_cast<uint8_t*>(embeddings.data()), embeddings.size(),
+        [](void* user) { delete static_cast<Owner*>(user); }, new Owner(std::move(owner)));
   }
   return {slices.data(), slices.size()};
 }

@@ -1,19 +1,21 @@
 // The messages that carry payload, read and written as bytes.
 //
-// A PutRequest with data and a GetResponse with data are encoded by hand, field
-// by field as the contract says, so that the payload is neither copied into a
-// message nor out of one. Everything else goes through protobuf.
+// A PutRequest with data, a GetResponse with data and a ReadContextResponse with
+// tokens are encoded by hand, field by field as the contract says, so that the
+// payload is neither copied into a message nor out of one. Everything else goes through protobuf.
 #pragma once
 
 #include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/slice.h>
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "mnemo/v1/block.pb.h"
+#include "mnemo/v1/context.pb.h"
 #include "storage/base/bytes.h"
 #include "storage/tier/block_level.h"
 
@@ -84,6 +86,12 @@ absl::Status ParsePutData(const std::vector<ByteView>& message, ParsedPut& out);
 // A GetResponse{data} whose payload slices refer to `bytes` and keep it pinned
 // until gRPC has sent them.
 grpc::ByteBuffer EncodeGetData(uint32_t index, uint64_t offset, const PinnedBytes& bytes);
+
+// A ReadContextResponse{tokens} of `stored`, whose batch is `batch` with these
+// embeddings. Their slice refers to `embeddings` and holds `owner` until gRPC has
+// sent it; without an owner they are copied.
+grpc::ByteBuffer EncodeStoredTokens(const v1::StoredTokens& stored, const v1::TokenBatch& batch,
+                                    ByteView embeddings, std::shared_ptr<const void> owner);
 
 // Any message through protobuf.
 grpc::ByteBuffer EncodeMessage(const google::protobuf::MessageLite& message);
