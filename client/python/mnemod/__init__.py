@@ -10,6 +10,7 @@
 from ._retry import RetryPolicy
 from ._version import VERSION as __version__
 from .aio import AsyncClient, AsyncSpaceHandle, AsyncWatch
+from .aio_contexts import AsyncContextHandle
 from .blocks import (
     Block,
     BlockEvent,
@@ -31,6 +32,26 @@ from .blocks import (
     chain,
 )
 from .client import Client, SpaceHandle, Watch
+from .context_client import ContextHandle
+from .contexts import (
+    AppendResult,
+    BlockLink,
+    Context,
+    ContextDescription,
+    ContextInfo,
+    ContextRun,
+    LevelShare,
+    Metric,
+    Payload,
+    RangeSummary,
+    SearchHit,
+    SearchResult,
+    SearchWork,
+    TokenFilter,
+    TokenKind,
+    TokenRun,
+    Tokens,
+)
 from .errors import (
     CancelledError,
     Code,

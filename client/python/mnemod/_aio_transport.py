@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, AsyncIterator, Awaitable, Callable, List, Optional
+from typing import Any, AsyncIterator, Awaitable, Callable, List, Optional, Union
 
 import grpc
 import grpc.aio
@@ -11,8 +11,10 @@ import grpc.aio
 from ._channel import Metadata, from_rpc_error
 from ._contract import METHODS
 from ._retry import Retrier, TimeLimit
+from ._append import AppendSession
 from ._sessions import WAIT, GetSession, PutSession
 from .blocks import GetResult, PutResult
+from .contexts import AppendResult
 from .errors import CancelledError, Code, MnemoError, UnavailableError
 
 # What gRPC says of a write to a stream that the server has ended.
@@ -65,6 +67,15 @@ class AsyncTransport:
         )
         self._put = channel.stream_stream(
             put.path, request_serializer=_identity, response_deserializer=put.response.FromString
+        )
+        append, read = (METHODS[f"ContextService.{name}"] for name in ("Append", "Read"))
+        self._append = channel.stream_stream(
+            append.path, request_serializer=_identity,
+            response_deserializer=append.response.FromString,
+        )
+        self._read = channel.unary_stream(
+            read.path, request_serializer=read.request.SerializeToString,
+            response_deserializer=_identity,
         )
         self._watch = channel.unary_stream(
             watch.path, request_serializer=watch.request.SerializeToString,
@@ -124,10 +135,20 @@ class AsyncTransport:
 
         async def once(timeout: float) -> None:
             call = _start(self._put, timeout=timeout, **self._options)
-            await _run_put(call, session)
+            await _send(call, session)
 
         results: List[PutResult] = await self._session(session, once, deadline)
         return results
+
+    async def append(self, session: AppendSession, deadline: Optional[float]) -> AppendResult:
+        """Runs an Append to its end. Errors: MnemoError; what the caller's tokens raise."""
+
+        async def once(timeout: float) -> None:
+            call = _start(self._append, timeout=timeout, **self._options)
+            await _send(call, session)
+
+        result: AppendResult = await self._session(session, once, deadline)
+        return result
 
     async def get(self, session: GetSession, deadline: Optional[float]) -> List[GetResult]:
         """Runs a Get to its end. Errors: MnemoError (no part ended)."""
@@ -170,9 +191,16 @@ class AsyncTransport:
             _start(self._watch, request, timeout=deadline, **self._options)
         )
 
+    def read(self, request: Any, deadline: Optional[float]) -> "AsyncWatchStream":
+        """Starts a Read of a context; its messages are serialised."""
+        limit = self.limit(deadline)
+        return AsyncWatchStream(
+            _start(self._read, request, timeout=limit.left(), **self._options)
+        )
+
 
 class AsyncWatchStream:
-    """The messages of a watch."""
+    """The messages of a watch, or of a read."""
 
     def __init__(self, call: Any) -> None:
         self._call = call
@@ -189,6 +217,9 @@ class AsyncWatchStream:
             # gRPC raises this in the reader of a call that close() cancelled.
             if not self._closed:
                 raise
+        finally:
+            # A reader that stops half-way ends the call.
+            self._call.cancel()
 
     def close(self) -> None:
         """Ends the watch; the iteration ends."""
@@ -196,11 +227,11 @@ class AsyncWatchStream:
         self._call.cancel()
 
 
-def _put_error(error: Any) -> MnemoError:
-    """Returns our error for one that a Put ended with.
+def _stream_error(error: Any) -> MnemoError:
+    """Returns our error for one that a Put or an Append ended with.
 
     When a write meets the end of its stream, gRPC for asyncio puts an INTERNAL
-    of its own in the place of the server's status, which is lost. A Put is safe
+    of its own in the place of the server's status, which is lost. Both are safe
     to repeat, and the next try asks again (docs/decisions/0011).
     """
     found = from_rpc_error(error)
@@ -209,12 +240,19 @@ def _put_error(error: Any) -> MnemoError:
     return found
 
 
-async def _run_put(call: Any, session: PutSession) -> None:
+async def _send(call: Any, session: Union[PutSession, AppendSession]) -> None:
     changed = asyncio.Event()
+    failed: Optional[Exception] = None  # what making a message raised
 
     async def send() -> None:
+        nonlocal failed
         while True:
-            message = session.next_message()
+            try:
+                message = session.next_message()
+            except Exception as error:
+                failed = error
+                await call.done_writing()
+                return
             if message is WAIT:
                 changed.clear()
                 await changed.wait()
@@ -230,9 +268,11 @@ async def _run_put(call: Any, session: PutSession) -> None:
             session.on_response(response)
             changed.set()
     except grpc.RpcError as error:
-        raise _put_error(error) from None
+        raise failed or _stream_error(error) from None
     finally:
         call.cancel()
         sender.cancel()
         # The call's own end tells what went wrong; the sender only felt it.
         await asyncio.gather(sender, return_exceptions=True)
+    if failed is not None:
+        raise failed

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any, Callable, Dict, Iterator, List, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional, Union
 
 import grpc
 
 from ._channel import HEALTH_METHOD, Metadata, from_rpc_error
 from ._contract import METHODS
 from ._retry import Retrier, TimeLimit
+from ._append import AppendSession
 from ._sessions import DONE, WAIT, GetSession, PutSession
 from .blocks import GetResult, PutResult
+from .contexts import AppendResult
 from .errors import CancelledError, MnemoError
 
 
@@ -66,6 +68,15 @@ class Transport:
         )
         self._put = channel.stream_stream(
             put.path, request_serializer=_identity, response_deserializer=put.response.FromString
+        )
+        append, read = (METHODS[f"ContextService.{name}"] for name in ("Append", "Read"))
+        self._append = channel.stream_stream(
+            append.path, request_serializer=_identity,
+            response_deserializer=append.response.FromString,
+        )
+        self._read = channel.unary_stream(
+            read.path, request_serializer=read.request.SerializeToString,
+            response_deserializer=_identity,
         )
         self._watch = channel.unary_stream(
             watch.path, request_serializer=watch.request.SerializeToString,
@@ -130,10 +141,19 @@ class Transport:
         """Runs a Put to its end. Errors: MnemoError (no part ended)."""
 
         def once(timeout: float) -> None:
-            _PutDriver(session).run(self._put, timeout, self._options)
+            _SendDriver(session).run(self._put, timeout, self._options)
 
         results: List[PutResult] = self._session(session, once, deadline)
         return results
+
+    def append(self, session: AppendSession, deadline: Optional[float]) -> AppendResult:
+        """Runs an Append to its end. Errors: MnemoError; what the caller's tokens raise."""
+
+        def once(timeout: float) -> None:
+            _SendDriver(session).run(self._append, timeout, self._options)
+
+        result: AppendResult = self._session(session, once, deadline)
+        return result
 
     def get(self, session: GetSession, deadline: Optional[float]) -> List[GetResult]:
         """Runs a Get to its end. Errors: MnemoError (no part ended)."""
@@ -172,9 +192,14 @@ class Transport:
         """Starts a watch; without a deadline it runs until it is closed."""
         return WatchStream(_start(self._watch, request, deadline, **self._options))
 
+    def read(self, request: Any, deadline: Optional[float]) -> "WatchStream":
+        """Starts a Read of a context; its messages are serialised."""
+        limit = self.limit(deadline)
+        return WatchStream(_start(self._read, request, limit.left(), **self._options))
+
 
 class WatchStream:
-    """The messages of a watch."""
+    """The messages of a watch, or of a read."""
 
     def __init__(self, call: Any) -> None:
         self._call = call
@@ -186,6 +211,9 @@ class WatchStream:
         except grpc.RpcError as error:
             if not self._closed:
                 raise from_rpc_error(error) from None
+        finally:
+            # A reader that stops half-way ends the call.
+            self._call.cancel()
 
     def close(self) -> None:
         """Ends the watch, from whatever thread; the iteration ends."""
@@ -193,13 +221,14 @@ class WatchStream:
         self._call.cancel()
 
 
-class _PutDriver:
-    """One try of a Put: gRPC's thread asks for messages, ours reads answers."""
+class _SendDriver:
+    """One try of a Put or an Append: gRPC's thread asks for messages, ours reads answers."""
 
-    def __init__(self, session: PutSession) -> None:
+    def __init__(self, session: Union[PutSession, AppendSession]) -> None:
         self._changed = threading.Condition()
         self._session = session  # guarded by _changed
         self._ended = False  # guarded by _changed
+        self._error: Optional[Exception] = None  # what making a message raised
 
     def run(self, method: Any, timeout: float, options: Dict[str, Any]) -> None:
         call = _start(method, self._messages(), timeout, **options)
@@ -209,21 +238,27 @@ class _PutDriver:
                     self._session.on_response(response)
                     self._changed.notify_all()
         except grpc.RpcError as error:
-            raise from_rpc_error(error) from None
+            raise self._error or from_rpc_error(error) from None
         finally:
             # Frees gRPC's thread from its wait in _messages.
             with self._changed:
                 self._ended = True
                 self._changed.notify_all()
             call.cancel()
+        if self._error is not None:
+            raise self._error
 
     def _messages(self) -> Iterator[bytes]:
         while True:
             with self._changed:
-                message = self._session.next_message()
-                while message is WAIT and not self._ended:
-                    self._changed.wait()
+                try:
                     message = self._session.next_message()
+                    while message is WAIT and not self._ended:
+                        self._changed.wait()
+                        message = self._session.next_message()
+                except Exception as error:  # of the caller's tokens; gRPC would only log it
+                    self._error = error
+                    return
                 if self._ended or not isinstance(message, bytes):
                     return
             yield message

@@ -22,7 +22,8 @@ _MAX_VARINT_BYTES = 10
 DataPiece = Tuple[int, int, memoryview]
 
 
-def _append_varint(out: bytearray, value: int) -> None:
+def append_varint(out: bytearray, value: int) -> None:
+    """Appends a number as protobuf writes it."""
     while value >= 0x80:
         out.append((value & 0x7F) | 0x80)
         value >>= 7
@@ -37,17 +38,18 @@ def encode_put_data(index: int, offset: int, pieces: Sequence[memoryview]) -> by
     size = sum(len(piece) for piece in pieces)
     inner = bytearray()
     inner.append(1 << 3 | _VARINT)
-    _append_varint(inner, index)
+    append_varint(inner, index)
     inner.append(2 << 3 | _VARINT)
-    _append_varint(inner, offset)
+    append_varint(inner, offset)
     inner.append(3 << 3 | _LEN)
-    _append_varint(inner, size)
+    append_varint(inner, size)
     outer = bytearray((_DATA_FIELD << 3 | _LEN,))
-    _append_varint(outer, len(inner) + size)
+    append_varint(outer, len(inner) + size)
     return b"".join((outer, inner, *pieces))
 
 
-def _read_varint(buffer: bytes, position: int, end: int) -> "tuple[int, int]":
+def read_varint(buffer: bytes, position: int, end: int) -> "tuple[int, int]":
+    """The number at `position`, and where it ends. Errors: ValueError."""
     value = 0
     for shift in range(0, 7 * _MAX_VARINT_BYTES, 7):
         if position >= end:
@@ -69,7 +71,7 @@ def decode_get_data(message: bytes) -> Optional[DataPiece]:
     end = len(message)
     if end == 0 or message[0] != (_DATA_FIELD << 3 | _LEN):
         return None
-    length, position = _read_varint(message, 1, end)
+    length, position = read_varint(message, 1, end)
     if position + length != end:
         return None
     index = offset = 0
@@ -78,11 +80,11 @@ def decode_get_data(message: bytes) -> Optional[DataPiece]:
         tag = message[position]
         position += 1
         if tag == 1 << 3 | _VARINT:
-            index, position = _read_varint(message, position, end)
+            index, position = read_varint(message, position, end)
         elif tag == 2 << 3 | _VARINT:
-            offset, position = _read_varint(message, position, end)
+            offset, position = read_varint(message, position, end)
         elif tag == 3 << 3 | _LEN:
-            length, position = _read_varint(message, position, end)
+            length, position = read_varint(message, position, end)
             if length > end - position:
                 raise ValueError(f"data of {length} bytes, {end - position} are left")
             data = memoryview(message)[position : position + length]

@@ -5,9 +5,9 @@ Written by scripts/generate_aio.py from client.py; change that one.
 
 from __future__ import annotations
 
-from typing import Any, Iterable, AsyncIterator, List, Optional, Sequence, Tuple, Union
+from typing import Any, Iterable, AsyncIterator, List, Mapping, Optional, Sequence, Tuple, Union
 
-from . import _convert, admin
+from . import _context_convert, _convert, admin
 from ._buffers import Source
 from ._channel import Metadata, make_channel
 from ._contract import pb
@@ -37,6 +37,8 @@ from .blocks import (
     PutResult,
     ReadOrder,
 )
+from .aio_contexts import EVERYTHING, AsyncContextHandle
+from .contexts import Context, ContextInfo, SearchResult, TokenFilter
 from .spaces import Durability, Space, SpaceInfo, SpaceUsage
 
 DEFAULT_TARGET = "127.0.0.1:7070"
@@ -144,6 +146,75 @@ class AsyncClient:
         request = pb.DeleteSpaceRequest(space=_space_ref(name))
         answer = await self._transport.call("SpaceService.Delete", request, deadline)
         return int(answer.parts_deleted)
+
+    async def create_context(
+        self, context: Context, *, deadline: Optional[float] = None
+    ) -> AsyncContextHandle:
+        """Gets the context of this name, or creates it.
+
+        Errors: FailedPreconditionError (it is there and differs).
+        """
+        request = pb.CreateContextRequest(context=_context_convert.to_context(context))
+        answer = await self._transport.call("ContextService.Create", request, deadline)
+        info = _context_convert.from_context(answer.context)
+        return AsyncContextHandle(self._transport, info, answer.created)
+
+    async def get_context(
+        self, name: Union[str, int], *, deadline: Optional[float] = None
+    ) -> AsyncContextHandle:
+        """Finds a context by name or id. Errors: NotFoundError."""
+        request = pb.DescribeContextRequest(context=_context_convert.to_ref(name), max_runs=1)
+        answer = await self._transport.call("ContextService.Describe", request, deadline)
+        return AsyncContextHandle(self._transport, _context_convert.from_context(answer.context))
+
+    async def list_contexts(
+        self,
+        labels: Mapping[str, str] = {},
+        *,
+        page_size: int = 0,
+        deadline: Optional[float] = None,
+    ) -> AsyncIterator[ContextInfo]:
+        """The contexts that carry all of these labels, by name, page by page."""
+        token = ""
+        while True:
+            request = pb.ListContextsRequest(
+                labels=_context_convert.to_labels(labels), page_size=page_size, page_token=token
+            )
+            answer = await self._transport.call("ContextService.List", request, deadline)
+            for context in answer.contexts:
+                yield _context_convert.from_context(context)
+            token = answer.next_page_token
+            if not token:
+                return
+
+    async def search_contexts(
+        self,
+        queries: Any,
+        k: int = 10,
+        *,
+        contexts: Iterable[Union[str, int]] = (),
+        labels: Mapping[str, str] = {},
+        where: TokenFilter = EVERYTHING,
+        resolution: int = 1,
+        target_recall: float = 0.0,
+        payloads: bool = False,
+        deadline: Optional[float] = None,
+    ) -> SearchResult:
+        """As AsyncContextHandle.search, over the contexts named, or over all with these labels."""
+        request = _context_convert.to_search(
+            queries,
+            contexts=contexts,
+            labels=labels,
+            k=k,
+            where=where,
+            resolution=resolution,
+            ef_search=0,
+            nprobe=0,
+            target_recall=target_recall,
+            payloads=payloads,
+        )
+        answer = await self._transport.call("ContextService.Search", request, deadline)
+        return _context_convert.from_search(answer)
 
     async def flush(self, *, deadline: Optional[float] = None) -> int:
         """Writes out everything of the tenant; returns how many CACHE parts."""

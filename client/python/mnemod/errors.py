@@ -32,10 +32,14 @@ class MnemoError(Exception):
     """A call, or one key of it, failed.
 
     `retry_after` is how many seconds the server asked to wait; negative if it
-    asked not to try again; None if it said nothing.
+    asked not to try again; None if it said nothing. Of an append,
+    `next_position` is where a batch would have had to begin, and below
+    `acknowledged` everything is stored; None where it is not known.
     """
 
     code = Code.UNKNOWN
+    next_position: Optional[int] = None
+    acknowledged: Optional[int] = None
 
     def __init__(
         self, message: str, code: Optional[Code] = None, retry_after: Optional[float] = None

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Writes mnemod/aio.py from mnemod/client.py, so that the two never differ.
+"""Writes the asyncio client from the blocking one, so that the two never differ.
 
-Usage: generate_aio.py [OUTPUT]
+Usage: generate_aio.py [FOLDER]
 
-The asyncio client is the blocking one with other names, `async def` where
-something is awaited, and asynchronous iterators. Run after changing client.py;
-tests/unit/client/python/generated_test.py fails when this was forgotten.
+aio.py comes from client.py, and aio_contexts.py from context_client.py: the same
+with other names, `async def` where something is awaited, and asynchronous
+iterators. Run after changing one of them; tests/unit/client/python/contract_test.py
+fails when this was forgotten.
 """
 
 from __future__ import annotations
@@ -16,15 +17,18 @@ import sys
 
 PACKAGE = pathlib.Path(__file__).resolve().parent.parent / "mnemod"
 
+FILES = {"client.py": "aio.py", "context_client.py": "aio_contexts.py"}
 NAMES = [
     (r"\bTransport\b", "AsyncTransport"),
     (r"\bWatchStream\b", "AsyncWatchStream"),
     (r"\bSpaceHandle\b", "AsyncSpaceHandle"),
+    (r"\bContextHandle\b", "AsyncContextHandle"),
     (r"\bClient\b", "AsyncClient"),
     (r"\bWatch\b(?!\")", "AsyncWatch"),
     (r"\"Watch\"", '"AsyncWatch"'),
     (r"\bIterator\b", "AsyncIterator"),
     (r"_transport import", "_aio_transport import"),
+    (r"from \.context_client import", "from .aio_contexts import"),
     (r"aio=False", "aio=True"),
     (r"__enter__", "__aenter__"),
     (r"__exit__", "__aexit__"),
@@ -32,13 +36,14 @@ NAMES = [
     (r"__next__", "__anext__"),
     (r"next\(self\._events\)", "self._events.__anext__()"),
     (r"(?<!async )for response in self\._stream", "async for response in self._stream"),
+    (r"(?<!async )for message in stream:", "async for message in stream:"),
 ]
 # What is awaited wherever it is called.
-AWAITED = r"self\._transport\.(?:call|put|get)\(|self\._channel\.close\(|self\._events\.__anext__\("
+AWAITED = r"self\._transport\.(?:call|put|get|append)\(|self\._channel\.close\(|self\._events\.__anext__\("
 ALWAYS_ASYNC = {"__aenter__", "__aexit__", "_read"}
 FIRST_LINES = (
     '"""The asyncio client: the calls of the blocking one as coroutines.\n\n'
-    "Written by scripts/generate_aio.py from client.py; change that one.\n"
+    "Written by scripts/generate_aio.py from {source}; change that one.\n"
     '"""\n'
 )
 
@@ -61,7 +66,8 @@ def make_async(text: str) -> str:
         # A method that awaits is a coroutine, and so is what calls it.
         calls = "|".join(sorted(is_async - generators - {"_read"}))
         pieces = [re.sub(rf"(?<!await )(self\.(?:{calls})\()", r"await \1", p) for p in pieces]
-        found = {method_name(p) for p in pieces if "await " in p and method_name(p)} | is_async
+        found = {method_name(p) for p in pieces if re.search(r"await |async for ", p)}
+        found = (found - {""}) | is_async
         if found == is_async:
             break
         is_async = found
@@ -71,17 +77,18 @@ def make_async(text: str) -> str:
     )
 
 
-def generate(client: str) -> str:
-    """Returns the text of aio.py."""
-    text = client.split('"""\n', 1)[1]
+def generate(source: str) -> str:
+    """Returns the text of the asyncio client of a blocking one."""
+    text = (PACKAGE / source).read_text().split('"""\n', 1)[1]
     for pattern, replacement in NAMES:
         text = re.sub(pattern, replacement, text)
-    return FIRST_LINES + make_async(text)
+    return FIRST_LINES.format(source=source) + make_async(text)
 
 
 def main() -> int:
-    output = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else PACKAGE / "aio.py"
-    output.write_text(generate((PACKAGE / "client.py").read_text()))
+    folder = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else PACKAGE
+    for source, output in FILES.items():
+        (folder / output).write_text(generate(source))
     return 0
 
 

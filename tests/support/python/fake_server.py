@@ -17,6 +17,7 @@ import threading
 import grpc
 import xxhash
 
+from fake_contexts import FakeContexts
 from mnemod._contract import METHODS, pb
 
 MESSAGE_BYTES = 1 << 20
@@ -31,12 +32,13 @@ def part_of(message):
     return (message.group, message.tp_rank, message.pp_rank)
 
 
-class FakeServer:
+class FakeServer(FakeContexts):
     """Serves on port 0. `faults[method]` is a queue of (code, message, trailers):
     each answers one call of the method instead of the fake.
     """
 
     def __init__(self, grant_step=None, address="127.0.0.1:0"):
+        super().__init__()
         self.lock = threading.Lock()
         self.spaces = {}
         self.blocks = defaultdict(dict)  # (space, salt, key) -> {part: (data, offer)}

@@ -7,7 +7,7 @@ import pytest
 
 from google.protobuf import descriptor_pb2
 
-from mnemod import blocks, spaces
+from mnemod import blocks, contexts, spaces
 from mnemod._contract import METHODS, PACKAGE, POOL
 
 CLIENT = pathlib.Path(__file__).resolve().parents[4] / "client" / "python"
@@ -29,10 +29,10 @@ def test_the_embedded_contract_is_that_of_the_protos(tmp_path):
     assert read(fresh) == read(CLIENT / "mnemod" / "contract.binpb")
 
 
-def test_the_asyncio_client_is_written_from_the_blocking_one(tmp_path):
-    fresh = tmp_path / "aio.py"
-    subprocess.run(["python3", CLIENT / "scripts" / "generate_aio.py", fresh], check=True)
-    assert fresh.read_text() == (CLIENT / "mnemod" / "aio.py").read_text()
+@pytest.mark.parametrize("name", ["aio.py", "aio_contexts.py"])
+def test_the_asyncio_client_is_written_from_the_blocking_one(tmp_path, name):
+    subprocess.run(["python3", CLIENT / "scripts" / "generate_aio.py", tmp_path], check=True)
+    assert (tmp_path / name).read_text() == (CLIENT / "mnemod" / name).read_text()
 
 
 @pytest.mark.parametrize(
@@ -48,6 +48,8 @@ def test_the_asyncio_client_is_written_from_the_blocking_one(tmp_path):
         ("PutOutcome", "PUT_OUTCOME", blocks.PutOutcome),
         ("ReadOrder", "READ_ORDER", blocks.ReadOrder),
         ("BlockEventKind", "BLOCK_EVENT_KIND", blocks.EventKind),
+        ("Metric", "METRIC", contexts.Metric),
+        ("TokenKind", "TOKEN_KIND", contexts.TokenKind),
     ],
 )
 def test_enumerations_have_the_numbers_of_the_contract(name, prefix, ours):
@@ -69,6 +71,8 @@ def test_every_method_is_known_with_its_streams():
         "BlockService.Put": (True, True),
         "BlockService.Get": (False, True),
         "BlockService.Watch": (False, True),
+        "ContextService.Append": (True, True),
+        "ContextService.Read": (False, True),
     }
     assert METHODS["SpaceService.Open"].path == "/mnemo.v1.SpaceService/Open"
-    assert len(METHODS) == 23
+    assert len(METHODS) == 34
