@@ -82,6 +82,9 @@ inline v1::SpaceService::Stub& StubOf(Connection& connection, const v1::SpaceSer
 inline v1::BlockService::Stub& StubOf(Connection& connection, const v1::BlockService*) {
   return *connection.blocks;
 }
+inline v1::ContextService::Stub& StubOf(Connection& connection, const v1::ContextService*) {
+  return *connection.contexts;
+}
 inline v1::AdminService::Stub& StubOf(Connection& connection, const v1::AdminService*) {
   return *connection.admin;
 }

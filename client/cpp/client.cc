@@ -21,6 +21,7 @@ Client::~Client() = default;
 Spaces Client::spaces() { return Spaces(*core_); }
 Blocks Client::blocks() { return Blocks(*core_); }
 AsyncBlocks Client::async_blocks() { return AsyncBlocks(*core_); }
+Contexts Client::contexts() { return Contexts(*core_); }
 Admin Client::admin() { return Admin(*core_); }
 
 absl::Status Client::WaitUntilConnected(Millis timeout) {

@@ -42,6 +42,7 @@ Connection::Connection(std::shared_ptr<grpc::Channel> to)
     : channel(std::move(to)),
       spaces(v1::SpaceService::NewStub(channel)),
       blocks(v1::BlockService::NewStub(channel)),
+      contexts(v1::ContextService::NewStub(channel)),
       admin(v1::AdminService::NewStub(channel)) {}
 
 Core::Core(const ClientOptions& options) : options_(options), budget_(options.retry) {

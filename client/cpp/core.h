@@ -14,6 +14,7 @@
 #include "mnemo/options.h"
 #include "mnemo/v1/admin.grpc.pb.h"
 #include "mnemo/v1/block.grpc.pb.h"
+#include "mnemo/v1/context.grpc.pb.h"
 #include "mnemo/v1/space.grpc.pb.h"
 #include "storage/base/mutex.h"
 
@@ -26,6 +27,7 @@ struct Connection {
   const std::shared_ptr<grpc::Channel> channel;  // gRPC's stubs share it
   const std::unique_ptr<v1::SpaceService::Stub> spaces;
   const std::unique_ptr<v1::BlockService::Stub> blocks;
+  const std::unique_ptr<v1::ContextService::Stub> contexts;
   const std::unique_ptr<v1::AdminService::Stub> admin;
 };
 

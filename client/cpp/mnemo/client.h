@@ -18,6 +18,7 @@
 #include "absl/status/statusor.h"
 #include "mnemo/admin.h"
 #include "mnemo/blocks.h"
+#include "mnemo/contexts.h"
 #include "mnemo/options.h"
 #include "mnemo/types.h"
 
@@ -176,6 +177,7 @@ class Client {
   Spaces spaces();
   Blocks blocks();
   AsyncBlocks async_blocks();
+  Contexts contexts();
   Admin admin();
 
   // Waits until the daemon can be reached. Errors: kUnavailable.

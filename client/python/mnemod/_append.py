@@ -28,9 +28,8 @@ class _Batch(NamedTuple):
 class AppendSession:
     """One append, over as many tries as it takes.
 
-    A later try sends again what was not acknowledged, also what the server says
-    that it has: the server compares, so tokens of another writer are never
-    taken for ours.
+    A later try goes on with the last batch that the server says it has: the
+    server compares, so tokens of another writer are never taken for ours.
     """
 
     def __init__(
@@ -106,6 +105,7 @@ class AppendSession:
         """Takes a message of the server. Errors: MnemoError (it breaks the contract)."""
         if response.HasField("ready"):
             self._ready = True
+            self._forget_stored(response.ready.next_position)
             if self._made is None:
                 self._first = self._made = self._acknowledged = response.ready.next_position
         elif response.HasField("ack"):
@@ -119,6 +119,13 @@ class AppendSession:
                 raise make_error(Code.INTERNAL, "an acknowledgement does not reach its batch")
         elif response.HasField("refusal"):
             self._expected = response.refusal.next_position
+
+    def _forget_stored(self, next_position: int) -> None:
+        """Keeps of what is stored the last batch, which stands for those before it."""
+        stored = sum(batch.end <= next_position for batch in self._unanswered)
+        for _ in range(stored - 1):
+            self._unanswered.popleft()
+            self._repeated += 1
 
     def finish(self, error: Optional[MnemoError]) -> AppendResult:
         """What was stored.
