@@ -68,6 +68,7 @@ class Invocation {
 void AddStatusCommand(CLI::App& app, Invocation& run);
 void AddTierCommands(CLI::App& app, Invocation& run);
 void AddSpaceCommands(CLI::App& app, Invocation& run);
+void AddContextCommands(CLI::App& app, Invocation& run);
 void AddConfigCommands(CLI::App& app, Invocation& run);
 void AddBenchCommand(CLI::App& app, Invocation& run);
 void AddVersionCommand(CLI::App& app, Invocation& run);

@@ -84,6 +84,7 @@ ExitCode RunMnemoctl(int argc, const char* const* argv, const Surroundings& surr
   AddStatusCommand(app, run);
   AddTierCommands(app, run);
   AddSpaceCommands(app, run);
+  AddContextCommands(app, run);
   AddConfigCommands(app, run);
   AddBenchCommand(app, run);
   AddVersionCommand(app, run);

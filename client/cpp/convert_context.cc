@@ -1,19 +1,12 @@
 #include "client/cpp/convert_context.h"
 
-#include <fmt/format.h>
-
-#include <algorithm>
 #include <cstring>
 
 #include "client/cpp/convert.h"
-#include "storage/base/status_macros.h"
 
 namespace mnemo::client {
 namespace {
 
-std::string_view AsText(Bytes bytes) {
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
 Bytes AsBytes(const std::string& text) {
   return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
 }

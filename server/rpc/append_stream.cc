@@ -129,7 +129,7 @@ absl::StatusOr<v1::AppendResponse> AppendStream::Open(const v1::AppendStart& sta
 absl::StatusOr<v1::AppendResponse> AppendStream::Append(const v1::TokenBatch& batch) {
   if (!session_) return absl::InvalidArgumentError("tokens came before start");
   MNEMO_ASSIGN_OR_RETURN(const TokenColumns tokens, FromProto(batch, session_->dimension()));
-  MNEMO_ASSIGN_OR_RETURN(const AppendAnswer answer, session_->Append(tokens));
+  MNEMO_ASSIGN_OR_RETURN(const AppendResult answer, session_->Append(tokens));
   v1::AppendResponse response;
   response.mutable_ack()->set_next_position(answer.next_position);
   response.mutable_ack()->set_repeated_batch(answer.repeated);

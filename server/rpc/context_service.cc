@@ -82,12 +82,15 @@ grpc::ServerUnaryReactor* ContextServiceHandler::ListLinks(grpc::CallbackServerC
                                                            v1::ListLinksResponse* response) {
   return UnaryCall::Start(gate_, RuleOf("mnemo.v1.ContextService/ListLinks"), context,
                           [this, request, response](const CallContext& call) -> absl::Status {
+                            uint64_t next = 0;
                             MNEMO_ASSIGN_OR_RETURN(
                                 const auto links,
                                 contexts_.Links(call, FromProto(request->context()),
-                                                request->first_position(), request->count()));
-                            for (const BlockLink& link : links)
+                                                request->first_position(), request->count(), next));
+                            response->set_next_position(next);
+                            for (const BlockLink& link : links) {
                               ToProto(link, response->add_links());
+                            }
                             return absl::OkStatus();
                           });
 }

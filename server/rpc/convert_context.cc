@@ -322,10 +322,10 @@ void ToProto(const ContextHit& hit, v1::SearchHit* out) {
   out->set_time_unix_us(hit.time_unix_us);
   out->set_level(ToProto(hit.level));
   out->set_indexed(hit.indexed);
-  if (!hit.payload_first) return;
-  out->mutable_payload()->set_first_position(*hit.payload_first);
-  out->mutable_payload()->set_count(hit.payload_count);
-  out->mutable_payload()->set_data(hit.payload);
+  if (!hit.payload) return;
+  out->mutable_payload()->set_first_position(hit.payload->first_position);
+  out->mutable_payload()->set_count(hit.payload->count);
+  out->mutable_payload()->set_data(hit.payload->bytes);
 }
 
 void ToProto(const ContextSearchAnswer& answer, v1::SearchResponse* out) {

@@ -11,6 +11,7 @@
 
 #include "server/rpc/admin_service.h"
 #include "server/rpc/block_service.h"
+#include "server/rpc/context_service.h"
 #include "server/rpc/space_service.h"
 #include "storage/base/mutex.h"
 
@@ -44,11 +45,12 @@ void Tune(const RpcServerOptions& options, grpc::ServerBuilder& builder) {
 
 class RpcServerImpl final : public RpcServer {
  public:
-  RpcServerImpl(Gate& gate, SpaceEngine& spaces, BlockEngine& blocks, AdminEngine& admin,
-                const NodeFacts& node)
+  RpcServerImpl(Gate& gate, SpaceEngine& spaces, BlockEngine& blocks, ContextEngine& contexts,
+                AdminEngine& admin, const NodeFacts& node)
       : gate_(gate),
         space_service_(gate, spaces),
         block_service_(gate, blocks),
+        context_service_(gate, contexts),
         admin_service_(gate, admin, node) {}
   ~RpcServerImpl() override { Shutdown(Nanos(0)); }
 
@@ -68,6 +70,7 @@ class RpcServerImpl final : public RpcServer {
     }
     builder.RegisterService(&space_service_);
     builder.RegisterService(&block_service_);
+    builder.RegisterService(&context_service_);
     builder.RegisterService(&admin_service_);
     std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
     for (size_t i = 0; i < ports.size(); ++i) {
@@ -109,7 +112,7 @@ class RpcServerImpl final : public RpcServer {
     grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService();
     health->SetServingStatus("", true);
     for (const char* name : {"mnemo.ready", "mnemo.v1.SpaceService", "mnemo.v1.BlockService",
-                             "mnemo.v1.AdminService"}) {
+                             "mnemo.v1.ContextService", "mnemo.v1.AdminService"}) {
       health->SetServingStatus(name, ready);
     }
   }
@@ -122,6 +125,7 @@ class RpcServerImpl final : public RpcServer {
   Gate& gate_;
   SpaceServiceHandler space_service_;
   BlockServiceHandler block_service_;
+  ContextServiceHandler context_service_;
   AdminServiceHandler admin_service_;
   std::vector<std::string> bound_;
   Mutex mutex_;
@@ -131,12 +135,10 @@ class RpcServerImpl final : public RpcServer {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const RpcServerOptions& options,
-                                                            Gate& gate, SpaceEngine& spaces,
-                                                            BlockEngine& blocks,
-                                                            AdminEngine& admin,
-                                                            const NodeFacts& node) {
-  auto server = std::make_unique<RpcServerImpl>(gate, spaces, blocks, admin, node);
+absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(
+    const RpcServerOptions& options, Gate& gate, SpaceEngine& spaces, BlockEngine& blocks,
+    ContextEngine& contexts, AdminEngine& admin, const NodeFacts& node) {
+  auto server = std::make_unique<RpcServerImpl>(gate, spaces, blocks, contexts, admin, node);
   if (absl::Status status = server->Serve(options); !status.ok()) return status;
   return server;
 }

@@ -13,13 +13,14 @@ namespace mnemo {
 
 class AdminEngine;
 class BlockEngine;
+class ContextEngine;
 class NodeFacts;
 class SpaceEngine;
 
 struct RpcServerOptions {
-  std::vector<std::string> addresses;  // "127.0.0.1:7070", "[::1]:0"
-  std::string unix_socket;             // a path; empty: none
-  int max_concurrent_streams = 1024;   // of one connection
+  std::vector<std::string> addresses;                   // "127.0.0.1:7070", "[::1]:0"
+  std::string unix_socket;                              // a path; empty: none
+  int max_concurrent_streams = 1024;                    // of one connection
   uint64_t receive_buffer_bytes = uint64_t{256} << 20;  // of all connections: ResourceQuota
 };
 
@@ -28,10 +29,9 @@ class RpcServer {
  public:
   // Errors: kAlreadyExists (an address is taken; it is named),
   // kInvalidArgument. What is handed in outlives the server.
-  static absl::StatusOr<std::unique_ptr<RpcServer>> Start(const RpcServerOptions& options,
-                                                          Gate& gate, SpaceEngine& spaces,
-                                                          BlockEngine& blocks, AdminEngine& admin,
-                                                          const NodeFacts& node);
+  static absl::StatusOr<std::unique_ptr<RpcServer>> Start(
+      const RpcServerOptions& options, Gate& gate, SpaceEngine& spaces, BlockEngine& blocks,
+      ContextEngine& contexts, AdminEngine& admin, const NodeFacts& node);
   virtual ~RpcServer() = default;
   // As bound: a port 0 is replaced by the one that was given.
   virtual const std::vector<std::string>& bound_addresses() const = 0;

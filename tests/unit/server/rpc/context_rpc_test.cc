@@ -308,6 +308,7 @@ TEST_F(ContextServiceTest, LinksComeBackAsTheyWereGiven) {
   *ask.mutable_context() = Ref("c");
   v1::ListLinksResponse links;
   ASSERT_THAT(contexts_->ListLinks(&again, ask, &links), GrpcOk());
+  EXPECT_EQ(links.next_position(), 99u);
   ASSERT_EQ(links.links_size(), 1);
   EXPECT_EQ(links.links(0).SerializeAsString(), request.link().SerializeAsString());
 }

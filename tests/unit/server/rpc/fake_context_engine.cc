@@ -82,7 +82,7 @@ class FakeAppendSession final : public AppendSession {
   uint32_t dimension() const override { return dimension_; }
   uint64_t next_position() const override { return next_; }
 
-  absl::StatusOr<AppendAnswer> Append(const TokenColumns& tokens) override {
+  absl::StatusOr<AppendResult> Append(const TokenColumns& tokens) override {
     if (engine_.on_append) {
       if (absl::Status status = engine_.on_append(tokens); !status.ok()) return status;
     }
@@ -101,11 +101,11 @@ class FakeAppendSession final : public AppendSession {
       if (there != AsText(tokens.embeddings)) {
         return absl::AlreadyExistsError("other tokens are there");
       }
-      return AppendAnswer{.next_position = next_, .repeated = true};
+      return AppendResult{.next_position = next_, .repeated = true};
     }
     Store(tokens, *stored);
     next_ = stored->info.tokens;
-    return AppendAnswer{.next_position = next_};
+    return AppendResult{.next_position = next_};
   }
 
  private:
@@ -216,9 +216,8 @@ absl::StatusOr<ContextSearchAnswer> FakeContextEngine::Search(const CallContext&
                         .level = Level::kL1});
         for (const auto& [range, bytes] : stored->payloads) {
           if (i < range.first_position || i >= range.first_position + range.count) continue;
-          hits.back().payload_first = range.first_position;
-          hits.back().payload_count = range.count;
-          hits.back().payload = bytes;
+          hits.back().payload = StoredPayload{
+              .first_position = range.first_position, .count = range.count, .bytes = bytes};
         }
       }
     }
@@ -241,10 +240,11 @@ absl::Status FakeContextEngine::Link(const CallContext&, const ContextRef& conte
 
 absl::StatusOr<std::vector<BlockLink>> FakeContextEngine::Links(const CallContext&,
                                                                 const ContextRef& context, uint64_t,
-                                                                uint64_t) {
+                                                                uint64_t, uint64_t& next) {
   MutexLock lock(mutex_);
   const Stored* stored = Find(context);
   if (stored == nullptr) return NoContext();
+  next = 99;
   return stored->links;
 }
 

@@ -39,7 +39,8 @@ class FakeContextEngine final : public ContextEngine {
   absl::Status Link(const CallContext& call, const ContextRef& context,
                     const BlockLink& link) override;
   absl::StatusOr<std::vector<BlockLink>> Links(const CallContext& call, const ContextRef& context,
-                                               uint64_t first, uint64_t count) override;
+                                               uint64_t first, uint64_t count,
+                                               uint64_t& next) override;
   absl::StatusOr<uint64_t> Seal(const CallContext& call, const ContextRef& context) override;
   absl::StatusOr<uint64_t> Delete(const CallContext& call, const ContextRef& context,
                                   bool wait) override;

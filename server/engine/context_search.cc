@@ -1,0 +1,285 @@
+#include "server/engine/context_search.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "index/vector/query.h"
+#include "index/vector/top_k.h"
+#include "server/engine/context_sessions.h"
+#include "storage/base/status_macros.h"
+
+namespace mnemo {
+namespace {
+
+// A hit's id: which context of the search, and which position of it.
+constexpr int kPositionBits = 48;
+static_assert(kMaxPosition == uint64_t{1} << kPositionBits);
+static_assert(kMaxContextsPerSearch <= uint64_t{1} << (64 - kPositionBits));
+
+absl::Status Check(const ContextSearchRequest& request) {
+  const auto range = [](std::string_view field, uint64_t value, uint64_t low, uint64_t high) {
+    if (value >= low && value <= high) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        fmt::format("{} is {}; it must be {} to {}", field, value, low, high));
+  };
+  MNEMO_RETURN_IF_ERROR(range("k", request.k, 1, kMaxHits));
+  MNEMO_RETURN_IF_ERROR(range("dimension", request.dimension, 1, kMaxContextDimension));
+  MNEMO_RETURN_IF_ERROR(range("ef_search", request.ef, 0, 65536));
+  MNEMO_RETURN_IF_ERROR(range("nprobe", request.nprobe, 0, 65536));
+  if (!(request.target_recall >= 0.5F && request.target_recall <= 1.0F)) {
+    return absl::InvalidArgumentError(
+        fmt::format("target_recall is {}; it must be 0.5 to 1", request.target_recall));
+  }
+  if (request.resolution != 1 && request.resolution != 128 && request.resolution != 512 &&
+      request.resolution != 2048) {
+    return absl::InvalidArgumentError(
+        fmt::format("resolution is {}; it must be 1, 128, 512 or 2048", request.resolution));
+  }
+  return absl::OkStatus();
+}
+
+// Whether a filter asks for more than positions.
+bool LooksAtTokens(const TokenFilter& filter) {
+  return filter.kinds != 0 || filter.from_unix_us || filter.until_unix_us || filter.has_payload;
+}
+
+bool Keeps(const TokenFilter& filter, const ChunkColumns& columns, size_t i) {
+  const int64_t time = columns.times_unix_us[i];
+  return (filter.kinds == 0 || ((filter.kinds >> static_cast<int>(columns.kind(i))) & 1) != 0) &&
+         (!filter.from_unix_us || time >= *filter.from_unix_us) &&
+         (!filter.until_unix_us || time < *filter.until_unix_us) &&
+         (!filter.has_payload || columns.has_payload(i) == *filter.has_payload);
+}
+
+// Whether any token that a summary covers may be kept, as far as it tells.
+bool MayKeep(const TokenFilter& filter, const TreeNode& node) {
+  return (filter.kinds == 0 || (filter.kinds & node.kinds) != 0) &&
+         (!filter.from_unix_us || node.last_time_unix_us >= *filter.from_unix_us) &&
+         (!filter.until_unix_us || node.first_time_unix_us < *filter.until_unix_us) &&
+         (!filter.has_payload || !*filter.has_payload || node.payloads);
+}
+
+}  // namespace
+
+// One search. Not thread-safe.
+class ContextSearcher::Run {
+ public:
+  Run(const ContextSearcher& searcher, const CallContext& call, const ContextSearchRequest& request,
+      const std::vector<ContextRecord>& contexts)
+      : store_(searcher.store_),
+        rows_(searcher.rows_),
+        clock_(searcher.clock_),
+        kernels_(searcher.kernels_),
+        call_(call),
+        request_(request),
+        contexts_(contexts),
+        best_(request.queries.size() / request.dimension, TopK(request.k)) {}
+
+  absl::StatusOr<ContextSearchAnswer> Execute() {
+    for (size_t i = 0; i < contexts_.size(); ++i) MNEMO_RETURN_IF_ERROR(SearchContext(i));
+    for (TopK& best : best_) {
+      auto& hits = answer_.hits.emplace_back();
+      for (const Hit& hit : best.Take()) {
+        MNEMO_ASSIGN_OR_RETURN(ContextHit found, Describe(hit));
+        hits.push_back(std::move(found));
+      }
+    }
+    answer_.contexts = static_cast<uint32_t>(contexts_.size());
+    answer_.distances = counters_.distances;
+    answer_.reranked = counters_.reranked;
+    return std::move(answer_);
+  }
+
+ private:
+  absl::Status SearchContext(size_t ordinal) {
+    MNEMO_RETURN_IF_ERROR(CheckGoesOn(call_, clock_));
+    const ContextRecord& context = contexts_[ordinal];
+    MNEMO_RETURN_IF_ERROR(PrepareQueries(context));
+    MNEMO_ASSIGN_OR_RETURN(const ContextHead head, store_.Head(context));
+    const TokenFilter& filter = request_.filter;
+    const uint64_t end = filter.end_position == 0
+                             ? head.next_position
+                             : std::min(filter.end_position, head.next_position);
+    for (uint64_t range = filter.first_position / kRangeTokens; range * kRangeTokens < end;
+         ++range) {
+      const uint64_t first = std::max(filter.first_position, range * kRangeTokens);
+      const uint64_t last = std::min(end, (range + 1) * kRangeTokens);
+      MNEMO_RETURN_IF_ERROR(request_.resolution == 1 ? SearchTokens(ordinal, first, last)
+                                                     : SearchSummaries(ordinal, first, last));
+    }
+    return absl::OkStatus();
+  }
+
+  // Queries are the same for all contexts of one shape.
+  absl::Status PrepareQueries(const ContextRecord& context) {
+    const VectorShape shape{.dimension = request_.dimension,
+                            .type = context.spec.stored,
+                            .metric = context.spec.metric};
+    if (!queries_.empty() && queries_.front().shape().metric == shape.metric) {
+      return absl::OkStatus();
+    }
+    if (!queries_.empty()) {
+      return absl::InvalidArgumentError(
+          fmt::format("contexts: '{}' and '{}' have different metrics, so their scores cannot be "
+                      "compared",
+                      contexts_.front().spec.name, context.spec.name));
+    }
+    for (size_t i = 0; i < best_.size(); ++i) {
+      auto query = Query::Prepare(
+          shape, request_.queries.subspan(i * request_.dimension, request_.dimension));
+      if (!query.ok()) {
+        return absl::Status(
+            query.status().code(),
+            fmt::format("queries[{}]: {}", i, std::string(query.status().message())));
+      }
+      queries_.push_back(*std::move(query));
+    }
+    return absl::OkStatus();
+  }
+
+  // Positions [first, last) of one range.
+  absl::Status SearchTokens(size_t ordinal, uint64_t first, uint64_t last) {
+    const ContextRecord& context = contexts_[ordinal];
+    const uint64_t range = first / kRangeTokens;
+    const uint64_t begin = range * kRangeTokens;
+    const auto rows = static_cast<uint32_t>(last - begin);
+    std::optional<RowSet> filter;
+    if (first != begin || LooksAtTokens(request_.filter)) {
+      MNEMO_ASSIGN_OR_RETURN(filter, KeptRows(context, first, last));
+      if (filter->Count() == 0) return absl::OkStatus();
+    } else {
+      // Rows beyond `last` may come to the segment meanwhile.
+      filter.emplace(rows, /*all=*/true);
+    }
+    MNEMO_ASSIGN_OR_RETURN(const auto segment, rows_.Range(call_, context, range, rows));
+    ++answer_.segments;
+    answer_.unindexed += rows;
+    return SearchSegment(*segment, Id(ordinal, begin), &*filter);
+  }
+
+  absl::Status SearchSegment(const GrowingSegment& segment, uint64_t first_id,
+                             const RowSet* filter) {
+    const SegmentSearch options{.first_id = first_id,
+                                .filter = filter,
+                                .target_recall = request_.target_recall,
+                                .cancelled = &call_.cancelled};
+    const GrowingReader reader(segment);
+    for (size_t i = 0; i < queries_.size(); ++i) {
+      MNEMO_RETURN_IF_ERROR(CheckGoesOn(call_, clock_));
+      MNEMO_RETURN_IF_ERROR(segment.Search(queries_[i], options, reader, best_[i], &counters_));
+    }
+    return absl::OkStatus();
+  }
+
+  // Rows of the range's positions [first, last) that the filter keeps.
+  absl::StatusOr<RowSet> KeptRows(const ContextRecord& context, uint64_t first,
+                                  uint64_t last) const {
+    const uint64_t begin = first / kRangeTokens * kRangeTokens;
+    RowSet kept(static_cast<uint32_t>(last - begin));
+    if (!LooksAtTokens(request_.filter)) {
+      kept.AddRange(static_cast<RowId>(first - begin), static_cast<RowId>(last - begin));
+      return kept;
+    }
+    absl::Status status;
+    MNEMO_RETURN_IF_ERROR(
+        store_.ScanChunks(context, first, last, /*rows=*/false, [&](ContextStore::Piece& piece) {
+          const ChunkColumns& columns = piece.columns;
+          for (size_t i = 0; i < columns.count; ++i) {
+            const uint64_t position = columns.first_position + i;
+            if (position >= first && position < last && Keeps(request_.filter, columns, i)) {
+              kept.Add(static_cast<RowId>(position - begin));
+            }
+          }
+          status = CheckGoesOn(call_, clock_);
+          return status.ok();
+        }));
+    MNEMO_RETURN_IF_ERROR(status);
+    return kept;
+  }
+
+  // Nodes of the tree that lie in [first, last), by their means.
+  absl::Status SearchSummaries(size_t ordinal, uint64_t first, uint64_t last) {
+    const ContextRecord& context = contexts_[ordinal];
+    const uint64_t begin = first / kRangeTokens * kRangeTokens;
+    const VectorShape shape{.dimension = request_.dimension,
+                            .type = ElementType::kFloat32,
+                            .metric = context.spec.metric};
+    const uint64_t step = request_.resolution;
+    const ScoreRowsFn score = kernels_.ScoreRows(shape.metric, shape.type);
+    std::vector<float> mean(request_.dimension);
+    const auto* row = reinterpret_cast<const uint8_t*>(mean.data());
+    for (uint64_t at = begin + (first - begin) / step * step; at < last; at += step) {
+      MNEMO_RETURN_IF_ERROR(CheckGoesOn(call_, clock_));
+      MNEMO_ASSIGN_OR_RETURN(const TreeNode node, store_.Summarize(context, std::max(at, first),
+                                                                   std::min(at + step, last)));
+      if (node.count == 0 || !MayKeep(request_.filter, node)) continue;
+      for (size_t d = 0; d < mean.size(); ++d) {
+        mean[d] = node.sum[d] / static_cast<float>(node.count);
+      }
+      for (size_t i = 0; i < queries_.size(); ++i) {
+        float value = 0;
+        score(queries_[i].values(), &row, 1, mean.size(), &value);
+        best_[i].Push(Id(ordinal, std::max(at, first)), value);
+      }
+      counters_.distances += queries_.size();
+    }
+    return absl::OkStatus();
+  }
+
+  // What is told of a hit beside its score.
+  absl::StatusOr<ContextHit> Describe(const Hit& hit) const {
+    const ContextRecord& context = contexts_[hit.id >> kPositionBits];
+    const uint64_t position = hit.id & (kMaxPosition - 1);
+    ContextHit found{.context_id = context.scope.space,
+                     .position = position,
+                     .first_position = position,
+                     .score = hit.score};
+    if (request_.resolution != 1) {
+      MNEMO_ASSIGN_OR_RETURN(const ContextHead head, store_.Head(context));
+      const uint64_t end = (position / request_.resolution + 1) * request_.resolution;
+      found.count = std::min(end, head.next_position) - position;
+    }
+    MNEMO_RETURN_IF_ERROR(store_.ScanChunks(
+        context, position, position + 1, /*rows=*/false, [&](ContextStore::Piece& piece) {
+          const size_t i = position - piece.columns.first_position;
+          found.kind = piece.columns.kind(i);
+          found.token_id = piece.columns.id(i);
+          found.time_unix_us = piece.columns.times_unix_us[i];
+          found.level = piece.level;
+          return false;
+        }));
+    if (request_.want_payload) {
+      MNEMO_ASSIGN_OR_RETURN(found.payload, store_.PayloadAt(context, position));
+    }
+    return found;
+  }
+
+  static uint64_t Id(size_t ordinal, uint64_t position) {
+    return uint64_t{ordinal} << kPositionBits | position;
+  }
+
+  const ContextStore& store_;
+  ContextRowCache& rows_;
+  const Clock& clock_;
+  const Kernels& kernels_;
+  const CallContext& call_;
+  const ContextSearchRequest& request_;
+  const std::vector<ContextRecord>& contexts_;
+  std::vector<Query> queries_;
+  std::vector<TopK> best_;  // of each query
+  SearchCounters counters_;
+  ContextSearchAnswer answer_;
+};
+
+absl::StatusOr<ContextSearchAnswer> ContextSearcher::Search(
+    const CallContext& call, const ContextSearchRequest& request,
+    const std::vector<ContextRecord>& contexts) const {
+  MNEMO_RETURN_IF_ERROR(Check(request));
+  return Run(*this, call, request, contexts).Execute();
+}
+
+}  // namespace mnemo
