@@ -17,6 +17,8 @@ namespace mnemo {
 namespace {
 
 constexpr Nanos kReservationInterval = std::chrono::seconds(1);
+// How often what deleted contexts left is looked for.
+constexpr Nanos kErasureInterval = std::chrono::seconds(1);
 constexpr Nanos kProblemInterval = std::chrono::seconds(5);
 // Below this share of the file system, compaction may soon want for room.
 constexpr double kLeastFreeShare = 0.05;
@@ -183,6 +185,7 @@ absl::Status Daemon::OpenStore() {
   spaces_ = *std::move(spaces);
   space_engine_ = std::make_unique<SpaceEngine>(*spaces_, *store_, events_);
   block_engine_ = std::make_unique<BlockEngine>(*space_engine_, *store_, events_, clock_, metrics_);
+  OpenContexts();
   admin_engine_ = std::make_unique<AdminEngine>(*space_engine_, *store_);
   const BlockStore::Recovery& recovery = store_->recovery();
   log_.Info("opened", {{"data_dir", config_.data_dir},
@@ -195,10 +198,32 @@ absl::Status Daemon::OpenStore() {
   return absl::OkStatus();
 }
 
+void Daemon::OpenContexts() {
+  const ContextStores stores{
+      .sync = store_->ordered_store(Level::kL3, Durability::kSync),
+      .interval = store_->ordered_store(Level::kL3, Durability::kInterval),
+      .sync_archive = store_->ordered_store(Level::kDisk, Durability::kSync),
+      .interval_archive = store_->ordered_store(Level::kDisk, Durability::kInterval)};
+  contexts_ = std::make_unique<ContextStore>(stores, clock_, MakeContextStoreOptions(config_));
+  context_engine_ = std::make_unique<StoredContextEngine>(*contexts_, *space_engine_, clock_,
+                                                          MakeContextEngineOptions(config_));
+}
+
+void Daemon::EraseContexts() {
+  absl::StatusOr<bool> more = true;
+  while (more.ok() && *more && health_.phase() != Health::Phase::kStopping) {
+    more = contexts_->EraseStep();
+  }
+  if (!more.ok()) {
+    log_.Warning("erasure-failed", {{"reason", std::string(more.status().message())}});
+  }
+}
+
 void Daemon::StartWorkers() {
   movers_ = std::make_unique<MoverPool>(*store_, MakeMoverPoolOptions(config_));
   reservations_ = std::make_unique<PeriodicTask>(kReservationInterval,
                                                  [this] { block_engine_->ExpireReservations(); });
+  erasures_ = std::make_unique<PeriodicTask>(kErasureInterval, [this] { EraseContexts(); });
 }
 
 absl::Status Daemon::StartRpc() {
@@ -207,7 +232,7 @@ absl::Status Daemon::StartRpc() {
   facts_ = std::make_unique<Facts>(*this);
   absl::StatusOr<std::unique_ptr<RpcServer>> server =
       RpcServer::Start(MakeRpcServerOptions(config_), *gate_, *space_engine_, *block_engine_,
-                       *admin_engine_, *facts_);
+                       *context_engine_, *admin_engine_, *facts_);
   if (!server.ok()) return WithExitCode(server.status(), ExitCode::kAddress);
   rpc_ = *std::move(server);
   bound_.grpc = rpc_->bound_addresses().front();
@@ -332,6 +357,7 @@ absl::Status Daemon::Stop() {
   problems_.reset();
   pages_.reset();
   reservations_.reset();
+  erasures_.reset();
   if (movers_) movers_->Stop();
   absl::Status closed;
   if (store_) closed = store_->Close();

@@ -12,6 +12,7 @@
 #include "server/engine/block_engine.h"
 #include "server/engine/event_hub.h"
 #include "server/engine/space_engine.h"
+#include "server/engine/stored_context_engine.h"
 #include "server/observe/announce.h"
 #include "server/observe/health.h"
 #include "server/observe/http_server.h"
@@ -27,6 +28,7 @@
 #include "storage/base/file_system.h"
 #include "storage/block/block_store.h"
 #include "storage/block/space_registry.h"
+#include "storage/context/context_store.h"
 
 namespace mnemo {
 
@@ -60,6 +62,9 @@ class Daemon {
 
   absl::Status StartProbes();
   absl::Status OpenStore();
+  void OpenContexts();
+  // Gives back what deleted contexts left, until nothing is left of them.
+  void EraseContexts();
   void StartWorkers();
   absl::Status StartRpc();
   absl::Status StartPages();
@@ -89,9 +94,12 @@ class Daemon {
   std::unique_ptr<SpaceRegistry> spaces_;
   std::unique_ptr<SpaceEngine> space_engine_;
   std::unique_ptr<BlockEngine> block_engine_;
+  std::unique_ptr<ContextStore> contexts_;
+  std::unique_ptr<StoredContextEngine> context_engine_;
   std::unique_ptr<AdminEngine> admin_engine_;
   std::unique_ptr<MoverPool> movers_;
   std::unique_ptr<PeriodicTask> reservations_;
+  std::unique_ptr<PeriodicTask> erasures_;
   std::unique_ptr<RpcMetrics> rpc_metrics_;
   std::unique_ptr<Gate> gate_;
   std::unique_ptr<Facts> facts_;

@@ -22,6 +22,16 @@ BlockStoreOptions MakeBlockStoreOptions(const Config& config) {
           .pin_share = config.pin_share};
 }
 
+// Half of what contexts may take each: chunks that are read, and ranges that
+// are searched.
+ContextStoreOptions MakeContextStoreOptions(const Config& config) {
+  return {.cache_bytes = config.memory.contexts / 2};
+}
+
+ContextEngineOptions MakeContextEngineOptions(const Config& config) {
+  return {.search_memory_bytes = config.memory.contexts / 2};
+}
+
 GateOptions MakeGateOptions(const Config& config) {
   return {.critical_threads = static_cast<size_t>(config.gate.critical_threads),
           .default_threads = static_cast<size_t>(config.gate.default_threads),

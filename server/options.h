@@ -2,15 +2,19 @@
 #pragma once
 
 #include "server/config/config.h"
+#include "server/engine/stored_context_engine.h"
 #include "server/observe/node_figures.h"
 #include "server/rpc/gate.h"
 #include "server/rpc/server.h"
 #include "server/workers/mover_pool.h"
 #include "storage/block/block_store.h"
+#include "storage/context/context_store.h"
 
 namespace mnemo {
 
 BlockStoreOptions MakeBlockStoreOptions(const Config& config);
+ContextStoreOptions MakeContextStoreOptions(const Config& config);
+ContextEngineOptions MakeContextEngineOptions(const Config& config);
 GateOptions MakeGateOptions(const Config& config);
 RpcServerOptions MakeRpcServerOptions(const Config& config);
 MoverPoolOptions MakeMoverPoolOptions(const Config& config);

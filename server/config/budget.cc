@@ -149,7 +149,8 @@ absl::Status DeriveSizes(const HostFacts& facts, Config& config) {
     memory.total = std::max(RoundDownToMiB(facts.memory_bytes / 2), 160 * kMiB);
   }
   const Share memory_shares[] = {{"memory.l1", &memory.l1, 42, 64 * kMiB},
-                                 {"memory.l2", &memory.l2, 24, 0},
+                                 {"memory.l2", &memory.l2, 14, 0},
+                                 {"memory.contexts", &memory.contexts, 10, 16 * kMiB},
                                  {"memory.disk_cache", &memory.disk_cache, 12, 16 * kMiB},
                                  {"memory.inflight", &memory.inflight, 8, 16 * kMiB},
                                  {"memory.directory", &memory.directory, 6, 4 * kMiB},

@@ -12,8 +12,8 @@ namespace mnemo {
 // Fills the sizes of `config` that are kAutoSize.
 //
 // memory.total: half of facts.memory_bytes. Its split, of what is left after
-// the sizes given: L1 42, L2 24, disk cache 12, in flight 8, directory 6,
-// connections 4 of 100 parts; 4 stay free for stacks and the program itself.
+// the sizes given: L1 42, L2 14, disk cache 12, contexts 10, in flight
+// 8, directory 6, connections 4 of 100 parts; 4 stay free for stacks and the program itself.
 // Parts of a size given are left out of the sum. Each is rounded down to 1 MiB and is at
 // least its setting's minimum.
 //

@@ -42,6 +42,7 @@ struct Config {
     uint64_t inflight = kAutoSize;
     uint64_t connections = kAutoSize;
     uint64_t directory = kAutoSize;
+    uint64_t contexts = kAutoSize;
   } memory;
 
   struct Disk {

@@ -26,7 +26,7 @@ absl::Status ContextRowCache::Fill(const CallContext& call, const ContextRecord&
     piece.clear();
   };
   MNEMO_RETURN_IF_ERROR(
-      store_.ScanChunks(context, next, end, /*rows=*/true, [&](ContextStore::Piece& chunk) {
+      reader_.ScanChunks(context, next, end, /*rows=*/true, [&](ChunkPiece& chunk) {
         status = CheckGoesOn(call, clock_);
         const uint64_t first = chunk.rows->first_position();
         const uint64_t last = std::min(end, chunk.rows->end_position());

@@ -11,7 +11,7 @@
 #include "server/engine/call.h"
 #include "storage/base/clock.h"
 #include "storage/base/mutex.h"
-#include "storage/context/context_store.h"
+#include "storage/context/context_reader.h"
 
 namespace mnemo {
 
@@ -22,9 +22,9 @@ namespace mnemo {
 // that searches hold stay alive with them (docs/decisions/0089). Thread-safe.
 class ContextRowCache {
  public:
-  ContextRowCache(const ContextStore& store, const Clock& clock, const Kernels& kernels,
+  ContextRowCache(const ContextReader& reader, const Clock& clock, const Kernels& kernels,
                   uint64_t capacity_bytes)
-      : store_(store), clock_(clock), kernels_(kernels), capacity_bytes_(capacity_bytes) {}
+      : reader_(reader), clock_(clock), kernels_(kernels), capacity_bytes_(capacity_bytes) {}
 
   // The range's segment with at least its first `rows` rows. Blocks on the disk;
   // of several callers one reads and the others wait for it.
@@ -57,7 +57,7 @@ class ContextRowCache {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void EvictLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  const ContextStore& store_;
+  const ContextReader& reader_;
   const Clock& clock_;
   const Kernels& kernels_;
   const uint64_t capacity_bytes_;

@@ -70,7 +70,7 @@ class ContextSearcher::Run {
  public:
   Run(const ContextSearcher& searcher, const CallContext& call, const ContextSearchRequest& request,
       const std::vector<ContextRecord>& contexts)
-      : store_(searcher.store_),
+      : reader_(searcher.reader_),
         rows_(searcher.rows_),
         clock_(searcher.clock_),
         kernels_(searcher.kernels_),
@@ -99,7 +99,7 @@ class ContextSearcher::Run {
     MNEMO_RETURN_IF_ERROR(CheckGoesOn(call_, clock_));
     const ContextRecord& context = contexts_[ordinal];
     MNEMO_RETURN_IF_ERROR(PrepareQueries(context));
-    MNEMO_ASSIGN_OR_RETURN(const ContextHead head, store_.Head(context));
+    MNEMO_ASSIGN_OR_RETURN(const ContextHead head, reader_.Head(context));
     const TokenFilter& filter = request_.filter;
     const uint64_t end = filter.end_position == 0
                              ? head.next_position
@@ -186,7 +186,7 @@ class ContextSearcher::Run {
     }
     absl::Status status;
     MNEMO_RETURN_IF_ERROR(
-        store_.ScanChunks(context, first, last, /*rows=*/false, [&](ContextStore::Piece& piece) {
+        reader_.ScanChunks(context, first, last, /*rows=*/false, [&](ChunkPiece& piece) {
           const ChunkColumns& columns = piece.columns;
           for (size_t i = 0; i < columns.count; ++i) {
             const uint64_t position = columns.first_position + i;
@@ -214,8 +214,8 @@ class ContextSearcher::Run {
     const auto* row = reinterpret_cast<const uint8_t*>(mean.data());
     for (uint64_t at = begin + (first - begin) / step * step; at < last; at += step) {
       MNEMO_RETURN_IF_ERROR(CheckGoesOn(call_, clock_));
-      MNEMO_ASSIGN_OR_RETURN(const TreeNode node, store_.Summarize(context, std::max(at, first),
-                                                                   std::min(at + step, last)));
+      MNEMO_ASSIGN_OR_RETURN(const TreeNode node, reader_.Summarize(context, std::max(at, first),
+                                                                    std::min(at + step, last)));
       if (node.count == 0 || !MayKeep(request_.filter, node)) continue;
       for (size_t d = 0; d < mean.size(); ++d) {
         mean[d] = node.sum[d] / static_cast<float>(node.count);
@@ -239,12 +239,12 @@ class ContextSearcher::Run {
                      .first_position = position,
                      .score = hit.score};
     if (request_.resolution != 1) {
-      MNEMO_ASSIGN_OR_RETURN(const ContextHead head, store_.Head(context));
+      MNEMO_ASSIGN_OR_RETURN(const ContextHead head, reader_.Head(context));
       const uint64_t end = (position / request_.resolution + 1) * request_.resolution;
       found.count = std::min(end, head.next_position) - position;
     }
-    MNEMO_RETURN_IF_ERROR(store_.ScanChunks(
-        context, position, position + 1, /*rows=*/false, [&](ContextStore::Piece& piece) {
+    MNEMO_RETURN_IF_ERROR(
+        reader_.ScanChunks(context, position, position + 1, /*rows=*/false, [&](ChunkPiece& piece) {
           const size_t i = position - piece.columns.first_position;
           found.kind = piece.columns.kind(i);
           found.token_id = piece.columns.id(i);
@@ -253,7 +253,7 @@ class ContextSearcher::Run {
           return false;
         }));
     if (request_.want_payload) {
-      MNEMO_ASSIGN_OR_RETURN(found.payload, store_.PayloadAt(context, position));
+      MNEMO_ASSIGN_OR_RETURN(found.payload, reader_.PayloadAt(context, position));
     }
     return found;
   }
@@ -262,7 +262,7 @@ class ContextSearcher::Run {
     return uint64_t{ordinal} << kPositionBits | position;
   }
 
-  const ContextStore& store_;
+  const ContextReader& reader_;
   ContextRowCache& rows_;
   const Clock& clock_;
   const Kernels& kernels_;

@@ -6,7 +6,7 @@
 #include "absl/status/statusor.h"
 #include "server/engine/context_engine.h"
 #include "server/engine/context_row_cache.h"
-#include "storage/context/context_store.h"
+#include "storage/context/context_reader.h"
 
 namespace mnemo {
 
@@ -14,9 +14,9 @@ namespace mnemo {
 // before it began.
 class ContextSearcher {
  public:
-  ContextSearcher(const ContextStore& store, ContextRowCache& rows, const Clock& clock,
+  ContextSearcher(const ContextReader& reader, ContextRowCache& rows, const Clock& clock,
                   const Kernels& kernels)
-      : store_(store), rows_(rows), clock_(clock), kernels_(kernels) {}
+      : reader_(reader), rows_(rows), clock_(clock), kernels_(kernels) {}
 
   // Over `contexts`, at most kMaxContextsPerSearch, each once and of the
   // request's dimension. Errors: kInvalidArgument (a field is out of its range, a
@@ -29,7 +29,7 @@ class ContextSearcher {
  private:
   class Run;
 
-  const ContextStore& store_;
+  const ContextReader& reader_;
   ContextRowCache& rows_;
   const Clock& clock_;
   const Kernels& kernels_;

@@ -64,11 +64,11 @@ struct StepColumns {
 
 class StoredReadSession final : public ContextReadSession {
  public:
-  StoredReadSession(const CallContext& call, const Clock& clock, const ContextStore& store,
+  StoredReadSession(const CallContext& call, const Clock& clock, const ContextReader& reader,
                     const ContextRecord& context, const ContextReadRequest& request, uint64_t end)
       : call_(call),
         clock_(clock),
-        store_(store),
+        reader_(reader),
         context_(context),
         request_(request),
         next_(request.first_position),
@@ -97,11 +97,11 @@ class StoredReadSession final : public ContextReadSession {
     ContextReadStep step{
         .tokens = {.first_position = next_, .embedding_type = request_.embedding_type},
         .fidelity_bits = context_.spec.stored == ElementType::kInt8 ? 8U : 16U};
-    MNEMO_RETURN_IF_ERROR(store_.ScanChunks(context_, next_, stop, request_.want_embeddings,
-                                            [&](ContextStore::Piece& piece) {
-                                              Take(piece, stop, *owner, step);
-                                              return next_ < stop;
-                                            }));
+    MNEMO_RETURN_IF_ERROR(
+        reader_.ScanChunks(context_, next_, stop, request_.want_embeddings, [&](ChunkPiece& piece) {
+          Take(piece, stop, *owner, step);
+          return next_ < stop;
+        }));
     if (next_ != stop) {
       return absl::DataLossError(
           fmt::format("context '{}': no tokens from position {}", context_.spec.name, next_));
@@ -117,8 +117,7 @@ class StoredReadSession final : public ContextReadSession {
   }
 
   // Adds the tokens of a piece from next_ to `stop`.
-  void Take(const ContextStore::Piece& piece, uint64_t stop, StepColumns& out,
-            ContextReadStep& step) {
+  void Take(const ChunkPiece& piece, uint64_t stop, StepColumns& out, ContextReadStep& step) {
     const ChunkColumns& columns = piece.columns;
     if (columns.first_position > next_) return;  // a hole: seen by the caller
     const uint64_t last = std::min(stop, columns.end_position());
@@ -153,7 +152,7 @@ class StoredReadSession final : public ContextReadSession {
 
   absl::Status TakePayloads(StepColumns& out, ContextReadStep& step) const {
     const uint64_t first = step.tokens.first_position;
-    MNEMO_RETURN_IF_ERROR(store_.ScanPayloads(context_, first, next_, [&](StoredPayload& payload) {
+    MNEMO_RETURN_IF_ERROR(reader_.ScanPayloads(context_, first, next_, [&](StoredPayload& payload) {
       // One that began before was given with the step it begins in.
       if (payload.first_position >= first) out.payloads.push_back(std::move(payload));
       return true;
@@ -173,7 +172,7 @@ class StoredReadSession final : public ContextReadSession {
     for (uint64_t bytes = 0; next_ < end_ && bytes < kStepBytes; bytes += summary_bytes) {
       MNEMO_RETURN_IF_ERROR(CheckGoesOn(call_, clock_));
       const uint64_t stop = std::min(end_, (next_ / request_.resolution + 1) * request_.resolution);
-      MNEMO_ASSIGN_OR_RETURN(const TreeNode node, store_.Summarize(context_, next_, stop));
+      MNEMO_ASSIGN_OR_RETURN(const TreeNode node, reader_.Summarize(context_, next_, stop));
       step.summaries.push_back(ToRangeSummary(node, next_, request_.want_embeddings));
       next_ = stop;
     }
@@ -182,7 +181,7 @@ class StoredReadSession final : public ContextReadSession {
 
   const CallContext& call_;
   const Clock& clock_;
-  const ContextStore& store_;
+  const ContextReader& reader_;
   const ContextRecord context_;
   const ContextReadRequest request_;
   uint64_t next_;
@@ -237,17 +236,17 @@ absl::StatusOr<std::unique_ptr<AppendSession>> OpenAppendSession(const CallConte
 }
 
 absl::StatusOr<std::unique_ptr<ContextReadSession>> OpenReadSession(
-    const CallContext& call, const Clock& clock, const ContextStore& store,
+    const CallContext& call, const Clock& clock, const ContextReader& reader,
     const ContextRecord& context, const ContextReadRequest& request) {
   if (request.resolution != 1 && !IsSummaryResolution(request.resolution)) {
     return absl::InvalidArgumentError(
         fmt::format("resolution is {}; it must be 1, 128, 512, 2048, 8192, 32768 or 131072",
                     request.resolution));
   }
-  MNEMO_ASSIGN_OR_RETURN(const ContextHead head, store.Head(context));
+  MNEMO_ASSIGN_OR_RETURN(const ContextHead head, reader.Head(context));
   MNEMO_ASSIGN_OR_RETURN(const uint64_t end,
                          EndOfRange(request.first_position, request.count, head.next_position));
-  return std::make_unique<StoredReadSession>(call, clock, store, context, request, end);
+  return std::make_unique<StoredReadSession>(call, clock, reader, context, request, end);
 }
 
 }  // namespace mnemo

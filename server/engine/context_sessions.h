@@ -20,7 +20,7 @@ absl::StatusOr<std::unique_ptr<AppendSession>> OpenAppendSession(const CallConte
 // Errors: kInvalidArgument (the resolution, the type), kOutOfRange (the range
 // begins behind the end).
 absl::StatusOr<std::unique_ptr<ContextReadSession>> OpenReadSession(
-    const CallContext& call, const Clock& clock, const ContextStore& store,
+    const CallContext& call, const Clock& clock, const ContextReader& reader,
     const ContextRecord& context, const ContextReadRequest& request);
 
 // What [first, first + count) of a context has in common, as a caller sees it.

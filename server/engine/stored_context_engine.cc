@@ -53,8 +53,8 @@ StoredContextEngine::StoredContextEngine(ContextStore& store, const SpaceEngine&
     : store_(store),
       spaces_(spaces),
       clock_(clock),
-      rows_(store, clock, BestKernels(), options.search_memory_bytes),
-      searcher_(store, rows_, clock, BestKernels()) {}
+      rows_(store.reader(), clock, BestKernels(), options.search_memory_bytes),
+      searcher_(store.reader(), rows_, clock, BestKernels()) {}
 
 absl::StatusOr<ContextRecord> StoredContextEngine::Resolve(const CallContext& call,
                                                            const ContextRef& ref) const {
@@ -68,7 +68,7 @@ absl::StatusOr<ContextRecord> StoredContextEngine::Resolve(const CallContext& ca
 absl::StatusOr<ContextEngine::Created> StoredContextEngine::Create(const CallContext& call,
                                                                    const ContextSpec& spec) {
   MNEMO_ASSIGN_OR_RETURN(const auto made, store_.Create(call.identity.tenant, spec));
-  MNEMO_ASSIGN_OR_RETURN(const ContextHead head, store_.Head(made.first));
+  MNEMO_ASSIGN_OR_RETURN(const ContextHead head, store_.reader().Head(made.first));
   return Created{.info = ToInfo(made.first, head), .created = made.second};
 }
 
@@ -81,16 +81,16 @@ absl::StatusOr<std::unique_ptr<AppendSession>> StoredContextEngine::Append(
 absl::StatusOr<std::unique_ptr<ContextReadSession>> StoredContextEngine::Read(
     const CallContext& call, const ContextReadRequest& request) {
   MNEMO_ASSIGN_OR_RETURN(const ContextRecord context, Resolve(call, request.context));
-  return OpenReadSession(call, clock_, store_, context, request);
+  return OpenReadSession(call, clock_, store_.reader(), context, request);
 }
 
 absl::StatusOr<RangeSummary> StoredContextEngine::Summarize(const CallContext& call,
                                                             const ContextRef& ref, uint64_t first,
                                                             uint64_t count) {
   MNEMO_ASSIGN_OR_RETURN(const ContextRecord context, Resolve(call, ref));
-  MNEMO_ASSIGN_OR_RETURN(const ContextHead head, store_.Head(context));
+  MNEMO_ASSIGN_OR_RETURN(const ContextHead head, store_.reader().Head(context));
   MNEMO_ASSIGN_OR_RETURN(const uint64_t end, EndOfRange(first, count, head.next_position));
-  MNEMO_ASSIGN_OR_RETURN(const TreeNode node, store_.Summarize(context, first, end));
+  MNEMO_ASSIGN_OR_RETURN(const TreeNode node, store_.reader().Summarize(context, first, end));
   return ToRangeSummary(node, first, /*vectors=*/true);
 }
 
@@ -147,7 +147,7 @@ absl::StatusOr<std::vector<BlockLink>> StoredContextEngine::Links(const CallCont
   next = 0;
   MNEMO_ASSIGN_OR_RETURN(const ContextRecord context, Resolve(call, ref));
   const uint64_t end = count == 0 || count > kMaxPosition - first ? kMaxPosition : first + count;
-  MNEMO_ASSIGN_OR_RETURN(const auto links, store_.Links(context, first, end));
+  MNEMO_ASSIGN_OR_RETURN(const auto links, store_.reader().Links(context, first, end));
   std::vector<BlockLink> page;
   uint64_t last_end = 0;
   for (const ContextLink& link : links) {
@@ -176,34 +176,30 @@ absl::StatusOr<uint64_t> StoredContextEngine::Delete(const CallContext& call, co
   rows_.Forget(context->scope.space);
   for (bool more = wait; more;) {
     MNEMO_RETURN_IF_ERROR(CheckGoesOn(call, clock_));
-    MNEMO_ASSIGN_OR_RETURN(more, store_.CollectStep());
+    MNEMO_ASSIGN_OR_RETURN(more, store_.EraseStep());
   }
   return tokens;
 }
 
-absl::Status StoredContextEngine::DescribePlaces(const CallContext& call,
-                                                 const ContextRecord& context, uint32_t max_runs,
-                                                 ContextDescription& out) const {
+void StoredContextEngine::DescribePlaces(const ContextRecord& context, uint32_t max_runs,
+                                         ContextDescription& out) const {
   const uint64_t tokens = out.info.tokens;
   const uint64_t shortest = (tokens + max_runs - 1) / max_runs;
   const uint32_t bits = context.spec.stored == ElementType::kInt8 ? 8 : 16;
-  absl::Status status;
-  MNEMO_RETURN_IF_ERROR(
-      store_.ScanChunks(context, 0, tokens, /*rows=*/false, [&](ContextStore::Piece& piece) {
-        const uint64_t count = piece.columns.count;
-        out.level_tokens[Index(piece.level)] += count;
-        out.level_bytes[Index(piece.level)] += StoredBytes(context.spec, count);
-        AddRun(shortest,
-               {.first_position = piece.columns.first_position,
-                .count = count,
-                .level = piece.level,
-                .fidelity_bits = bits,
-                .index = "flat"},
-               out.runs);
-        status = CheckGoesOn(call, clock_);
-        return status.ok();
-      }));
-  return status;
+  for (uint64_t first = 0; first < tokens; first += kChunkTokens) {
+    const uint64_t count = std::min(kChunkTokens, tokens - first);
+    const bool in_ram = store_.cache().Contains(context.scope, first / kChunkTokens);
+    const Level level = in_ram ? Level::kL1 : Level::kL3;
+    out.level_tokens[Index(level)] += count;
+    out.level_bytes[Index(level)] += StoredBytes(context.spec, count);
+    AddRun(shortest,
+           {.first_position = first,
+            .count = count,
+            .level = level,
+            .fidelity_bits = bits,
+            .index = "flat"},
+           out.runs);
+  }
 }
 
 absl::StatusOr<ContextDescription> StoredContextEngine::Describe(const CallContext& call,
@@ -214,18 +210,17 @@ absl::StatusOr<ContextDescription> StoredContextEngine::Describe(const CallConte
         fmt::format("max_runs is {}; it must be at most {}", max_runs, kMaxRuns));
   }
   MNEMO_ASSIGN_OR_RETURN(const ContextRecord context, Resolve(call, ref));
-  MNEMO_ASSIGN_OR_RETURN(const ContextHead head, store_.Head(context));
+  MNEMO_ASSIGN_OR_RETURN(const ContextHead head, store_.reader().Head(context));
   ContextDescription out{.info = ToInfo(context, head),
                          .writer_id = head.writer,
                          .payload_ranges = head.payloads,
                          .payload_bytes = head.payload_bytes};
-  MNEMO_ASSIGN_OR_RETURN(const auto links, store_.Links(context, 0, kMaxPosition));
+  MNEMO_ASSIGN_OR_RETURN(const auto links, store_.reader().Links(context, 0, kMaxPosition));
   out.links = links.size();
   const ContextRowCache::Held held = rows_.held(context.scope.space);
   out.segments = held.segments;
   out.index_bytes = held.bytes;
-  MNEMO_RETURN_IF_ERROR(
-      DescribePlaces(call, context, max_runs == 0 ? kDefaultRuns : max_runs, out));
+  DescribePlaces(context, max_runs == 0 ? kDefaultRuns : max_runs, out);
   return out;
 }
 
@@ -250,7 +245,7 @@ absl::StatusOr<std::vector<ContextInfo>> StoredContextEngine::List(const CallCon
   std::vector<ContextInfo> page;
   page.reserve(contexts.size());
   for (const ContextRecord& context : contexts) {
-    const auto head = store_.Head(context);
+    const auto head = store_.reader().Head(context);
     if (absl::IsNotFound(head.status())) continue;  // deleted meanwhile
     MNEMO_RETURN_IF_ERROR(head.status());
     page.push_back(ToInfo(context, *head));

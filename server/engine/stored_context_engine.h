@@ -50,8 +50,9 @@ class StoredContextEngine final : public ContextEngine {
   // What a search is over.
   absl::StatusOr<std::vector<ContextRecord>> Select(const CallContext& call,
                                                     const ContextSearchRequest& request) const;
-  absl::Status DescribePlaces(const CallContext& call, const ContextRecord& context,
-                              uint32_t max_runs, ContextDescription& out) const;
+  // Where its chunks lie. O(chunks), without reading any.
+  void DescribePlaces(const ContextRecord& context, uint32_t max_runs,
+                      ContextDescription& out) const;
 
   ContextStore& store_;
   const SpaceEngine& spaces_;

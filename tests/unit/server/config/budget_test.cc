@@ -20,7 +20,7 @@ constexpr HostFacts kHost{16 * kGiB, 100 * kGiB, 0};
 
 uint64_t Sum(const Config::Memory& memory) {
   return memory.l1 + memory.l2 + memory.disk_cache + memory.inflight + memory.directory +
-         memory.connections;
+         memory.connections + memory.contexts;
 }
 
 TEST(DeriveSizesTest, DefaultsSplitHalfOfTheMachine) {
@@ -51,7 +51,7 @@ TEST(DeriveSizesTest, SizesGivenAreKeptAndTheRestShared) {
   ASSERT_OK(DeriveSizes(kHost, config));
   EXPECT_EQ(config.memory.l1, 800 * kMiB);
   EXPECT_EQ(config.memory.l2, 0u);
-  EXPECT_EQ(config.memory.disk_cache, (224 * 12 / 34) * kMiB);
+  EXPECT_EQ(config.memory.disk_cache, (224 * 12 / 44) * kMiB);
   EXPECT_LE(Sum(config.memory), kGiB);
 }
 

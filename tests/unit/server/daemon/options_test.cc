@@ -30,6 +30,7 @@ TEST(OptionsTest, EverySettingReachesItsRoom) {
                                                   "memory.disk_cache=103MiB",
                                                   "memory.inflight=104MiB",
                                                   "memory.connections=105MiB",
+                                                  "memory.contexts=106MiB",
                                                   "disk.total=9GiB",
                                                   "disk.l3=5GiB",
                                                   "disk.archive=4GiB",
@@ -76,6 +77,9 @@ TEST(OptionsTest, EverySettingReachesItsRoom) {
   EXPECT_EQ(store.max_reservation, std::chrono::seconds(33));
   EXPECT_EQ(store.lease_share, 0.11);
   EXPECT_EQ(store.pin_share, 0.22);
+
+  EXPECT_EQ(MakeContextStoreOptions(config).cache_bytes, 53 * kMiB);
+  EXPECT_EQ(MakeContextEngineOptions(config).search_memory_bytes, 53 * kMiB);
 
   const GateOptions gate = MakeGateOptions(config);
   EXPECT_EQ(gate.critical_threads, 11u);

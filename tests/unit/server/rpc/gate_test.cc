@@ -184,7 +184,7 @@ TEST_F(RpcTest, ATakenAddressIsNamed) {
   BlockEngine blocks(spaces, node_.store(), events, node_.clock(), engine_observer);
   AdminEngine admin(spaces, node_.store());
   EXPECT_THAT(RpcServer::Start({.addresses = {"127.0.0.1:0", node_.address()}}, node_.gate(),
-                               spaces, blocks, admin, facts)
+                               spaces, blocks, node_.contexts(), admin, facts)
                   .status(),
               StatusIs(absl::StatusCode::kAlreadyExists, HasSubstr(node_.address())));
 }

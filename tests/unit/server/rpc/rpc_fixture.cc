@@ -64,11 +64,16 @@ TestNode::TestNode(const GateOptions& gate, BlockStoreOptions store) {
   registry_ = *std::move(registry);
   spaces_ = std::make_unique<SpaceEngine>(*registry_, *store_, events_);
   blocks_ = std::make_unique<BlockEngine>(*spaces_, *store_, events_, clock_, engine_observer_);
+  const ContextStores stores{.sync = store_->ordered_store(Level::kL3, Durability::kSync),
+                             .interval = store_->ordered_store(Level::kL3, Durability::kInterval)};
+  context_store_ = std::make_unique<ContextStore>(stores, clock_, ContextStoreOptions{});
+  contexts_ = std::make_unique<StoredContextEngine>(*context_store_, *spaces_, clock_,
+                                                    ContextEngineOptions{});
   admin_ = std::make_unique<AdminEngine>(*spaces_, *store_);
   gate_ = std::make_unique<Gate>(gate, clock_, observer_);
   auto server = RpcServer::Start(
       {.addresses = {"127.0.0.1:0"}, .unix_socket = dir_ / "socket"}, *gate_, *spaces_, *blocks_,
-      *admin_, facts_);
+      *contexts_, *admin_, facts_);
   MNEMO_CHECK(server.ok());
   server_ = *std::move(server);
 }

@@ -18,6 +18,7 @@
 #include "server/engine/block_engine.h"
 #include "server/engine/event_hub.h"
 #include "server/engine/space_engine.h"
+#include "server/engine/stored_context_engine.h"
 #include "server/rpc/admin_service.h"
 #include "server/rpc/gate.h"
 #include "server/rpc/server.h"
@@ -72,6 +73,7 @@ class TestNode {
   Gate& gate() { return *gate_; }
   BlockStore& store() { return *store_; }
   BlockEngine& blocks() { return *blocks_; }
+  ContextEngine& contexts() { return *contexts_; }
   RpcServer& server() { return *server_; }
   CountingObserver& observer() { return observer_; }
 
@@ -87,6 +89,8 @@ class TestNode {
   std::unique_ptr<SpaceRegistry> registry_;
   std::unique_ptr<SpaceEngine> spaces_;
   std::unique_ptr<BlockEngine> blocks_;
+  std::unique_ptr<ContextStore> context_store_;
+  std::unique_ptr<ContextEngine> contexts_;
   std::unique_ptr<AdminEngine> admin_;
   std::unique_ptr<Gate> gate_;
   std::unique_ptr<RpcServer> server_;
