@@ -102,7 +102,8 @@ class AppendSession:
         return batch.message
 
     def on_response(self, response: Any) -> None:
-        """Takes a message of the server. Errors: MnemoError (it breaks the contract)."""
+        """Takes a message of the server. Errors: MnemoError (a refusal, or it breaks the
+        contract)."""
         if response.HasField("ready"):
             self._ready = True
             self._forget_stored(response.ready.next_position)
@@ -119,6 +120,9 @@ class AppendSession:
                 raise make_error(Code.INTERNAL, "an acknowledgement does not reach its batch")
         elif response.HasField("refusal"):
             self._expected = response.refusal.next_position
+            # Raised here, since a write that meets the end of the stream can hide
+            # the status that follows.
+            raise make_error(response.refusal.error.code, response.refusal.error.message)
 
     def _forget_stored(self, next_position: int) -> None:
         """Keeps of what is stored the last batch, which stands for those before it."""

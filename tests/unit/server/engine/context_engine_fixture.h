@@ -110,8 +110,9 @@ class ContextEngineTest : public ::testing::Test {
     MNEMO_CHECK(registry.ok());
     registry_ = *std::move(registry);
     spaces_ = std::make_unique<SpaceEngine>(*registry_, *store_, events_);
-    const ContextStores stores{.sync = store_->StoreOf(Level::kL3, Durability::kSync),
-                               .interval = store_->StoreOf(Level::kL3, Durability::kInterval)};
+    const ContextStores stores{
+        .sync = store_->ordered_store(Level::kL3, Durability::kSync),
+        .interval = store_->ordered_store(Level::kL3, Durability::kInterval)};
     contexts_ = std::make_unique<ContextStore>(stores, clock_, ContextStoreOptions{});
     engine_ = std::make_unique<StoredContextEngine>(
         *contexts_, *spaces_, clock_,

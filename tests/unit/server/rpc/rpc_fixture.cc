@@ -71,9 +71,8 @@ TestNode::TestNode(const GateOptions& gate, BlockStoreOptions store) {
                                                     ContextEngineOptions{});
   admin_ = std::make_unique<AdminEngine>(*spaces_, *store_);
   gate_ = std::make_unique<Gate>(gate, clock_, observer_);
-  auto server = RpcServer::Start(
-      {.addresses = {"127.0.0.1:0"}, .unix_socket = dir_ / "socket"}, *gate_, *spaces_, *blocks_,
-      *contexts_, *admin_, facts_);
+  auto server = RpcServer::Start({.addresses = {"127.0.0.1:0"}, .unix_socket = dir_ / "socket"},
+                                 *gate_, *spaces_, *blocks_, *contexts_, *admin_, facts_);
   MNEMO_CHECK(server.ok());
   server_ = *std::move(server);
 }
@@ -190,8 +189,7 @@ PutAnswer RpcTest::Put(const v1::PutStart& start, const std::vector<ClientPart>&
     if (answer.grants[0].verdicts(static_cast<int>(i)).verdict() != v1::VERDICT_WANT) continue;
     for (uint64_t at = 0; open && at < parts[i].bytes.size();) {
       while (open && sent >= granted) open = read();
-      const uint64_t size =
-          std::min({kMaxPiece, granted - sent, parts[i].bytes.size() - at});
+      const uint64_t size = std::min({kMaxPiece, granted - sent, parts[i].bytes.size() - at});
       if (!open) break;
       v1::PutData* data = request.mutable_data();
       data->set_index(i);
