@@ -92,9 +92,19 @@ class Engine(_Process):
 
 
 class Daemon(_Process):
-    """A mnemod on a data directory, on ports of its own choice."""
+    """A mnemod on a data directory, on ports of its own choice.
 
-    def __init__(self, program: pathlib.Path, data_dir: pathlib.Path, log: pathlib.Path) -> None:
+    With `unix_socket` it is also where the one before was.
+    """
+
+    def __init__(
+        self,
+        program: pathlib.Path,
+        data_dir: pathlib.Path,
+        log: pathlib.Path,
+        unix_socket: pathlib.Path | None = None,
+    ) -> None:
+        self.socket_target = f"unix:{unix_socket}"
         ready_file = data_dir.with_name(data_dir.name + ".ready")
         ready_file.unlink(missing_ok=True)
         started = time.monotonic()
@@ -106,7 +116,7 @@ class Daemon(_Process):
                 "--listen=127.0.0.1:0",
                 "--metrics-listen=127.0.0.1:0",
                 "--probe-listen=off",
-                "--unix-socket=off",
+                f"--unix-socket={unix_socket or 'off'}",
                 "--memory-total=1GiB",
                 f"--ready-file={ready_file}",
             ],
