@@ -18,7 +18,7 @@ TRACES ?= ../shared/traces
 CPP_FILES = $(shell git ls-files --cached --others --exclude-standard '*.cc' '*.h')
 export PYTHONPATH := client/python
 
-.PHONY: help deps deps-demo build test demo capture bench-store bench-inline bench-policies bench-contexts \
+.PHONY: help deps deps-demo build test demo demo-context capture bench-store bench-inline bench-policies bench-contexts \
   fmt fmt-check lint asan tsan fuzz crash contract-accept golden clean FORCE
 
 help: ## list the targets
@@ -88,6 +88,11 @@ demo: deps-demo build/release/build.ninja ## a model's KV cache outlives kill -9
 	@ninja -C build/release -j $(JOBS) mnemod mnemoctl
 	@$(PYTHON) deploy/demo/run.py --model $(MODEL) \
 	  --mnemod $(MNEMOD) --mnemoctl $(MNEMOCTL) --out build/demo.json
+
+demo-context: deps-demo build/release/build.ninja ## a book remembered, killed, and found again by meaning
+	@ninja -C build/release -j $(JOBS) mnemod mnemoctl
+	@$(PYTHON) deploy/demo/run_contexts.py --mnemod $(MNEMOD) --mnemoctl $(MNEMOCTL) \
+	  --states build/states --out build/demo-context.json
 
 CAPTURE := build/capture
 CAPTURED = $(foreach m,smollm2 gemma,$(CAPTURE)/$(m)/heldout/capture.json)

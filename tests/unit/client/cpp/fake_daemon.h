@@ -11,6 +11,7 @@
 #include "mnemo/client.h"
 #include "mnemo/v1/admin.grpc.pb.h"
 #include "mnemo/v1/block.grpc.pb.h"
+#include "mnemo/v1/context.grpc.pb.h"
 #include "mnemo/v1/space.grpc.pb.h"
 #include "storage/base/status_macros.h"
 
@@ -100,6 +101,37 @@ struct FakeAdmin final : v1::AdminService::Service {
   }
 };
 
+// As FakeBlocks, for the methods that tests need.
+struct FakeContexts final : v1::ContextService::Service {
+  using AppendStream = grpc::ServerReaderWriter<v1::AppendResponse, v1::AppendRequest>;
+  using ReadWriter = grpc::ServerWriter<v1::ReadContextResponse>;
+
+  std::function<grpc::Status(grpc::ServerContext&, AppendStream&)> append;
+  std::function<grpc::Status(const v1::ReadContextRequest&, ReadWriter&)> read;
+  std::function<grpc::Status(const v1::SearchRequest&, v1::SearchResponse&)> search;
+  std::function<grpc::Status(const v1::DescribeContextRequest&, v1::DescribeContextResponse&)>
+      describe;
+
+  grpc::Status Append(grpc::ServerContext* context, AppendStream* stream) override {
+    return append ? append(*context, *stream) : Missing();
+  }
+  grpc::Status Read(grpc::ServerContext*, const v1::ReadContextRequest* request,
+                    ReadWriter* writer) override {
+    return read ? read(*request, *writer) : Missing();
+  }
+  grpc::Status Search(grpc::ServerContext*, const v1::SearchRequest* request,
+                      v1::SearchResponse* response) override {
+    return search ? search(*request, *response) : Missing();
+  }
+  grpc::Status Describe(grpc::ServerContext*, const v1::DescribeContextRequest* request,
+                        v1::DescribeContextResponse* response) override {
+    return describe ? describe(*request, *response) : Missing();
+  }
+
+ private:
+  static grpc::Status Missing() { return {grpc::StatusCode::UNIMPLEMENTED, "not in this test"}; }
+};
+
 class FakeDaemon {
  public:
   FakeDaemon() {
@@ -107,6 +139,7 @@ class FakeDaemon {
     int port = 0;
     builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
     builder.RegisterService(&blocks);
+    builder.RegisterService(&contexts);
     builder.RegisterService(&spaces);
     builder.RegisterService(&admin);
     builder.SetMaxReceiveMessageSize(8 << 20);
@@ -121,6 +154,7 @@ class FakeDaemon {
   const std::string& target() const { return target_; }
 
   FakeBlocks blocks;
+  FakeContexts contexts;
   FakeSpaces spaces;
   FakeAdmin admin;
 
