@@ -1,10 +1,12 @@
 // mnemoctl context search: near to what a range of tokens means, or to a vector.
 #include <fmt/format.h>
 
+#include <charconv>
 #include <cstring>
 #include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "client/cli/context_command.h"
 #include "storage/base/status_macros.h"
@@ -18,8 +20,8 @@ constexpr size_t kShownText = 60;  // characters of a payload in a table
 
 struct SearchOptions {
   std::string name;
-  std::string at;
-  std::string vector;
+  std::optional<std::string> at;
+  std::optional<std::string> vector;
   uint32_t k = 10;
   uint32_t resolution = 1;
   bool text = false;
@@ -28,17 +30,14 @@ struct SearchOptions {
 // "FIRST" or "FIRST:COUNT".
 absl::StatusOr<std::pair<uint64_t, uint64_t>> ParseRange(const std::string& text) {
   std::pair<uint64_t, uint64_t> range{0, 1};
-  char colon = 0;
-  std::istringstream in(text);
-  in >> range.first;
-  if (in && in >> colon) in >> range.second;
-  const bool whole = !in.fail() || (in.eof() && colon == 0 && !text.empty());
-  if (!whole || text.find_first_not_of("0123456789:") != std::string::npos ||
-      (colon != 0 && colon != ':') || range.second == 0) {
-    return absl::InvalidArgumentError(
-        fmt::format("--at is '{}'; it must be FIRST or FIRST:COUNT", Printable(text)));
+  const char* const end = text.data() + text.size();
+  auto parsed = std::from_chars(text.data(), end, range.first);
+  if (parsed.ec == std::errc() && parsed.ptr != end && *parsed.ptr == ':') {
+    parsed = std::from_chars(parsed.ptr + 1, end, range.second);
   }
-  return range;
+  if (parsed.ec == std::errc() && parsed.ptr == end && range.second > 0) return range;
+  return absl::InvalidArgumentError(
+      fmt::format("--at is '{}'; it must be FIRST or FIRST:COUNT", Printable(text)));
 }
 
 absl::StatusOr<std::vector<float>> ReadVector(Invocation& run, const std::string& path) {
@@ -62,12 +61,12 @@ absl::StatusOr<std::vector<float>> ReadVector(Invocation& run, const std::string
 absl::StatusOr<client::SearchResult> Find(Invocation& run, const SearchOptions& options) {
   MNEMO_ASSIGN_OR_RETURN(const client::ContextRef context, ParseContext(options.name));
   std::vector<float> query;
-  if (!options.vector.empty()) {
-    MNEMO_ASSIGN_OR_RETURN(query, ReadVector(run, options.vector));
+  if (options.vector) {
+    MNEMO_ASSIGN_OR_RETURN(query, ReadVector(run, *options.vector));
   }
   std::pair<uint64_t, uint64_t> range;
-  if (!options.at.empty()) {
-    MNEMO_ASSIGN_OR_RETURN(range, ParseRange(options.at));
+  if (options.at) {
+    MNEMO_ASSIGN_OR_RETURN(range, ParseRange(*options.at));
   }
   MNEMO_ASSIGN_OR_RETURN(client::Client * client, run.Connect());
   if (query.empty()) {

@@ -109,8 +109,11 @@ struct FakeContexts final : v1::ContextService::Service {
   std::function<grpc::Status(grpc::ServerContext&, AppendStream&)> append;
   std::function<grpc::Status(const v1::ReadContextRequest&, ReadWriter&)> read;
   std::function<grpc::Status(const v1::SearchRequest&, v1::SearchResponse&)> search;
+  std::function<grpc::Status(const v1::SummarizeRequest&, v1::SummarizeResponse&)> summarize;
   std::function<grpc::Status(const v1::DescribeContextRequest&, v1::DescribeContextResponse&)>
       describe;
+  std::function<grpc::Status(const v1::ListContextsRequest&, v1::ListContextsResponse&)> list;
+  std::function<grpc::Status(const v1::DeleteContextRequest&, v1::DeleteContextResponse&)> remove;
 
   grpc::Status Append(grpc::ServerContext* context, AppendStream* stream) override {
     return append ? append(*context, *stream) : Missing();
@@ -126,6 +129,18 @@ struct FakeContexts final : v1::ContextService::Service {
   grpc::Status Describe(grpc::ServerContext*, const v1::DescribeContextRequest* request,
                         v1::DescribeContextResponse* response) override {
     return describe ? describe(*request, *response) : Missing();
+  }
+  grpc::Status Summarize(grpc::ServerContext*, const v1::SummarizeRequest* request,
+                         v1::SummarizeResponse* response) override {
+    return summarize ? summarize(*request, *response) : Missing();
+  }
+  grpc::Status List(grpc::ServerContext*, const v1::ListContextsRequest* request,
+                    v1::ListContextsResponse* response) override {
+    return list ? list(*request, *response) : Missing();
+  }
+  grpc::Status Delete(grpc::ServerContext*, const v1::DeleteContextRequest* request,
+                      v1::DeleteContextResponse* response) override {
+    return remove ? remove(*request, *response) : Missing();
   }
 
  private:
