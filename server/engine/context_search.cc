@@ -148,17 +148,14 @@ class ContextSearcher::Run {
     const uint64_t begin = range * kRangeTokens;
     const auto rows = static_cast<uint32_t>(last - begin);
     std::optional<RowSet> filter;
-    if (first != begin || LooksAtTokens(request_.filter)) {
+    if (first != begin || request_.filter.end_position != 0 || LooksAtTokens(request_.filter)) {
       MNEMO_ASSIGN_OR_RETURN(filter, KeptRows(context, first, last));
       if (filter->Count() == 0) return absl::OkStatus();
-    } else {
-      // Rows beyond `last` may come to the segment meanwhile.
-      filter.emplace(rows, /*all=*/true);
     }
     MNEMO_ASSIGN_OR_RETURN(const auto segment, rows_.Range(call_, context, range, rows));
     ++answer_.segments;
     answer_.unindexed += rows;
-    return SearchSegment(*segment, Id(ordinal, begin), &*filter);
+    return SearchSegment(*segment, Id(ordinal, begin), filter ? &*filter : nullptr);
   }
 
   absl::Status SearchSegment(const GrowingSegment& segment, uint64_t first_id,
