@@ -105,9 +105,8 @@ class UnaryCall final : public Call {
   void StartAttempt(grpc::ClientContext& context, Connection& connection) override {
     response_.Clear();
     auto& stub = StubOf(connection, static_cast<const Service*>(nullptr));
-    (stub.async()->*method_)(&context, &request_, &response_, [this](grpc::Status status) {
-      AttemptDone(FromGrpc(status));
-    });
+    (stub.async()->*method_)(&context, &request_, &response_,
+                             [this](grpc::Status status) { AttemptDone(FromGrpc(status)); });
   }
   void Finish(const absl::Status& status) override { deliver_(status, response_); }
 

@@ -48,8 +48,8 @@ Connection::Connection(std::shared_ptr<grpc::Channel> to)
 Core::Core(const ClientOptions& options) : options_(options), budget_(options.retry) {
   const grpc::ChannelArguments arguments = ArgumentsFor(options);
   for (int i = 0; i < options.connections; ++i) {
-    connections_.push_back(std::make_unique<Connection>(grpc::CreateCustomChannel(
-        options.target, grpc::InsecureChannelCredentials(), arguments)));
+    connections_.push_back(std::make_unique<Connection>(
+        grpc::CreateCustomChannel(options.target, grpc::InsecureChannelCredentials(), arguments)));
   }
 }
 

@@ -134,16 +134,16 @@ Executor& Gate::ExecutorOf(CallClass call_class) {
 
 absl::Status Gate::Submit(const CallContext& call, std::function<void()> work) {
   const CallClass call_class = call.call_class;
-  const bool taken = ExecutorOf(call_class).TrySubmit(
-      [this, call_class, queued = clock_.Mono(), work = std::move(work)] {
-        observer_.OnQueued(call_class, clock_.Mono() - queued);
-        work();
-      });
+  const bool taken =
+      ExecutorOf(call_class)
+          .TrySubmit([this, call_class, queued = clock_.Mono(), work = std::move(work)] {
+            observer_.OnQueued(call_class, clock_.Mono() - queued);
+            work();
+          });
   if (taken) return absl::OkStatus();
   observer_.OnShed(call_class, "queue-full");
-  return absl::UnavailableError(
-      fmt::format("the queue of class {} is full, {} calls", ClassLabel(call_class),
-                  options_.max_queued));
+  return absl::UnavailableError(fmt::format("the queue of class {} is full, {} calls",
+                                            ClassLabel(call_class), options_.max_queued));
 }
 
 void Gate::StopAdmitting() {

@@ -26,7 +26,7 @@ namespace mnemo {
 struct MethodRule {
   std::string_view method;  // "mnemo.v1.BlockService/Match"
   CallClass call_class = CallClass::kDefault;
-  bool endless = false;     // a stream that its client ends: no default deadline
+  bool endless = false;  // a stream that its client ends: no default deadline
 };
 std::span<const MethodRule> AllMethodRules();
 // The rule of a method; a method without one is a broken invariant.
@@ -54,10 +54,10 @@ struct GateOptions {
   size_t critical_threads = 4;
   size_t default_threads = 2;
   size_t batch_threads = 4;
-  size_t max_queued = 4096;            // of each class
+  size_t max_queued = 4096;                           // of each class
   Nanos default_deadline = std::chrono::seconds(30);  // where the client gave none
   uint64_t inflight_bytes = uint64_t{256} << 20;      // payload between sockets and levels
-  Nanos stall_limit = std::chrono::seconds(10);  // a stream whose client stands still
+  Nanos stall_limit = std::chrono::seconds(10);       // a stream whose client stands still
   absl::Status Validate() const;
 };
 

@@ -17,10 +17,10 @@ using ::testing::HasSubstr;
 // Every method of the contract, from the descriptors.
 std::vector<const google::protobuf::MethodDescriptor*> AllMethods() {
   std::vector<const google::protobuf::MethodDescriptor*> methods;
-  for (const auto* file : {v1::OpenSpaceRequest::descriptor()->file(),
-                           v1::OfferRequest::descriptor()->file(),
-                           v1::CreateContextRequest::descriptor()->file(),
-                           v1::GetNodeStatusRequest::descriptor()->file()}) {
+  for (const auto* file :
+       {v1::OpenSpaceRequest::descriptor()->file(), v1::OfferRequest::descriptor()->file(),
+        v1::CreateContextRequest::descriptor()->file(),
+        v1::GetNodeStatusRequest::descriptor()->file()}) {
     for (int s = 0; s < file->service_count(); ++s) {
       for (int m = 0; m < file->service(s)->method_count(); ++m) {
         methods.push_back(file->service(s)->method(m));
