@@ -19,7 +19,7 @@ from mnemod import (
     Space,
     UnavailableError,
 )
-from mnemod._aio_transport import _run_put
+from mnemod._aio_transport import _send
 from tests.unit.client.python.retry_test import put_session
 
 MIB = 1 << 20
@@ -128,7 +128,7 @@ class EndedCall:
 ])
 async def test_only_an_error_that_grpc_made_up_is_taken_for_a_shed(code, details, expected):
     with pytest.raises(MnemoError) as raised:
-        await _run_put(EndedCall(code, details), put_session(1))
+        await _send(EndedCall(code, details), put_session(1))
     assert raised.value.code is expected
 
 
