@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <grpcpp/support/slice.h>
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <string>
@@ -178,6 +179,8 @@ Labels FromProto(const google::protobuf::RepeatedPtrField<v1::Label>& labels) {
   Labels out;
   out.reserve(labels.size());
   for (const v1::Label& label : labels) out.emplace_back(label.key(), label.value());
+  // A caller may give them in any order; the engine has them by key.
+  std::sort(out.begin(), out.end());
   return out;
 }
 

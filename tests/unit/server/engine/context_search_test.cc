@@ -153,7 +153,7 @@ TEST_F(ContextSearchTest, WhatHasNothingAnswersNothing) {
 
 TEST_F(ContextSearchTest, SeveralQueriesAndContextsInOneCall) {
   const uint64_t a = Create("a", Metric::kCosine, {{"user", "ann"}});
-  const uint64_t b = Create("b", Metric::kCosine, {{"user", "ann"}, {"book", "genesis"}});
+  const uint64_t b = Create("b", Metric::kCosine, {{"book", "genesis"}, {"user", "ann"}});
   Create("c", Metric::kCosine, {{"user", "eve"}});
   Append("a", 0, 400, /*seed=*/1);
   Append("b", 0, 400, /*seed=*/2);

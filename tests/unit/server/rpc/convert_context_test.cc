@@ -63,6 +63,16 @@ TEST(ConvertContextTest, ASpecGoesThereAndBack) {
   EXPECT_EQ(back.DebugString(), context.DebugString());
 }
 
+TEST(ConvertContextTest, LabelsAreOrderedByKeyHoweverTheyCome) {
+  v1::Context context;
+  for (const char* key : {"user", "book", "age"}) {
+    v1::Label* label = context.add_labels();
+    label->set_key(key);
+    label->set_value("v");
+  }
+  EXPECT_EQ(FromProto(context.labels()), (Labels{{"age", "v"}, {"book", "v"}, {"user", "v"}}));
+}
+
 TEST(ConvertContextTest, EnumerationsThatAreNotOursAreRefusedByName) {
   const auto refused = [](const char* why, auto&& spoil) {
     v1::Context context;
