@@ -229,11 +229,12 @@ absl::Status RocksDb::Write(const Session& session, rocksdb::WriteBatch& batch, 
 absl::Status RocksDb::SyncLog() {
   MNEMO_RETURN_IF_ERROR(Writable());
   MNEMO_ASSIGN_OR_RETURN(const Session session, Acquire());
-  const rocksdb::Status synced = session.db().SyncWAL();
-  // The log failed under a writer, who says why in a moment.
-  if (synced.IsNotSupported()) {
-    return absl::UnavailableError(fmt::format("{}: its log has failed", options_.path));
-  }
+  // In turn with the writers, which SyncWAL is not: a log that fails beside them
+  // ends the process (docs/decisions/0052). An empty batch keeps its sequence.
+  rocksdb::WriteOptions options;
+  options.sync = true;
+  rocksdb::WriteBatch nothing;
+  const rocksdb::Status synced = session.db().Write(options, &nothing);
   return synced.ok() ? absl::OkStatus() : NoteFailure(synced, "sync");
 }
 

@@ -63,21 +63,6 @@ class RandomFile final : public rocksdb::FSRandomAccessFile {
   const std::unique_ptr<RandomAccessFile> file_;
 };
 
-// What RocksDB may do with a file that failed. Its SyncWAL asserts, as Debian
-// builds it, on a log whose last append failed under it in another thread; of a
-// log that may not be synced beside writers it says so instead.
-class Fate {
- public:
-  IOStatus Note(IOStatus status) {
-    if (!status.ok()) failed_.store(true, std::memory_order_relaxed);
-    return status;
-  }
-  bool whole() const { return !failed_.load(std::memory_order_relaxed); }
-
- private:
-  std::atomic<bool> failed_{false};
-};
-
 class AppendFile final : public rocksdb::FSWritableFile {
  public:
   AppendFile(const rocksdb::FileOptions& options, std::unique_ptr<WritableFile> file,
@@ -94,8 +79,7 @@ class AppendFile final : public rocksdb::FSWritableFile {
 
   IOStatus Append(const rocksdb::Slice& data, const IOOptions&, IODebugContext*) override {
     written_.fetch_add(data.size(), std::memory_order_relaxed);
-    return fate_.Note(
-        ToRocks(file_->Append({reinterpret_cast<const uint8_t*>(data.data()), data.size()})));
+    return ToRocks(file_->Append({reinterpret_cast<const uint8_t*>(data.data()), data.size()}));
   }
   IOStatus Append(const rocksdb::Slice& data, const IOOptions& options,
                   const rocksdb::DataVerificationInfo&, IODebugContext* debug) override {
@@ -107,20 +91,19 @@ class AppendFile final : public rocksdb::FSWritableFile {
   IOStatus Close(const IOOptions&, IODebugContext*) override { return ToRocks(file_->Close()); }
   IOStatus Flush(const IOOptions&, IODebugContext*) override { return IOStatus::OK(); }
   IOStatus Sync(const IOOptions&, IODebugContext*) override {
-    if (clock_ == nullptr) return fate_.Note(ToRocks(file_->Sync()));
+    if (clock_ == nullptr) return ToRocks(file_->Sync());
     const MonoTime start = clock_->Mono();
-    const IOStatus synced = fate_.Note(ToRocks(file_->Sync()));
+    const IOStatus synced = ToRocks(file_->Sync());
     if (!synced.ok()) return synced;
     syncs_->fetch_add(1, std::memory_order_relaxed);
     if (*observer_) (*observer_)(clock_->Mono() - start);
     return IOStatus::OK();
   }
-  bool IsSyncThreadSafe() const override { return fate_.whole(); }
+  bool IsSyncThreadSafe() const override { return true; }
   uint64_t GetFileSize(const IOOptions&, IODebugContext*) override { return file_->Size(); }
 
  private:
   const std::unique_ptr<WritableFile> file_;
-  Fate fate_;
   std::atomic<uint64_t>& written_;
   const Clock* clock_ = nullptr;
   const std::function<void(Nanos)>* observer_ = nullptr;
@@ -134,7 +117,7 @@ class LostLog final : public rocksdb::FSWritableFile {
       : FSWritableFile(options), why_(std::move(why)) {}
 
   IOStatus Append(const rocksdb::Slice&, const IOOptions&, IODebugContext*) override {
-    return fate_.Note(why_);
+    return why_;
   }
   IOStatus Append(const rocksdb::Slice& data, const IOOptions& options,
                   const rocksdb::DataVerificationInfo&, IODebugContext* debug) override {
@@ -144,12 +127,11 @@ class LostLog final : public rocksdb::FSWritableFile {
   // Nothing was taken, so nothing is lost by closing.
   IOStatus Close(const IOOptions&, IODebugContext*) override { return IOStatus::OK(); }
   IOStatus Flush(const IOOptions&, IODebugContext*) override { return IOStatus::OK(); }
-  IOStatus Sync(const IOOptions&, IODebugContext*) override { return fate_.Note(why_); }
-  bool IsSyncThreadSafe() const override { return fate_.whole(); }
+  IOStatus Sync(const IOOptions&, IODebugContext*) override { return why_; }
+  bool IsSyncThreadSafe() const override { return true; }
   uint64_t GetFileSize(const IOOptions&, IODebugContext*) override { return 0; }
 
  private:
-  Fate fate_;
   const IOStatus why_;
 };
 
