@@ -17,6 +17,7 @@ bar fails.
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
 import contextlib
 import json
 import os
@@ -120,9 +121,15 @@ class Demo:
         self.progress = Progress()
         self.facts: dict[str, Any] = {"model": inputs.MODELS[MODEL].title}
         self.daemon: Daemon | None = None
+        # The kernel ends a child with the thread that made it, so that thread has
+        # to live as long as the demo: gRPC's, which asks for tokens, does not.
+        self._starter = concurrent.futures.ThreadPoolExecutor(1)
 
     def start_daemon(self) -> None:
-        self.daemon = Daemon(
+        self.daemon = self._starter.submit(self._make_daemon).result()
+
+    def _make_daemon(self) -> Daemon:
+        return Daemon(
             self.arguments.mnemod,
             self.data_dir,
             self.scratch / "mnemod.log",
