@@ -251,6 +251,8 @@ class _SendDriver:
     def _messages(self) -> Iterator[bytes]:
         while True:
             with self._changed:
+                if self._ended:
+                    return  # the session is the next try's now
                 try:
                     message = self._session.next_message()
                     while message is WAIT and not self._ended:
