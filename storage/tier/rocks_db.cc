@@ -69,7 +69,10 @@ RocksDb::RocksDb(const InstanceOptions& options, Recovery recovery, FileSystem& 
       files_(files),
       resources_(resources),
       files_wrapper_(std::make_shared<RocksFileSystem>(files, clock, options.on_wal_sync)),
-      env_(rocksdb::NewCompositeEnv(files_wrapper_)) {}
+      env_(rocksdb::NewCompositeEnv(files_wrapper_)) {
+  files_wrapper_->SetLogFailureObserver(
+      [this](const rocksdb::IOStatus& why) { NoteFailure(why, "log").IgnoreError(); });
+}
 
 absl::StatusOr<std::unique_ptr<RocksDb>> RocksDb::Open(const InstanceOptions& options,
                                                        Recovery recovery, FileSystem& files,
@@ -93,8 +96,7 @@ absl::Status RocksDb::OpenFiles() {
       db_options, FilesPath(options_), MakeFamilies(options_, resources_), &handles_, &db);
   db_.reset(db);
   MNEMO_RETURN_IF_ERROR(FromRocks(opened, fmt::format("open {}", FilesPath(options_))));
-  files_wrapper_->SetLogFailureObserver(
-      [this](const rocksdb::IOStatus& why) { NoteFailure(why, "new log").IgnoreError(); });
+  files_wrapper_->ForgiveLogs(true);
   MutexLock lock(session_mutex_);
   open_ = true;
   return absl::OkStatus();
@@ -113,7 +115,7 @@ absl::Status RocksDb::CloseFiles() {
   handles_.clear();
   const rocksdb::Status closed = db_->Close();
   db_.reset();
-  files_wrapper_->SetLogFailureObserver(nullptr);
+  files_wrapper_->ForgiveLogs(false);
   return FromRocks(closed, fmt::format("close {}", options_.path));
 }
 
@@ -222,6 +224,8 @@ absl::Status RocksDb::Write(const Session& session, rocksdb::WriteBatch& batch, 
   const uint64_t bytes = batch.GetDataSize();
   const rocksdb::Status written = session.db().Write(options, &batch);
   if (!written.ok()) return NoteFailure(written, "write");
+  // RocksDB does not know of a log that failed.
+  if (logging != Logging::kNone) MNEMO_RETURN_IF_ERROR(Writable());
   accepted_bytes_.fetch_add(bytes, std::memory_order_relaxed);
   return absl::OkStatus();
 }
@@ -229,20 +233,15 @@ absl::Status RocksDb::Write(const Session& session, rocksdb::WriteBatch& batch, 
 absl::Status RocksDb::SyncLog() {
   MNEMO_RETURN_IF_ERROR(Writable());
   MNEMO_ASSIGN_OR_RETURN(const Session session, Acquire());
-  // In turn with the writers, which SyncWAL is not: a log that fails beside them
-  // ends the process (docs/decisions/0052). An empty batch keeps its sequence.
-  rocksdb::WriteOptions options;
-  options.sync = true;
-  rocksdb::WriteBatch nothing;
-  const rocksdb::Status synced = session.db().Write(options, &nothing);
-  return synced.ok() ? absl::OkStatus() : NoteFailure(synced, "sync");
+  const rocksdb::Status synced = session.db().SyncWAL();
+  return synced.ok() ? Writable() : NoteFailure(synced, "sync");
 }
 
 absl::Status RocksDb::Flush() {
   MNEMO_RETURN_IF_ERROR(Writable());
   MNEMO_ASSIGN_OR_RETURN(const Session session, Acquire());
   const rocksdb::Status flushed = session.db().Flush(rocksdb::FlushOptions(), session.families());
-  return flushed.ok() ? absl::OkStatus() : NoteFailure(flushed, "flush");
+  return flushed.ok() ? Writable() : NoteFailure(flushed, "flush");
 }
 
 uint64_t RocksDb::LatestSequence() const {

@@ -69,14 +69,6 @@ class AppendFile final : public rocksdb::FSWritableFile {
              std::atomic<uint64_t>& written)
       : FSWritableFile(options), file_(std::move(file)), written_(written) {}
 
-  // Notes the duration of syncs, as a write-ahead log does.
-  void ObserveSyncs(const Clock& clock, const std::function<void(Nanos)>& observer,
-                    std::atomic<uint64_t>& syncs) {
-    clock_ = &clock;
-    observer_ = &observer;
-    syncs_ = &syncs;
-  }
-
   IOStatus Append(const rocksdb::Slice& data, const IOOptions&, IODebugContext*) override {
     written_.fetch_add(data.size(), std::memory_order_relaxed);
     return ToRocks(file_->Append({reinterpret_cast<const uint8_t*>(data.data()), data.size()}));
@@ -90,50 +82,72 @@ class AppendFile final : public rocksdb::FSWritableFile {
   }
   IOStatus Close(const IOOptions&, IODebugContext*) override { return ToRocks(file_->Close()); }
   IOStatus Flush(const IOOptions&, IODebugContext*) override { return IOStatus::OK(); }
-  IOStatus Sync(const IOOptions&, IODebugContext*) override {
-    if (clock_ == nullptr) return ToRocks(file_->Sync());
-    const MonoTime start = clock_->Mono();
-    const IOStatus synced = ToRocks(file_->Sync());
-    if (!synced.ok()) return synced;
-    syncs_->fetch_add(1, std::memory_order_relaxed);
-    if (*observer_) (*observer_)(clock_->Mono() - start);
-    return IOStatus::OK();
-  }
+  IOStatus Sync(const IOOptions&, IODebugContext*) override { return ToRocks(file_->Sync()); }
   bool IsSyncThreadSafe() const override { return true; }
   uint64_t GetFileSize(const IOOptions&, IODebugContext*) override { return file_->Size(); }
 
  private:
   const std::unique_ptr<WritableFile> file_;
   std::atomic<uint64_t>& written_;
-  const Clock* clock_ = nullptr;
-  const std::function<void(Nanos)>* observer_ = nullptr;
-  std::atomic<uint64_t>* syncs_ = nullptr;
 };
 
-// Stands for a log that could not be made: takes nothing, and says why.
-class LostLog final : public rocksdb::FSWritableFile {
- public:
-  LostLog(const rocksdb::FileOptions& options, IOStatus why)
-      : FSWritableFile(options), why_(std::move(why)) {}
+}  // namespace
 
-  IOStatus Append(const rocksdb::Slice&, const IOOptions&, IODebugContext*) override {
-    return why_;
+// A write-ahead log. Once it has failed it takes nothing more and says OK to all:
+// the owner has heard why, and acknowledges nothing.
+class RocksFileSystem::LogFile final : public rocksdb::FSWritableFile {
+ public:
+  // `file` is null for a log that could not be made.
+  LogFile(const rocksdb::FileOptions& options, RocksFileSystem& owner,
+          std::unique_ptr<WritableFile> file)
+      : FSWritableFile(options), owner_(owner), file_(std::move(file)), lost_(file_ == nullptr) {}
+
+  IOStatus Append(const rocksdb::Slice& data, const IOOptions&, IODebugContext*) override {
+    if (lost_) return IOStatus::OK();
+    owner_.counters_.wal_bytes.fetch_add(data.size(), std::memory_order_relaxed);
+    return Settle(file_->Append({reinterpret_cast<const uint8_t*>(data.data()), data.size()}));
   }
   IOStatus Append(const rocksdb::Slice& data, const IOOptions& options,
                   const rocksdb::DataVerificationInfo&, IODebugContext* debug) override {
     return Append(data, options, debug);
   }
-  IOStatus Truncate(uint64_t, const IOOptions&, IODebugContext*) override { return why_; }
-  // Nothing was taken, so nothing is lost by closing.
-  IOStatus Close(const IOOptions&, IODebugContext*) override { return IOStatus::OK(); }
+  IOStatus Truncate(uint64_t size, const IOOptions&, IODebugContext*) override {
+    return lost_ ? IOStatus::OK() : Settle(file_->Truncate(size));
+  }
+  IOStatus Close(const IOOptions&, IODebugContext*) override {
+    return file_ == nullptr ? IOStatus::OK() : Settle(file_->Close());
+  }
   IOStatus Flush(const IOOptions&, IODebugContext*) override { return IOStatus::OK(); }
-  IOStatus Sync(const IOOptions&, IODebugContext*) override { return why_; }
+  IOStatus Sync(const IOOptions&, IODebugContext*) override {
+    if (lost_) return IOStatus::OK();
+    const MonoTime start = owner_.clock_.Mono();
+    const absl::Status synced = file_->Sync();
+    if (!synced.ok()) return Settle(synced);
+    owner_.counters_.wal_syncs.fetch_add(1, std::memory_order_relaxed);
+    if (owner_.on_wal_sync_) owner_.on_wal_sync_(owner_.clock_.Mono() - start);
+    return IOStatus::OK();
+  }
   bool IsSyncThreadSafe() const override { return true; }
-  uint64_t GetFileSize(const IOOptions&, IODebugContext*) override { return 0; }
+  uint64_t GetFileSize(const IOOptions&, IODebugContext*) override {
+    return file_ == nullptr ? 0 : file_->Size();
+  }
 
  private:
-  const IOStatus why_;
+  IOStatus Settle(const absl::Status& status) {
+    if (status.ok()) return IOStatus::OK();
+    const IOStatus why = ToRocks(status);
+    if (!owner_.forgiving_) return why;
+    lost_ = true;
+    owner_.on_log_failure_(why);
+    return IOStatus::OK();
+  }
+
+  RocksFileSystem& owner_;
+  const std::unique_ptr<WritableFile> file_;
+  std::atomic<bool> lost_;
 };
+
+namespace {
 
 class Folder final : public rocksdb::FSDirectory {
  public:
@@ -194,14 +208,14 @@ IOStatus RocksFileSystem::OpenForWrite(const std::string& path, mnemo::FileSyste
   const bool mirrored = IsManifest(path) && mode == mnemo::FileSystem::WriteMode::kTruncate;
   auto file = mirrored ? OpenMirrored(files_, path) : files_.OpenForWrite(path, mode);
   if (!file.ok()) return ToRocks(file.status());
-  const bool wal = IsWal(path);
-  std::atomic<uint64_t>& written = wal                       ? counters_.wal_bytes
-                                   : EndsWith(path, ".sst")  ? counters_.table_bytes
+  if (IsWal(path)) {
+    *result = std::make_unique<LogFile>(options, *this, *std::move(file));
+    return IOStatus::OK();
+  }
+  std::atomic<uint64_t>& written = EndsWith(path, ".sst")    ? counters_.table_bytes
                                    : EndsWith(path, ".blob") ? counters_.blob_bytes
                                                              : counters_.other_bytes;
-  auto append = std::make_unique<AppendFile>(options, *std::move(file), written);
-  if (wal) append->ObserveSyncs(clock_, on_wal_sync_, counters_.wal_syncs);
-  *result = std::move(append);
+  *result = std::make_unique<AppendFile>(options, *std::move(file), written);
   return IOStatus::OK();
 }
 
@@ -211,9 +225,9 @@ IOStatus RocksFileSystem::NewWritableFile(const std::string& path,
                                           IODebugContext*) {
   const IOStatus opened =
       OpenForWrite(path, mnemo::FileSystem::WriteMode::kTruncate, options, result);
-  if (opened.ok() || !IsWal(path) || !on_log_failure_) return opened;
+  if (opened.ok() || !IsWal(path) || !forgiving_) return opened;
   on_log_failure_(opened);
-  *result = std::make_unique<LostLog>(options, opened);
+  *result = std::make_unique<LogFile>(options, *this, nullptr);
   return IOStatus::OK();
 }
 IOStatus RocksFileSystem::ReopenWritableFile(const std::string& path,

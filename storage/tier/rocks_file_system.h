@@ -35,14 +35,17 @@ class RocksFileSystem final : public rocksdb::FileSystemWrapper {
 
   const RocksWriteCounters& counters() const { return counters_; }
 
-  // While there is an observer, a write-ahead log that cannot be made is handed
-  // out all the same, takes nothing, and the observer hears why. RocksDB 7.8
-  // loses count of its column families when it cannot make one, and ends the
-  // process when it is closed (docs/decisions/0054-a-log-that-cannot-be-made.md).
-  // Empty: it is refused, as every other file. Not while a log may be made.
+  // Who hears why a write-ahead log failed while logs are forgiven. Before the
+  // first file is opened.
   void SetLogFailureObserver(std::function<void(const rocksdb::IOStatus&)> observer) {
     on_log_failure_ = std::move(observer);
   }
+  // From now on a log that cannot be made, written or synced takes nothing more,
+  // and RocksDB is told OK: the observer refuses what it acknowledges. RocksDB 7.8
+  // loses count of its column families or asserts when a log fails under it
+  // (docs/decisions/0054-a-log-that-cannot-be-made.md). Otherwise the error is
+  // returned, as of every other file.
+  void ForgiveLogs(bool forgive) { forgiving_ = forgive; }
 
   static const char* kClassName() { return "MnemoFileSystem"; }
   const char* Name() const override { return kClassName(); }
@@ -122,6 +125,7 @@ class RocksFileSystem final : public rocksdb::FileSystemWrapper {
                                 bool* is_directory, rocksdb::IODebugContext* debug) override;
 
  private:
+  class LogFile;
   rocksdb::IOStatus OpenForWrite(const std::string& path, mnemo::FileSystem::WriteMode mode,
                                  const rocksdb::FileOptions& options,
                                  std::unique_ptr<rocksdb::FSWritableFile>* result);
@@ -130,6 +134,7 @@ class RocksFileSystem final : public rocksdb::FileSystemWrapper {
   const Clock& clock_;
   const std::function<void(Nanos)> on_wal_sync_;
   std::function<void(const rocksdb::IOStatus&)> on_log_failure_;
+  std::atomic<bool> forgiving_{false};
   RocksWriteCounters counters_;
 };
 

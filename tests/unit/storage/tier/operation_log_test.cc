@@ -46,12 +46,11 @@ TEST(OperationLogFormatTest, WhatDoesNotDecodeIsDataLoss) {
   const std::string key = EncodeLogKey(5, 7);
   const std::string value = EncodeLogValue(Sample());
   for (size_t size = 0; size < 15; ++size) {
-    EXPECT_THAT(DecodeLogEntry(key, value.substr(0, size)),
-                StatusIs(absl::StatusCode::kDataLoss));
+    EXPECT_THAT(DecodeLogEntry(key, value.substr(0, size)), StatusIs(absl::StatusCode::kDataLoss));
   }
-  for (const char kind : {0, 8}) {
+  for (const int kind : {0, static_cast<int>(OperationKind::kEraseContext) + 1}) {
     std::string bad = value;
-    bad[1] = kind;
+    bad[1] = static_cast<char>(kind);
     EXPECT_THAT(DecodeLogEntry(key, bad), StatusIs(absl::StatusCode::kDataLoss));
   }
   std::string later = value;
