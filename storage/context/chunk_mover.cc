@@ -13,18 +13,9 @@
 namespace mnemo {
 namespace {
 
-constexpr uint8_t kVersion = 1;
 constexpr uint64_t kRunChunks = kRunTokens / kChunkTokens;
-constexpr uint64_t kRunsPerRange = kRangeTokens / kRunTokens;
 
 using Values = std::vector<std::pair<StoredKey, std::string>>;
-
-std::string EncodePlacement(uint64_t archived, uint64_t seed) {
-  std::string value(1, static_cast<char>(kVersion));
-  AppendLittle<uint64_t>(value, archived);
-  SealValue(value, seed);
-  return value;
-}
 
 // The embeddings of a run as they lie in `store`, verified.
 absl::StatusOr<Values> ReadRun(const Store& store, const ContextRecord& context, uint64_t run) {
@@ -55,21 +46,10 @@ Operation MoveOperation(const StoredKey& placement, uint64_t run, Level level) {
 
 }  // namespace
 
-absl::StatusOr<uint64_t> ChunkMover::ArchivedRuns(const ContextRecord& context,
-                                                  uint64_t range) const {
-  const StoredKey key = PlacementKey(context.scope, range);
-  const absl::StatusOr<std::string> value = contexts_.stores().Of(context).Get(key);
-  if (absl::IsNotFound(value.status())) return 0;
-  if (!value.ok()) return value.status();
-  MNEMO_ASSIGN_OR_RETURN(ByteReader reader,
-                         OpenValue(AsBytes(*value), SeedOf(key), kVersion, "placement"));
-  const auto archived = reader.Little<uint64_t>();
-  if (reader.ok() && reader.remaining() == 0) return archived;
-  return absl::DataLossError("placement: another length than its fields say");
-}
-
 absl::Status ChunkMover::Demote(const ContextRecord& context, uint64_t run) {
-  return Move(context, run, /*to_archive=*/true);
+  MNEMO_RETURN_IF_ERROR(Move(context, run, /*to_archive=*/true));
+  contexts_.uses().Forget(context.scope, run);
+  return absl::OkStatus();
 }
 
 absl::Status ChunkMover::Promote(const ContextRecord& context, uint64_t run) {
@@ -90,7 +70,8 @@ absl::Status ChunkMover::Move(const ContextRecord& context, uint64_t run, bool t
       return absl::OutOfRangeError(
           fmt::format("run {} is not complete (0 to {})", run, head.next_position / kRunTokens));
     }
-    MNEMO_ASSIGN_OR_RETURN(const uint64_t archived, ArchivedRuns(context, run / kRunsPerRange));
+    MNEMO_ASSIGN_OR_RETURN(const uint64_t archived,
+                           contexts_.reader().ArchivedRuns(context, run / kRunsPerRange));
     if (((archived & bit) != 0) == to_archive) return absl::OkStatus();
     MNEMO_ASSIGN_OR_RETURN(Values values, ReadRun(to_archive ? near : *archive, context, run));
     const Operation operation =

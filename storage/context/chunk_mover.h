@@ -4,7 +4,6 @@
 #include <cstdint>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "storage/context/context_store.h"
 
 namespace mnemo {
@@ -16,12 +15,10 @@ class ChunkMover {
  public:
   explicit ChunkMover(ContextStore& contexts) : contexts_(contexts) {}
 
-  // Bit i: run i of this range lies in the archive. Errors: kDataLoss, Store's.
-  absl::StatusOr<uint64_t> ArchivedRuns(const ContextRecord& context, uint64_t range) const;
-
   // Run `run` of the context (positions from run x 2,048). No-ops where it lies
-  // there already. Errors: kNotFound (deleted), kFailedPrecondition (there is no
-  // archive), kOutOfRange (the run is not complete), kDataLoss, Store's.
+  // there already. What is demoted begins anew to count its uses: those at
+  // another level do not bring it back. Errors: kNotFound (deleted), kFailedPrecondition (there is
+  // no archive), kOutOfRange (the run is not complete), kDataLoss, Store's.
   absl::Status Demote(const ContextRecord& context, uint64_t run);
   absl::Status Promote(const ContextRecord& context, uint64_t run);
 

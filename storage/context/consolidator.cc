@@ -10,20 +10,11 @@
 #include "storage/base/status_macros.h"
 #include "storage/context/context_keys.h"
 #include "storage/context/embedding.h"
-#include "storage/context/sealed_value.h"
 
 namespace mnemo {
 namespace {
 
-constexpr uint8_t kVersion = 1;
 constexpr uint64_t kBlockChunks = TreeNodeTokens(kSummaryLevels - 1) / kChunkTokens;
-
-std::string EncodeProgress(uint64_t tokens, uint64_t seed) {
-  std::string value(1, static_cast<char>(kVersion));
-  AppendLittle<uint64_t>(value, tokens);
-  SealValue(value, seed);
-  return value;
-}
 
 // Embeddings of [first, end), which are complete chunks, as fp32.
 absl::StatusOr<std::vector<float>> ReadValues(const ContextReader& reader,
@@ -46,20 +37,9 @@ absl::StatusOr<std::vector<float>> ReadValues(const ContextReader& reader,
 
 }  // namespace
 
-absl::StatusOr<uint64_t> Consolidator::ConsolidatedTokens(const ContextRecord& context) const {
-  const StoredKey key = ConsolidatedKey(context.scope);
-  const absl::StatusOr<std::string> value = contexts_.stores().Of(context).Get(key);
-  if (absl::IsNotFound(value.status())) return 0;
-  if (!value.ok()) return value.status();
-  MNEMO_ASSIGN_OR_RETURN(ByteReader reader,
-                         OpenValue(AsBytes(*value), SeedOf(key), kVersion, "consolidation"));
-  const auto tokens = reader.Little<uint64_t>();
-  if (reader.ok() && reader.remaining() == 0 && tokens % kChunkTokens == 0) return tokens;
-  return absl::DataLossError("consolidation: a field out of range");
-}
-
 absl::StatusOr<Consolidator::Progress> Consolidator::Step(const ContextRecord& context) {
-  MNEMO_ASSIGN_OR_RETURN(const uint64_t done, ConsolidatedTokens(context));
+  MNEMO_ASSIGN_OR_RETURN(const uint64_t done,
+                         contexts_.reader().summaries().ConsolidatedTokens(context));
   MNEMO_ASSIGN_OR_RETURN(const ContextHead head, contexts_.reader().Head(context));
   const uint64_t complete = head.next_position / kChunkTokens;
   const uint64_t begin = done / kChunkTokens;
@@ -71,7 +51,8 @@ absl::StatusOr<Consolidator::Progress> Consolidator::Step(const ContextRecord& c
       const std::vector<float> values,
       ReadValues(contexts_.reader(), context, block * kChunkTokens, end * kChunkTokens));
   const int64_t now = clock_.Wall().nanos / 1000;
-  Progress progress{.more = end < complete};
+  Progress progress{.bytes_read = (end - block) * kChunkTokens * context.spec.row_bytes(),
+                    .more = end < complete};
   StoreBatch batch;
   for (uint64_t chunk = begin; chunk < end; ++chunk) {
     for (uint8_t level = 0; level < kSummaryLevels; ++level) {
@@ -89,7 +70,7 @@ absl::StatusOr<Consolidator::Progress> Consolidator::Step(const ContextRecord& c
     }
   }
   const StoredKey key = ConsolidatedKey(context.scope);
-  batch.Put(key, EncodeProgress(end * kChunkTokens, SeedOf(key)));
+  batch.Put(key, EncodeConsolidated(end * kChunkTokens, SeedOf(key)));
   // One block lies in one range, and so in one shard beside the home.
   const StoredKey first = SummaryKey(context.scope, 0, begin);
   for (const uint16_t shard : std::set<uint16_t>{first.shard(), key.shard()}) {
@@ -98,39 +79,6 @@ absl::StatusOr<Consolidator::Progress> Consolidator::Step(const ContextRecord& c
   MNEMO_RETURN_IF_ERROR(contexts_.ChangeIfThere(
       context, [&] { return contexts_.stores().Of(context).Apply(batch, /*sync=*/false); }));
   return progress;
-}
-
-absl::Status Consolidator::ScanSummaries(const ContextRecord& context, uint8_t level,
-                                         uint64_t first, uint64_t end,
-                                         const std::function<bool(ContextSummary&)>& visit) const {
-  MNEMO_ASSIGN_OR_RETURN(const uint64_t done, ConsolidatedTokens(context));
-  const uint64_t tokens = TreeNodeTokens(level);
-  end = std::min(end, done / tokens * tokens);
-  absl::Status damage;
-  bool stopped = false;
-  const auto offer = [&](const StoredKey& key, std::string_view value) {
-    absl::StatusOr<ContextSummary> summary =
-        DecodeSummary(context.spec, AsBytes(value), SeedOf(key));
-    if (!summary.ok()) {
-      damage = absl::DataLossError(fmt::format("context '{}', summaries of {} tokens: {}",
-                                               context.spec.name, tokens,
-                                               std::string(summary.status().message())));
-    }
-    stopped = !summary.ok() || !visit(*summary);
-    return !stopped;
-  };
-  for (uint64_t next = first / tokens * tokens; next < end && !stopped;) {
-    // To the end of the range: another may lie in the same shard.
-    const uint64_t range_end = (next / kRangeTokens + 1) * kRangeTokens;
-    const StoredKey begin = SummaryKey(context.scope, level, next / tokens);
-    const uint64_t behind = (std::min(end, range_end) + tokens - 1) / tokens;
-    const StoredKey bound(begin.shard(), KeyKind::kSummary, context.scope,
-                          SummaryKey(context.scope, level, behind).suffix());
-    MNEMO_RETURN_IF_ERROR(contexts_.stores().Of(context).Scan(begin.bytes(), bound.bytes(), offer));
-    MNEMO_RETURN_IF_ERROR(damage);
-    next = range_end;
-  }
-  return absl::OkStatus();
 }
 
 }  // namespace mnemo

@@ -2,13 +2,10 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 
-#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "storage/base/clock.h"
 #include "storage/context/context_store.h"
-#include "storage/context/summary.h"
 
 namespace mnemo {
 
@@ -23,17 +20,11 @@ class Consolidator {
   // `more`: whether others are left. Errors: kNotFound (deleted), kDataLoss, and
   // those of Store.
   struct Progress {
-    uint32_t summaries = 0;  // written by this step
+    uint32_t summaries = 0;   // written by this step
+    uint64_t bytes_read = 0;  // of embeddings, as stored
     bool more = false;
   };
   absl::StatusOr<Progress> Step(const ContextRecord& context);
-
-  // Tokens, from the first, that have summaries of 128.
-  absl::StatusOr<uint64_t> ConsolidatedTokens(const ContextRecord& context) const;
-  // Summaries of `level` that touch [first, end), in order, until `visit`
-  // returns false.
-  absl::Status ScanSummaries(const ContextRecord& context, uint8_t level, uint64_t first,
-                             uint64_t end, const std::function<bool(ContextSummary&)>& visit) const;
 
  private:
   ContextStore& contexts_;

@@ -53,6 +53,26 @@ bool IsMovedMark(std::string_view value, uint64_t seed) {
          OpenValue(AsBytes(value), seed, kVersion, "mark").ok();
 }
 
+std::string EncodePlacement(uint64_t archived, uint64_t seed) {
+  std::string value(1, static_cast<char>(kVersion));
+  AppendLittle<uint64_t>(value, archived);
+  SealValue(value, seed);
+  return value;
+}
+
+absl::StatusOr<uint64_t> ContextReader::ArchivedRuns(const ContextRecord& context,
+                                                     uint64_t range) const {
+  const StoredKey key = PlacementKey(context.scope, range);
+  const absl::StatusOr<std::string> value = stores_.Of(context).Get(key);
+  if (absl::IsNotFound(value.status())) return 0;
+  if (!value.ok()) return value.status();
+  MNEMO_ASSIGN_OR_RETURN(ByteReader reader,
+                         OpenValue(AsBytes(*value), SeedOf(key), kVersion, "placement"));
+  const auto archived = reader.Little<uint64_t>();
+  if (reader.ok() && reader.remaining() == 0) return archived;
+  return absl::DataLossError("placement: another length than its fields say");
+}
+
 absl::StatusOr<ContextHead> ContextReader::Head(const ContextRecord& context) const {
   const StoredKey key = HeadKey(context.scope);
   const absl::StatusOr<std::string> value = stores_.Of(context).Get(key);

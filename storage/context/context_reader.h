@@ -14,6 +14,7 @@
 #include "storage/context/context_record.h"
 #include "storage/context/context_stores.h"
 #include "storage/context/run_uses.h"
+#include "storage/context/summary_reader.h"
 #include "storage/context/tree_node.h"
 
 namespace mnemo {
@@ -31,7 +32,7 @@ struct ChunkPiece {
 class ContextReader {
  public:
   ContextReader(const ContextStores& stores, ChunkCache& cache, RunUses& uses)
-      : stores_(stores), cache_(cache), uses_(uses) {}
+      : stores_(stores), cache_(cache), uses_(uses), summaries_(stores) {}
 
   absl::StatusOr<ContextHead> Head(const ContextRecord& context) const;
 
@@ -46,6 +47,14 @@ class ContextReader {
   absl::StatusOr<std::vector<ChunkCache::RowsPtr>> ReadRows(const ContextRecord& context,
                                                             uint64_t chunk,
                                                             Level* level = nullptr) const;
+
+  // A use of the run that `position` lies in, for reads that go another way.
+  void NoteUse(const ContextRecord& context, uint64_t position) const {
+    uses_.Note(context.scope, position / kRunTokens);
+  }
+  // Bit i: the embeddings of run i of this range lie in the archive.
+  absl::StatusOr<uint64_t> ArchivedRuns(const ContextRecord& context, uint64_t range) const;
+  const SummaryReader& summaries() const { return summaries_; }
 
   // What is known of [first, end): from O(4 log4 n) stored nodes and at most two
   // chunks.
@@ -76,10 +85,13 @@ class ContextReader {
   const ContextStores stores_;
   ChunkCache& cache_;
   RunUses& uses_;
+  const SummaryReader summaries_;
 };
 
 // Stands in the place of embeddings that were moved to the archive.
 std::string EncodeMovedMark(uint64_t seed);
 bool IsMovedMark(std::string_view value, uint64_t seed);
+// Which runs of a range were moved, as it is stored.
+std::string EncodePlacement(uint64_t archived, uint64_t seed);
 
 }  // namespace mnemo

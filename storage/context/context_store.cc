@@ -111,7 +111,9 @@ absl::StatusOr<AppendResult> ContextStore::Append(const ContextRecord& context,
   head.last_count = tokens.count;
   head.last_digest = digest;
   MNEMO_RETURN_IF_ERROR(Write(context, tokens, head, durability == Durability::kSync));
-  changes_.fetch_add(1, std::memory_order_relaxed);
+  if (head.next_position / kChunkTokens != tokens.first_position / kChunkTokens) {
+    changed_.Note(context.scope);
+  }
   return AppendResult{.next_position = head.next_position};
 }
 
@@ -241,7 +243,7 @@ absl::StatusOr<uint64_t> ContextStore::Delete(const ContextRecord& context) {
   MNEMO_ASSIGN_OR_RETURN(const ContextHead head, reader_.Head(context));
   MNEMO_ASSIGN_OR_RETURN(const bool removed, registry_.Remove(context, head.next_position));
   cache_.EraseContext(context.scope);
-  changes_.fetch_add(1, std::memory_order_relaxed);
+  changed_.Note(context.scope);
   return removed ? head.next_position : 0;
 }
 

@@ -10,7 +10,6 @@
 #pragma once
 
 #include <array>
-#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -22,6 +21,7 @@
 #include "absl/status/statusor.h"
 #include "storage/base/clock.h"
 #include "storage/base/mutex.h"
+#include "storage/context/changed_contexts.h"
 #include "storage/context/chunk_cache.h"
 #include "storage/context/context_eraser.h"
 #include "storage/context/context_reader.h"
@@ -117,8 +117,8 @@ class ContextStore {
   // of `change`.
   absl::Status ChangeIfThere(const ContextRecord& context,
                              const std::function<absl::Status()>& change);
-  // Grows with every change that may leave work for workers.
-  uint64_t changes() const { return changes_.load(std::memory_order_relaxed); }
+  // Contexts that have another whole chunk, or were deleted, since a worker looked.
+  ChangedContexts& changed() { return changed_; }
   // As ContextEraser::Step.
   absl::StatusOr<bool> EraseStep() { return eraser_.Step(); }
 
@@ -147,7 +147,7 @@ class ContextStore {
   ContextRegistry registry_;
   ContextReader reader_;
   ContextEraser eraser_;
-  std::atomic<uint64_t> changes_{0};
+  ChangedContexts changed_;
   std::array<Mutex, kShardCount> locks_;  // by home shard
 };
 

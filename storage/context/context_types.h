@@ -21,6 +21,7 @@ inline constexpr uint64_t kChunkTokens = 128;
 inline constexpr uint64_t kRangeTokens = 131'072;
 // Unit of moving between levels.
 inline constexpr uint64_t kRunTokens = 2048;
+inline constexpr uint64_t kRunsPerRange = kRangeTokens / kRunTokens;
 // Positions are below it.
 inline constexpr uint64_t kMaxPosition = uint64_t{1} << 48;
 

@@ -13,6 +13,7 @@ void RunUses::Note(KeyScope scope, uint64_t run) {
   Use& use = part.uses[key];
   ++use.uses;
   use.last = clock_.Mono();
+  noted_.fetch_add(1, std::memory_order_relaxed);
 }
 
 std::optional<RunUses::Use> RunUses::Find(KeyScope scope, uint64_t run) const {
@@ -29,6 +30,20 @@ void RunUses::Forget(KeyScope scope, uint64_t run) {
   Part& part = PartOf(key);
   MutexLock lock(part.mutex);
   part.uses.erase(key);
+}
+
+std::vector<RunUses::UsedRun> RunUses::UsedAtLeast(uint32_t uses) const {
+  std::vector<UsedRun> found;
+  for (const Part& part : parts_) {
+    MutexLock lock(part.mutex);
+    for (const auto& [key, use] : part.uses) {
+      if (use.uses < uses) continue;
+      found.push_back({.scope = {.tenant = key.first.first, .space = key.first.second},
+                       .run = key.second,
+                       .uses = use.uses});
+    }
+  }
+  return found;
 }
 
 size_t RunUses::size() const {

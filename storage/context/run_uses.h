@@ -2,9 +2,11 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "storage/base/clock.h"
@@ -28,8 +30,18 @@ class RunUses {
 
   void Note(KeyScope scope, uint64_t run);
   std::optional<Use> Find(KeyScope scope, uint64_t run) const;
-  // After a move: uses at another level do not count.
+  // After a demotion: uses at another level do not count.
   void Forget(KeyScope scope, uint64_t run);
+
+  struct UsedRun {
+    KeyScope scope;
+    uint64_t run = 0;
+    uint32_t uses = 0;
+  };
+  // All with at least `uses` uses, in no order. O(size()).
+  std::vector<UsedRun> UsedAtLeast(uint32_t uses) const;
+  // Grows with every use.
+  uint64_t noted() const { return noted_.load(std::memory_order_relaxed); }
   size_t size() const;
 
  private:
@@ -44,6 +56,7 @@ class RunUses {
   const Part& PartOf(const Key& key) const { return parts_[absl::HashOf(key) % kParts]; }
 
   const Clock& clock_;
+  std::atomic<uint64_t> noted_{0};
   std::array<Part, kParts> parts_;
 };
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -15,6 +16,13 @@ namespace mnemo {
 
 // Levels of the segment tree that have summaries: 128, 512 and 2,048 tokens.
 inline constexpr uint8_t kSummaryLevels = 3;
+// The level of summaries of so many tokens; none if there are none such.
+constexpr std::optional<uint8_t> SummaryLevel(uint64_t tokens) {
+  for (uint8_t level = 0; level < kSummaryLevels; ++level) {
+    if (TreeNodeTokens(level) == tokens) return level;
+  }
+  return std::nullopt;
+}
 
 // An additional key beside its tokens, never in their place. Where it comes
 // from is exact: these tokens of the same context, all of them.

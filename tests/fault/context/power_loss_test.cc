@@ -1,49 +1,14 @@
 // The machine loses power amid appends, seals, deletions, consolidation and
 // demotion of contexts.
-#include <gtest/gtest.h>
-
-#include <cstdlib>
 #include <map>
-#include <random>
 #include <set>
 
 #include "storage/context/chunk_mover.h"
 #include "storage/context/consolidator.h"
-#include "tests/support/context_fixture.h"
-#include "tests/support/fault_file_system.h"
-#include "tests/support/temp_dir.h"
+#include "tests/fault/context/power_loss_fixture.h"
 
 namespace mnemo {
 namespace {
-
-constexpr uint64_t kTenant = 7;
-
-class ContextPowerLossTest : public ::testing::Test {
- protected:
-  void SetUp() override {
-    ASSERT_OK(base_->CreateDirectory(dir_ / "graves"));
-    ASSERT_OK(base_->CreateDirectory(dir_ / "data"));
-    files_ = std::make_unique<FaultFileSystem>(*base_, dir_ / "graves");
-  }
-  absl::Status TryOpen() {
-    MNEMO_ASSIGN_OR_RETURN(node_, ContextNode::Open(dir_ / "data", *files_, clock_));
-    return absl::OkStatus();
-  }
-  void LosePower(std::optional<uint64_t> seed) {
-    files_->SetDead(true);
-    node_.reset();
-    files_->SetDead(false);
-    files_->Heal();
-    ASSERT_OK(files_->DropUnsynced(seed));
-  }
-  ContextStore& store() { return node_->contexts(); }
-
-  TempDir dir_;
-  std::unique_ptr<FileSystem> base_ = MakePosixFileSystem();
-  std::unique_ptr<FaultFileSystem> files_;
-  FakeClock clock_;
-  std::unique_ptr<ContextNode> node_;
-};
 
 // What a client knows of a context: the oracle.
 struct Known {
@@ -162,12 +127,12 @@ class Client {
   }
   // Summaries are there as far as the store says, of tokens that are there.
   void CheckSummaries(ContextStore& store, const ContextRecord& record, uint64_t tokens) {
-    const Consolidator consolidator(store, clock_);
-    ASSERT_OK_AND_ASSIGN(const uint64_t done, consolidator.ConsolidatedTokens(record));
+    const SummaryReader& summaries = store.reader().summaries();
+    ASSERT_OK_AND_ASSIGN(const uint64_t done, summaries.ConsolidatedTokens(record));
     ASSERT_LE(done, tokens);
     for (uint8_t level = 0; level < kSummaryLevels; ++level) {
       uint64_t count = 0;
-      ASSERT_OK(consolidator.ScanSummaries(record, level, 0, kMaxPosition, [&](ContextSummary& s) {
+      ASSERT_OK(summaries.Scan(record, level, 0, kMaxPosition, [&](ContextSummary& s) {
         count += s.first_position == count * s.count() ? 1 : 0;
         return true;
       }));
@@ -194,11 +159,6 @@ class Client {
   uint64_t moves_ = 0;
   FakeClock clock_;
 };
-
-uint64_t Seed() {
-  const char* const given = std::getenv("MNEMO_TEST_SEED");
-  return given != nullptr ? std::strtoull(given, nullptr, 10) : std::random_device()();
-}
 
 TEST_F(ContextPowerLossTest, NothingAcknowledgedIsLostOrDoubledIn20Cycles) {
   const uint64_t seed = Seed();

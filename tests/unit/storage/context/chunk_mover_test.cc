@@ -58,7 +58,7 @@ TEST_F(ChunkMoverTest, EmbeddingsGoAndComeBackAsTheyWere) {
   EXPECT_EQ(LevelAt(32), Level::kL3);
   EXPECT_EQ(ArchivedChunks(), 16U);
   EXPECT_OK(CheckTestTokens(contexts().reader(), context_, kTokens));
-  ASSERT_OK_AND_ASSIGN(const uint64_t archived, mover.ArchivedRuns(context_, 0));
+  ASSERT_OK_AND_ASSIGN(const uint64_t archived, contexts().reader().ArchivedRuns(context_, 0));
   EXPECT_EQ(archived, 2U);
   Level level = Level::kL1;
   ASSERT_OK(contexts().reader().ReadRows(context_, 17, &level));
@@ -68,6 +68,19 @@ TEST_F(ChunkMoverTest, EmbeddingsGoAndComeBackAsTheyWere) {
   EXPECT_EQ(LevelAt(16), Level::kL3);
   EXPECT_EQ(ArchivedChunks(), 0U);
   EXPECT_OK(CheckTestTokens(contexts().reader(), context_, kTokens));
+}
+
+TEST_F(ChunkMoverTest, UsesCountAnewInTheArchive) {
+  ChunkMover mover(contexts());
+  ASSERT_OK(contexts().reader().ReadRows(context_, 3));
+  ASSERT_TRUE(contexts().uses().Find(context_.scope, 0));
+  ASSERT_OK(mover.Demote(context_, 0));
+  EXPECT_FALSE(contexts().uses().Find(context_.scope, 0));
+  contexts().reader().NoteUse(context_, 3 * kChunkTokens);
+  ASSERT_OK(mover.Promote(context_, 0));
+  // Of use near as well: what came back is not the next to go.
+  ASSERT_TRUE(contexts().uses().Find(context_.scope, 0));
+  EXPECT_EQ(contexts().uses().Find(context_.scope, 0)->uses, 1U);
 }
 
 TEST_F(ChunkMoverTest, AnUnfinishedRunStays) {

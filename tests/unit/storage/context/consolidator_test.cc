@@ -35,12 +35,13 @@ class ConsolidatorTest : public ::testing::TestWithParam<Metric> {
   std::vector<ContextSummary> Summaries(uint8_t level, uint64_t first = 0,
                                         uint64_t end = kMaxPosition) {
     std::vector<ContextSummary> all;
-    EXPECT_OK(consolidator_->ScanSummaries(context_, level, first, end, [&](ContextSummary& s) {
+    EXPECT_OK(summaries().Scan(context_, level, first, end, [&](ContextSummary& s) {
       all.push_back(s);
       return true;
     }));
     return all;
   }
+  const SummaryReader& summaries() { return node_->contexts().reader().summaries(); }
   // The token with the least sum of squared distances to all of its stretch, of
   // directions with kCosine.
   uint64_t Medoid(uint64_t first, uint64_t count) const {
@@ -119,7 +120,7 @@ TEST_P(ConsolidatorTest, GoesOnWhereItWas) {
   ASSERT_OK_AND_ASSIGN(const Consolidator::Progress second, consolidator_->Step(context_));
   EXPECT_EQ(second.summaries, 3 + 1U);
   EXPECT_EQ(Summaries(1).front().medoid_position, Medoid(0, 512));
-  ASSERT_OK_AND_ASSIGN(const uint64_t done, consolidator_->ConsolidatedTokens(context_));
+  ASSERT_OK_AND_ASSIGN(const uint64_t done, summaries().ConsolidatedTokens(context_));
   EXPECT_EQ(done, 512U);
 }
 
@@ -130,6 +131,22 @@ TEST_P(ConsolidatorTest, RangesOfSummariesAreReadAlone) {
   ASSERT_EQ(some.size(), 3U);
   EXPECT_EQ(some.front().first_position, 128U);
   EXPECT_EQ(some.back().first_position, 384U);
+}
+
+TEST_P(ConsolidatorTest, OneSummaryIsFoundByWhereItBegins) {
+  Append(0, 700);
+  ASSERT_OK_AND_ASSIGN(auto none, summaries().At(context_, 1, 0));
+  EXPECT_FALSE(none);
+  ASSERT_OK(consolidator_->Step(context_));
+  ASSERT_OK_AND_ASSIGN(const auto found, summaries().At(context_, 1, 0));
+  ASSERT_TRUE(found);
+  EXPECT_EQ(*found, Summaries(1).front());
+  for (const uint64_t first : {uint64_t{128}, uint64_t{512}}) {
+    ASSERT_OK_AND_ASSIGN(none, summaries().At(context_, 1, first));
+    EXPECT_FALSE(none) << first;
+  }
+  ASSERT_OK_AND_ASSIGN(const auto counts, summaries().Counts(context_));
+  EXPECT_THAT(counts, testing::ElementsAre(5, 1, 0));
 }
 
 TEST_P(ConsolidatorTest, LeavesNothingBehindADeletion) {

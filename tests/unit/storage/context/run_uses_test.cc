@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
+
 #include "tests/support/fake_clock.h"
 
 namespace mnemo {
@@ -22,6 +24,19 @@ TEST(RunUsesTest, CountsUsesAndKnowsTheLast) {
   EXPECT_FALSE(uses.Find(kScope, 4));
   uses.Forget(kScope, 3);
   EXPECT_FALSE(uses.Find(kScope, 3));
+}
+
+TEST(RunUsesTest, KnowsWhoIsUsedMost) {
+  FakeClock clock;
+  RunUses uses(clock);
+  for (const uint64_t run : {1, 2, 2, 3, 3, 3}) uses.Note(kScope, run);
+  EXPECT_EQ(uses.noted(), 6U);
+  std::map<uint64_t, uint32_t> found;
+  for (const RunUses::UsedRun& used : uses.UsedAtLeast(2)) {
+    EXPECT_EQ(used.scope, kScope);
+    found[used.run] = used.uses;
+  }
+  EXPECT_EQ(found, (std::map<uint64_t, uint32_t>{{2, 2}, {3, 3}}));
 }
 
 TEST(RunUsesTest, IsBoundedAndForgetsWhatIsUsedLeast) {
