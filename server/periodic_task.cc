@@ -4,8 +4,16 @@
 
 namespace mnemo {
 
+PeriodicTask::PeriodicTask(Nanos first_wait, std::function<Nanos()> task)
+    : task_(std::move(task)), wait_(first_wait), thread_([this] { Run(); }) {}
+
 PeriodicTask::PeriodicTask(Nanos interval, std::function<void()> task)
-    : interval_(interval), task_(std::move(task)), thread_([this] { Run(); }) {}
+    : PeriodicTask(interval, std::function<Nanos()>([interval, task = std::move(task)] {
+                     task();
+                     return interval;
+                   })) {}
+
+PeriodicTask::PeriodicTask(std::function<Nanos()> task) : PeriodicTask(Nanos(0), std::move(task)) {}
 
 PeriodicTask::~PeriodicTask() { Stop(); }
 
@@ -23,10 +31,10 @@ void PeriodicTask::Run() {
     {
       MutexLock lock(mutex_);
       // An early wake-up only runs the task early.
-      if (!stopping_) (void)changed_.WaitFor(mutex_, interval_);
+      if (!stopping_ && wait_ > Nanos(0)) (void)changed_.WaitFor(mutex_, wait_);
       if (stopping_) return;
     }
-    task_();
+    wait_ = task_();
   }
 }
 

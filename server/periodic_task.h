@@ -9,11 +9,13 @@
 
 namespace mnemo {
 
-// Runs `task` every `interval`, counted from the end of the last run, on a
-// thread of its own from construction until Stop. Thread-safe.
+// Runs `task` on a thread of its own from construction until Stop. Thread-safe.
 class PeriodicTask {
  public:
+  // Every `interval`, counted from the end of the last run.
   PeriodicTask(Nanos interval, std::function<void()> task);
+  // At once, and then after the time that each run answers, 0 or more.
+  explicit PeriodicTask(std::function<Nanos()> task);
   ~PeriodicTask();  // stops
   PeriodicTask(const PeriodicTask&) = delete;
   PeriodicTask& operator=(const PeriodicTask&) = delete;
@@ -25,8 +27,10 @@ class PeriodicTask {
  private:
   void Run();
 
-  const Nanos interval_;
-  const std::function<void()> task_;
+  PeriodicTask(Nanos first_wait, std::function<Nanos()> task);
+
+  const std::function<Nanos()> task_;
+  Nanos wait_;  // of the thread alone
   Mutex mutex_;
   CondVar changed_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;

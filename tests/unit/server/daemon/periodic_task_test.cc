@@ -22,6 +22,19 @@ TEST(PeriodicTaskTest, RunsAgainAndAgainUntilStopped) {
   EXPECT_EQ(runs, at_stop);
 }
 
+TEST(PeriodicTaskTest, ATaskMaySayWhenItRunsNext) {
+  std::latch three(3);
+  std::atomic<int> runs{0};
+  PeriodicTask task([&]() -> Nanos {
+    if (++runs <= 3) three.count_down();
+    // The fourth would be a long time coming.
+    return runs < 3 ? Nanos(0) : Nanos(std::chrono::hours(1));
+  });
+  three.wait();
+  task.Stop();
+  EXPECT_EQ(runs, 3);
+}
+
 TEST(PeriodicTaskTest, StopDoesNotWaitForTheInterval) {
   const auto start = std::chrono::steady_clock::now();
   std::atomic<int> runs{0};
