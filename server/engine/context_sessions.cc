@@ -129,10 +129,21 @@ class StoredReadSession final : public ContextReadSession {
       AppendLittle<float>(out.importances, columns.importance(i));
       AppendLittle<int64_t>(out.times, columns.times_unix_us[i]);
     }
-    if (request_.want_embeddings) TakeRows(*piece.rows, begin, count, out.embeddings);
+    if (request_.want_embeddings) {
+      TakeRows(*piece.rows, begin, count, out.embeddings);
+      NoteUse();
+    }
     step.tokens.count += static_cast<uint32_t>(count);
     step.level = std::max(step.level, piece.level);
     next_ += count;
+  }
+
+  // One use of each run, however many steps it takes.
+  void NoteUse() {
+    const uint64_t run = next_ / kRunTokens;
+    if (used_run_ == run) return;
+    used_run_ = run;
+    reader_.NoteUse(context_, next_);
   }
 
   void TakeRows(const ChunkRows& rows, size_t begin, size_t count, std::string& out) const {
@@ -174,9 +185,19 @@ class StoredReadSession final : public ContextReadSession {
       const uint64_t stop = std::min(end_, (next_ / request_.resolution + 1) * request_.resolution);
       MNEMO_ASSIGN_OR_RETURN(const TreeNode node, reader_.Summarize(context_, next_, stop));
       step.summaries.push_back(ToRangeSummary(node, next_, request_.want_embeddings));
+      MNEMO_ASSIGN_OR_RETURN(step.summaries.back().medoid, MedoidOf(next_, stop));
       next_ = stop;
     }
     return std::optional<ContextReadStep>(std::move(step));
+  }
+
+  // Of a whole stretch of a size that is consolidated, once it is.
+  absl::StatusOr<std::optional<uint64_t>> MedoidOf(uint64_t first, uint64_t end) const {
+    const std::optional<uint8_t> level = SummaryLevel(end - first);
+    if (!level) return std::nullopt;
+    MNEMO_ASSIGN_OR_RETURN(const auto summary, reader_.summaries().At(context_, *level, first));
+    if (!summary) return std::nullopt;
+    return summary->medoid_position;
   }
 
   const CallContext& call_;
@@ -186,6 +207,7 @@ class StoredReadSession final : public ContextReadSession {
   const ContextReadRequest request_;
   uint64_t next_;
   const uint64_t end_;
+  std::optional<uint64_t> used_run_;  // the last
 };
 
 }  // namespace

@@ -181,15 +181,20 @@ absl::StatusOr<uint64_t> StoredContextEngine::Delete(const CallContext& call, co
   return tokens;
 }
 
-void StoredContextEngine::DescribePlaces(const ContextRecord& context, uint32_t max_runs,
-                                         ContextDescription& out) const {
+absl::Status StoredContextEngine::DescribePlaces(const ContextRecord& context, uint32_t max_runs,
+                                                 ContextDescription& out) const {
   const uint64_t tokens = out.info.tokens;
   const uint64_t shortest = (tokens + max_runs - 1) / max_runs;
   const uint32_t bits = context.spec.stored == ElementType::kInt8 ? 8 : 16;
+  uint64_t archived = 0;
   for (uint64_t first = 0; first < tokens; first += kChunkTokens) {
+    if (first % kRangeTokens == 0) {
+      MNEMO_ASSIGN_OR_RETURN(archived, store_.reader().ArchivedRuns(context, first / kRangeTokens));
+    }
     const uint64_t count = std::min(kChunkTokens, tokens - first);
     const bool in_ram = store_.cache().Contains(context.scope, first / kChunkTokens);
-    const Level level = in_ram ? Level::kL1 : Level::kL3;
+    const bool moved = ((archived >> (first / kRunTokens % kRunsPerRange)) & 1) != 0;
+    const Level level = in_ram ? Level::kL1 : moved ? Level::kDisk : Level::kL3;
     out.level_tokens[Index(level)] += count;
     out.level_bytes[Index(level)] += StoredBytes(context.spec, count);
     AddRun(shortest,
@@ -200,6 +205,7 @@ void StoredContextEngine::DescribePlaces(const ContextRecord& context, uint32_t 
             .index = "flat"},
            out.runs);
   }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<ContextDescription> StoredContextEngine::Describe(const CallContext& call,
@@ -220,7 +226,9 @@ absl::StatusOr<ContextDescription> StoredContextEngine::Describe(const CallConte
   const ContextRowCache::Held held = rows_.held(context.scope.space);
   out.segments = held.segments;
   out.index_bytes = held.bytes;
-  DescribePlaces(context, max_runs == 0 ? kDefaultRuns : max_runs, out);
+  MNEMO_ASSIGN_OR_RETURN(const auto summaries, store_.reader().summaries().Counts(context));
+  for (const uint64_t of_level : summaries) out.summaries += of_level;
+  MNEMO_RETURN_IF_ERROR(DescribePlaces(context, max_runs == 0 ? kDefaultRuns : max_runs, out));
   return out;
 }
 

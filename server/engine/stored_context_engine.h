@@ -50,9 +50,9 @@ class StoredContextEngine final : public ContextEngine {
   // What a search is over.
   absl::StatusOr<std::vector<ContextRecord>> Select(const CallContext& call,
                                                     const ContextSearchRequest& request) const;
-  // Where its chunks lie. O(chunks), without reading any.
-  void DescribePlaces(const ContextRecord& context, uint32_t max_runs,
-                      ContextDescription& out) const;
+  // Where its chunks lie. O(chunks), without reading any. Errors: the store's.
+  absl::Status DescribePlaces(const ContextRecord& context, uint32_t max_runs,
+                              ContextDescription& out) const;
 
   ContextStore& store_;
   const SpaceEngine& spaces_;

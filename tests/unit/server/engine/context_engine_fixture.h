@@ -98,6 +98,7 @@ class ContextEngineTest : public ::testing::Test {
   FakeClock clock_;
   std::unique_ptr<StoredContextEngine> engine_;
   std::unique_ptr<SpaceEngine> spaces_;
+  std::unique_ptr<ContextStore> contexts_;
 
  private:
   void Start() {
@@ -112,7 +113,9 @@ class ContextEngineTest : public ::testing::Test {
     spaces_ = std::make_unique<SpaceEngine>(*registry_, *store_, events_);
     const ContextStores stores{
         .sync = store_->ordered_store(Level::kL3, Durability::kSync),
-        .interval = store_->ordered_store(Level::kL3, Durability::kInterval)};
+        .interval = store_->ordered_store(Level::kL3, Durability::kInterval),
+        .sync_archive = store_->ordered_store(Level::kDisk, Durability::kSync),
+        .interval_archive = store_->ordered_store(Level::kDisk, Durability::kInterval)};
     contexts_ = std::make_unique<ContextStore>(stores, clock_, ContextStoreOptions{});
     engine_ = std::make_unique<StoredContextEngine>(
         *contexts_, *spaces_, clock_,
@@ -131,7 +134,6 @@ class ContextEngineTest : public ::testing::Test {
   EventHub events_{1};
   std::unique_ptr<BlockStore> store_;
   std::unique_ptr<SpaceRegistry> registry_;
-  std::unique_ptr<ContextStore> contexts_;
 };
 
 }  // namespace mnemo

@@ -1,6 +1,8 @@
 #include "server/engine/stored_context_engine.h"
 
 #include "storage/base/half.h"
+#include "storage/context/chunk_mover.h"
+#include "storage/context/consolidator.h"
 #include "tests/unit/server/engine/context_engine_fixture.h"
 
 namespace mnemo {
@@ -278,6 +280,59 @@ TEST_F(StoredContextEngineTest, DescribeSaysWhatLiesWhere) {
   EXPECT_EQ(next, 10'000u);
   EXPECT_THAT(engine_->Describe(call_, "c", 1025).status(),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("max_runs is 1025")));
+}
+
+TEST_F(StoredContextEngineTest, DescribeSeesWhatWasArchivedAndSummarised) {
+  const uint64_t id = Create("c");
+  Append("c", 0, 10'000);
+  ASSERT_OK_AND_ASSIGN(const ContextRecord context, contexts_->ById(call_.identity.tenant, id));
+  ChunkMover mover(*contexts_);
+  ASSERT_OK(mover.Demote(context, 1));
+  ASSERT_OK(mover.Demote(context, 2));
+  ASSERT_OK(Consolidator(*contexts_, clock_).Step(context));
+  // One chunk of it is in RAM as well.
+  ASSERT_OK(contexts_->reader().ReadRows(context, 17));
+  ASSERT_OK_AND_ASSIGN(const ContextDescription found, engine_->Describe(call_, "c", 1000));
+  EXPECT_EQ(found.level_tokens[Index(Level::kL1)], kChunkTokens);
+  EXPECT_EQ(found.level_tokens[Index(Level::kDisk)], 2 * kRunTokens - kChunkTokens);
+  EXPECT_EQ(found.level_tokens[Index(Level::kL3)], 10'000 - 2 * kRunTokens);
+  EXPECT_EQ(found.level_bytes[Index(Level::kDisk)],
+            found.level_tokens[Index(Level::kDisk)] * (kDimension * 2 + 17));
+  EXPECT_EQ(found.summaries, 16U + 4 + 1);
+  std::vector<std::pair<uint64_t, Level>> begins;
+  for (const ContextRun& run : found.runs) begins.emplace_back(run.first_position, run.level);
+  EXPECT_THAT(begins, ElementsAre(std::pair(0, Level::kL3), std::pair(2048, Level::kDisk),
+                                  std::pair(17 * 128, Level::kL1),
+                                  std::pair(18 * 128, Level::kDisk), std::pair(6144, Level::kL3)));
+}
+
+TEST_F(StoredContextEngineTest, SummariesNameTheirMedoidOnceConsolidated) {
+  const uint64_t id = Create("c");
+  Append("c", 0, 700);
+  ContextReadRequest request{.context = "c", .resolution = 512};
+  auto steps = ReadAll(request);
+  ASSERT_OK(steps.status());
+  EXPECT_FALSE(steps->front().summaries.front().medoid);
+  ASSERT_OK_AND_ASSIGN(const ContextRecord context, contexts_->ById(call_.identity.tenant, id));
+  ASSERT_OK(Consolidator(*contexts_, clock_).Step(context));
+  steps = ReadAll(request);
+  ASSERT_OK(steps.status());
+  ASSERT_EQ(steps->front().summaries.size(), 2U);
+  ASSERT_OK_AND_ASSIGN(const auto summary, contexts_->reader().summaries().At(context, 1, 0));
+  EXPECT_EQ(steps->front().summaries[0].medoid, summary->medoid_position);
+  EXPECT_FALSE(steps->front().summaries[1].medoid);
+}
+
+TEST_F(StoredContextEngineTest, AReadIsOneUseOfEachRunAndOnlyOfEmbeddings) {
+  const uint64_t id = Create("c");
+  Append("c", 0, 3 * kRunTokens);
+  const KeyScope scope{.tenant = call_.identity.tenant, .space = id};
+  ASSERT_OK(ReadAll({.context = "c", .want_embeddings = false}).status());
+  EXPECT_EQ(contexts_->uses().noted(), 0U);
+  ASSERT_OK(ReadAll({.context = "c", .first_position = 100, .count = kRunTokens}).status());
+  ASSERT_TRUE(contexts_->uses().Find(scope, 0) && contexts_->uses().Find(scope, 1));
+  EXPECT_EQ(contexts_->uses().Find(scope, 0)->uses, 1U);
+  EXPECT_FALSE(contexts_->uses().Find(scope, 2));
 }
 
 TEST_F(StoredContextEngineTest, ListGoesByLabelAndPage) {
