@@ -4,6 +4,7 @@
 #include <prometheus/registry.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "server/config/address.h"
 #include "server/exit_code.h"
@@ -224,6 +225,18 @@ void Daemon::StartWorkers() {
   reservations_ = std::make_unique<PeriodicTask>(kReservationInterval,
                                                  [this] { block_engine_->ExpireReservations(); });
   erasures_ = std::make_unique<PeriodicTask>(kErasureInterval, [this] { EraseContexts(); });
+  StartUpkeep();
+}
+
+void Daemon::StartUpkeep() {
+  // One line for each new reason: a full disk is met again every second.
+  const auto log_new = [this, last = absl::Status()](const absl::Status& failure) mutable {
+    if (std::exchange(last, failure) == failure) return;
+    log_.Warning("context-upkeep-failed", {{"reason", std::string(failure.message())}});
+  };
+  upkeep_ = std::make_unique<ContextUpkeep>(*contexts_, clock_, MakeContextUpkeepOptions(config_),
+                                            log_new);
+  upkeep_steps_ = std::make_unique<PeriodicTask>([this] { return upkeep_->Step(); });
 }
 
 absl::Status Daemon::StartRpc() {
@@ -311,6 +324,7 @@ NodeFigures Daemon::Figures() const {
   NodeFigures figures{.levels = store_->Levels(),
                       .counters = store_->counters(),
                       .codecs = store_->Codecs(),
+                      .contexts = upkeep_->figures(),
                       .parts = store_->parts(),
                       .spaces = spaces_->size(),
                       .inflight_bytes = gate_->bytes().used(),
@@ -358,6 +372,7 @@ absl::Status Daemon::Stop() {
   pages_.reset();
   reservations_.reset();
   erasures_.reset();
+  upkeep_steps_.reset();
   if (movers_) movers_->Stop();
   absl::Status closed;
   if (store_) closed = store_->Close();

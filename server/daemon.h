@@ -24,6 +24,7 @@
 #include "server/rpc/admin_service.h"
 #include "server/rpc/gate.h"
 #include "server/rpc/server.h"
+#include "server/workers/context_upkeep.h"
 #include "server/workers/mover_pool.h"
 #include "storage/base/file_system.h"
 #include "storage/block/block_store.h"
@@ -66,6 +67,7 @@ class Daemon {
   // Gives back what deleted contexts left, until nothing is left of them.
   void EraseContexts();
   void StartWorkers();
+  void StartUpkeep();
   absl::Status StartRpc();
   absl::Status StartPages();
   // What is wrong although the daemon runs, looked at once in a while.
@@ -100,6 +102,8 @@ class Daemon {
   std::unique_ptr<MoverPool> movers_;
   std::unique_ptr<PeriodicTask> reservations_;
   std::unique_ptr<PeriodicTask> erasures_;
+  std::unique_ptr<ContextUpkeep> upkeep_;
+  std::unique_ptr<PeriodicTask> upkeep_steps_;
   std::unique_ptr<RpcMetrics> rpc_metrics_;
   std::unique_ptr<Gate> gate_;
   std::unique_ptr<Facts> facts_;

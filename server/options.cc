@@ -54,6 +54,16 @@ MoverPoolOptions MakeMoverPoolOptions(const Config& config) {
           .idle_wait = config.mover.idle_wait};
 }
 
+ContextUpkeepOptions MakeContextUpkeepOptions(const Config& config) {
+  return {.l3_bytes = config.disk.contexts,
+          .high_watermark = config.high_watermark,
+          .low_watermark = config.low_watermark,
+          .promote_hits = static_cast<uint32_t>(config.promote_hits),
+          .bytes_per_second = config.upkeep.bytes_per_second,
+          .steps_per_second = static_cast<uint32_t>(config.upkeep.steps_per_second),
+          .idle_wait = config.upkeep.idle_wait};
+}
+
 LevelObjectives MakeLevelObjectives(const Config& config) {
   const auto of = [](const Config::Objective& objective) {
     return LevelObjective{.p99 = objective.p99, .hit_ratio = objective.hit_ratio};
@@ -65,6 +75,7 @@ LevelObjectives MakeLevelObjectives(const Config& config) {
 absl::Status CheckOptions(const Config& config) {
   MNEMO_RETURN_IF_ERROR(MakeBlockStoreOptions(config).Validate());
   MNEMO_RETURN_IF_ERROR(MakeMoverPoolOptions(config).Validate());
+  MNEMO_RETURN_IF_ERROR(MakeContextUpkeepOptions(config).Validate());
   return MakeGateOptions(config).Validate();
 }
 

@@ -6,6 +6,7 @@
 #include "server/observe/node_figures.h"
 #include "server/rpc/gate.h"
 #include "server/rpc/server.h"
+#include "server/workers/context_upkeep.h"
 #include "server/workers/mover_pool.h"
 #include "storage/block/block_store.h"
 #include "storage/context/context_store.h"
@@ -18,6 +19,7 @@ ContextEngineOptions MakeContextEngineOptions(const Config& config);
 GateOptions MakeGateOptions(const Config& config);
 RpcServerOptions MakeRpcServerOptions(const Config& config);
 MoverPoolOptions MakeMoverPoolOptions(const Config& config);
+ContextUpkeepOptions MakeContextUpkeepOptions(const Config& config);
 LevelObjectives MakeLevelObjectives(const Config& config);
 
 // What the rooms say of their options. Errors: kInvalidArgument.

@@ -162,9 +162,13 @@ absl::Status DeriveSizes(const HostFacts& facts, Config& config) {
     disk.total = std::max(RoundDownToMiB((facts.disk_free_bytes + facts.disk_used_bytes) / 10 * 8),
                           64 * kMiB);
   }
-  const Share disk_shares[] = {{"disk.l3", &disk.l3, 60, 64 * kMiB},
+  const Share disk_shares[] = {{"disk.l3", &disk.l3, 50, 64 * kMiB},
+                               {"disk.contexts", &disk.contexts, 10, 0},
                                {"disk.archive", &disk.archive, 40, 0}};
-  return Split("disk.total", disk.total, 0, disk_shares);
+  MNEMO_RETURN_IF_ERROR(Split("disk.total", disk.total, 0, disk_shares));
+  // So little does not have to fit.
+  disk.contexts = std::max(disk.contexts, kMiB);
+  return absl::OkStatus();
 }
 
 absl::StatusOr<HostFacts> ProbeHost(const std::string& data_dir, const std::string& root) {

@@ -49,6 +49,7 @@ struct Config {
     uint64_t total = kAutoSize;
     uint64_t l3 = kAutoSize;
     uint64_t archive = kAutoSize;
+    uint64_t contexts = kAutoSize;
     bool direct_reads = false;
   } disk;
 
@@ -66,6 +67,11 @@ struct Config {
     double duty = 0;
     Nanos idle_wait{0};
   } mover;
+  struct Upkeep {
+    uint64_t bytes_per_second = 0;
+    int64_t steps_per_second = 0;
+    Nanos idle_wait{0};
+  } upkeep;
   int64_t grpc_max_streams = 0;
   struct Gate {
     int64_t critical_threads = 0;

@@ -140,6 +140,13 @@ std::vector<Setting> DiskSettings() {
        .minimum = "0",
        .maximum = "1024TiB",
        .description = "Disk: the cold level. 0: none."},
+      {.key = "disk.contexts",
+       .field = MNEMO_FIELD(SizeField, disk.contexts),
+       .default_text = "auto",
+       .minimum = "1MiB",
+       .maximum = "1024TiB",
+       .description = "What embeddings of contexts may take at L3, beside its parts; above "
+                      "watermark.high of it, the least important go to the archive."},
       {.key = "disk.direct_reads",
        .field = MNEMO_FIELD(BooleanField, disk.direct_reads),
        .default_text = "false",
@@ -213,7 +220,8 @@ std::vector<Setting> PlacementSettings() {
        .default_text = "2",
        .minimum = "1",
        .maximum = "10",
-       .description = "Uses at a farther level before a part comes nearer."},
+       .description =
+           "Uses at a farther level before a part, or a run of a context, comes nearer."},
       {.key = "reservation.max",
        .field = MNEMO_FIELD(DurationField, max_reservation),
        .default_text = "60s",
@@ -225,13 +233,37 @@ std::vector<Setting> PlacementSettings() {
        .default_text = "0.95",
        .minimum = "0.5",
        .maximum = "0.99",
-       .description = "Parts leave a level above this share of it."},
+       .description = "Parts, and embeddings of contexts, leave a level above this share of it."},
       {.key = "watermark.low",
        .field = MNEMO_FIELD(RealField, low_watermark),
        .default_text = "0.9",
        .minimum = "0.1",
        .maximum = "0.98",
-       .description = "Parts leave until this share is left; below watermark.high."},
+       .description = "They leave until this share is left; below watermark.high."},
+  };
+}
+
+std::vector<Setting> UpkeepSettings() {
+  return {
+      {.key = "upkeep.bytes_per_second",
+       .field = MNEMO_FIELD(SizeField, upkeep.bytes_per_second),
+       .default_text = "64MiB",
+       .minimum = "1MiB",
+       .maximum = "1TiB",
+       .description = "Embeddings of contexts that are read for summaries or moved between "
+                      "levels, a second."},
+      {.key = "upkeep.idle_wait",
+       .field = MNEMO_FIELD(DurationField, upkeep.idle_wait),
+       .default_text = "1s",
+       .minimum = "10ms",
+       .maximum = "1m",
+       .description = "How often contexts are looked after when there was nothing to do."},
+      {.key = "upkeep.steps_per_second",
+       .field = MNEMO_FIELD(IntegerField, upkeep.steps_per_second),
+       .default_text = "1000",
+       .minimum = "1",
+       .maximum = "1000000",
+       .description = "Pieces of work on contexts a second: a block of summaries, a move, a look."},
   };
 }
 
@@ -364,7 +396,7 @@ const std::vector<Setting>& ConfigRegistry() {
     auto* settings = new std::vector<Setting>;
     for (const auto& group :
          {AddressSettings(), MemorySettings(), DiskSettings(), PlacementSettings(), GateSettings(),
-          ObjectiveSettings(), ProcessSettings()}) {
+          UpkeepSettings(), ObjectiveSettings(), ProcessSettings()}) {
       settings->insert(settings->end(), group.begin(), group.end());
     }
     std::sort(settings->begin(), settings->end(),

@@ -9,6 +9,9 @@
 //   mnemo_level_latency_seconds_count{level} = mnemo_level_hits_total{level}
 //   mnemo_level_live_bytes <= mnemo_level_used_bytes
 //   mnemo_block_idle_before_evict_seconds_count = sum of mnemo_evictions_total
+//   mnemo_context_runs{archive} = mnemo_context_moves_total{archive}
+//       - mnemo_context_moves_total{l3_disk}, of a daemon that began without contexts
+//       and deleted none
 #pragma once
 
 #include <cstdint>

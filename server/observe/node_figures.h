@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "server/engine/context_upkeep_figures.h"
 #include "server/observe/health.h"
 #include "storage/base/clock.h"
 #include "storage/block/block_store.h"
@@ -25,6 +26,7 @@ struct NodeFigures {
   std::array<LevelFigures, kLevelCount> levels{};
   BlockStoreCounters counters;
   std::vector<CodecFigures> codecs;
+  ContextUpkeepFigures contexts;
   uint64_t parts = 0;
   uint64_t spaces = 0;
   uint64_t inflight_bytes = 0;

@@ -112,6 +112,45 @@ void AddCounters(Families& families, const BlockStoreCounters& counters) {
            MetricType::Counter, static_cast<double>(counters.expired));
 }
 
+void AddContexts(Families& families, const ContextUpkeepFigures& contexts) {
+  const auto gauge = [&](const char* name, const char* help, uint64_t value) {
+    AddValue(families, name, help, MetricType::Gauge, static_cast<double>(value));
+  };
+  const auto counter = [&](const char* name, const char* help, uint64_t value) {
+    AddValue(families, name, help, MetricType::Counter, static_cast<double>(value));
+  };
+  const auto by_level = [&](const char* name, const char* help, uint64_t l3, uint64_t archive) {
+    families.push_back(
+        MetricFamilyBuilder(name, help, MetricType::Gauge)
+            .Add(static_cast<double>(l3), {{"level", std::string(LevelLabel(Level::kL3))}})
+            .Add(static_cast<double>(archive), {{"level", std::string(LevelLabel(Level::kDisk))}})
+            .Take());
+  };
+  by_level("mnemo_context_runs", "Whole runs of 2,048 tokens, by where their embeddings lie.",
+           contexts.l3.runs, contexts.archive.runs);
+  by_level("mnemo_context_run_bytes", "Embeddings of whole runs, as stored.", contexts.l3.bytes,
+           contexts.archive.bytes);
+  gauge("mnemo_context_l3_capacity_bytes", "disk.contexts.", contexts.l3_capacity_bytes);
+  gauge("mnemo_context_upkeep_waiting", "Contexts that wait for summaries or a look.",
+        contexts.waiting);
+  gauge("mnemo_context_upkeep_sweeping",
+        "1 while not every context was seen since the start, so that the others are too small.",
+        contexts.sweeping ? 1 : 0);
+  counter("mnemo_context_summaries_total", "Summaries written.", contexts.summaries);
+  families.push_back(MetricFamilyBuilder("mnemo_context_moves_total",
+                                         "Runs moved, by the level they went to.",
+                                         MetricType::Counter)
+                         .Add(static_cast<double>(contexts.promoted),
+                              {{"level", std::string(LevelLabel(Level::kL3))}})
+                         .Add(static_cast<double>(contexts.demoted),
+                              {{"level", std::string(LevelLabel(Level::kDisk))}})
+                         .Take());
+  counter("mnemo_context_upkeep_bytes_total", "Embeddings read for summaries, or moved.",
+          contexts.bytes);
+  counter("mnemo_context_upkeep_failures_total",
+          "Pieces of upkeep that failed; the log has the reasons.", contexts.failures);
+}
+
 void AddBudgets(Families& families, const NodeFigures& figures) {
   const auto gauge = [&](const char* name, const char* help, uint64_t value) {
     AddValue(families, name, help, MetricType::Gauge, static_cast<double>(value));
@@ -170,6 +209,7 @@ std::string Scrape::Text() const {
     AddLevels(families, figures);
     AddCodecs(families, figures.codecs);
     AddCounters(families, figures.counters);
+    AddContexts(families, figures.contexts);
     AddBudgets(families, figures);
     MetricFamilyBuilder ratios("mnemo_qos_objective_ratio",
                                "Measured over objective since the start; at least 1 is met.",

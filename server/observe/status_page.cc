@@ -194,6 +194,8 @@ HttpResponse StatusPage::Html() const {
   page += BudgetRow("memory", process.resident_bytes, figures.memory_budget_bytes);
   page += BudgetRow("in flight", figures.inflight_bytes, figures.inflight_capacity_bytes);
   page += BudgetRow("disk", figures.disk_used_bytes, figures.disk_budget_bytes);
+  page +=
+      BudgetRow("contexts at L3", figures.contexts.l3.bytes, figures.contexts.l3_capacity_bytes);
   page += fmt::format("</table></div>\n<h2>Calls</h2>\n{}\n</body></html>\n",
                       MethodTable(metrics_.Methods()));
   return {.content_type = "text/html; charset=utf-8", .body = page, .style_hash = style_hash_};
@@ -223,6 +225,16 @@ HttpResponse StatusPage::Json() const {
        {{"used_bytes", figures.disk_used_bytes},
         {"budget_bytes", figures.disk_budget_bytes},
         {"free_bytes", figures.disk_free_bytes}}}};
+  const ContextUpkeepFigures& contexts = figures.contexts;
+  json["contexts"] = {{"l3_bytes", contexts.l3.bytes},
+                      {"l3_capacity_bytes", contexts.l3_capacity_bytes},
+                      {"archive_bytes", contexts.archive.bytes},
+                      {"waiting", contexts.waiting},
+                      {"sweeping", contexts.sweeping},
+                      {"summaries", contexts.summaries},
+                      {"demoted", contexts.demoted},
+                      {"promoted", contexts.promoted},
+                      {"failures", contexts.failures}};
   json["levels"] = Json::array();
   for (size_t i = 0; i < kLevelCount; ++i) {
     json["levels"].push_back(LevelJson(i, figures.levels[i], description_.objectives[i],

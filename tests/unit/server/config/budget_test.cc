@@ -31,7 +31,8 @@ TEST(DeriveSizesTest, DefaultsSplitHalfOfTheMachine) {
   EXPECT_LE(Sum(config.memory), config.memory.total);
   EXPECT_GE(Sum(config.memory), config.memory.total / 100 * 95);
   EXPECT_EQ(config.disk.total, 80 * kGiB);
-  EXPECT_EQ(config.disk.l3, 48 * kGiB);
+  EXPECT_EQ(config.disk.l3, 40 * kGiB);
+  EXPECT_EQ(config.disk.contexts, 8 * kGiB);
   EXPECT_EQ(config.disk.archive, 32 * kGiB);
 }
 
@@ -80,6 +81,14 @@ TEST(DeriveSizesTest, PartsOverTheTotalAreRefusedByName) {
               StatusIs(absl::StatusCode::kInvalidArgument,
                        "disk.total: 1 GiB is too small; its parts need at least 1.06 GiB, "
                        "disk.archive 1 GiB of it given"));
+}
+
+TEST(DeriveSizesTest, ContextsHaveSomeOfTheSmallestDisk) {
+  Config config;
+  config.disk.total = 64 * kMiB;
+  ASSERT_OK(DeriveSizes(kHost, config));
+  EXPECT_EQ(config.disk.l3, 64 * kMiB);
+  EXPECT_EQ(config.disk.contexts, kMiB);
 }
 
 class ProbeHostTest : public ::testing::Test {

@@ -32,7 +32,8 @@ TEST(OptionsTest, EverySettingReachesItsRoom) {
                                                   "memory.connections=105MiB",
                                                   "memory.contexts=106MiB",
                                                   "disk.total=9GiB",
-                                                  "disk.l3=5GiB",
+                                                  "disk.l3=4GiB",
+                                                  "disk.contexts=900MiB",
                                                   "disk.archive=4GiB",
                                                   "disk.direct_reads=true",
                                                   "watermark.high=0.93",
@@ -52,6 +53,9 @@ TEST(OptionsTest, EverySettingReachesItsRoom) {
                                                   "mover.threads=3",
                                                   "mover.duty=0.75",
                                                   "mover.idle_wait=2s",
+                                                  "upkeep.bytes_per_second=21MiB",
+                                                  "upkeep.steps_per_second=22",
+                                                  "upkeep.idle_wait=3s",
                                                   "listen=127.0.0.1:17",
                                                   "unix_socket=/s",
                                                   "objective.l1.p99=1ms",
@@ -66,7 +70,7 @@ TEST(OptionsTest, EverySettingReachesItsRoom) {
   EXPECT_EQ(store.l1_bytes, 301 * kMiB);
   EXPECT_EQ(store.l2_bytes, 202 * kMiB);
   EXPECT_EQ(store.disk_cache_bytes, 103 * kMiB);
-  EXPECT_EQ(store.l3_bytes, 5 * kGiB);
+  EXPECT_EQ(store.l3_bytes, 4 * kGiB);
   EXPECT_EQ(store.archive_bytes, 4 * kGiB);
   EXPECT_EQ(store.high_watermark, 0.93);
   EXPECT_EQ(store.low_watermark, 0.87);
@@ -99,6 +103,15 @@ TEST(OptionsTest, EverySettingReachesItsRoom) {
   EXPECT_EQ(mover.threads, 3u);
   EXPECT_EQ(mover.duty, 0.75);
   EXPECT_EQ(mover.idle_wait, std::chrono::seconds(2));
+
+  const ContextUpkeepOptions upkeep = MakeContextUpkeepOptions(config);
+  EXPECT_EQ(upkeep.l3_bytes, 900 * kMiB);
+  EXPECT_EQ(upkeep.high_watermark, 0.93);
+  EXPECT_EQ(upkeep.low_watermark, 0.87);
+  EXPECT_EQ(upkeep.promote_hits, 7u);
+  EXPECT_EQ(upkeep.bytes_per_second, 21 * kMiB);
+  EXPECT_EQ(upkeep.steps_per_second, 22u);
+  EXPECT_EQ(upkeep.idle_wait, std::chrono::seconds(3));
 
   const LevelObjectives objectives = MakeLevelObjectives(config);
   for (size_t i = 0; i < kLevelCount; ++i) {

@@ -40,6 +40,16 @@ class ScrapeTest : public ::testing::Test {
     figures_.counters.idle_before_evict.counts.back() = 1;
     figures_.counters.idle_before_evict.sum = std::chrono::hours(200);
     figures_.codecs = {{"raw", 400, 390}, {"lossless", 100, 250}};
+    figures_.contexts = {.waiting = 11,
+                         .sweeping = false,
+                         .l3 = {12, 13},
+                         .archive = {14, 15},
+                         .l3_capacity_bytes = 16,
+                         .summaries = 17,
+                         .demoted = 18,
+                         .promoted = 19,
+                         .bytes = 20,
+                         .failures = 21};
     figures_.parts = 8;
     description_ = {.version = "1.2.3",
                     .format_version = 7,
@@ -98,6 +108,29 @@ TEST_F(ScrapeTest, LevelsAreAskedOnlyWhileReady) {
   EXPECT_EQ(Sample(text, idle + "_sum"), "720000");
   health_.SetStopping();
   EXPECT_EQ(Sample(Text(), "mnemo_parts"), "absent");
+}
+
+TEST_F(ScrapeTest, UpkeepOfContextsIsSeen) {
+  health_.SetReady();
+  const std::string text = Text();
+  const std::pair<const char*, const char*> samples[] = {
+      {"mnemo_context_upkeep_waiting", "11"},
+      {"mnemo_context_upkeep_sweeping", "0"},
+      {R"(mnemo_context_runs{level="l3_disk"})", "12"},
+      {R"(mnemo_context_run_bytes{level="l3_disk"})", "13"},
+      {R"(mnemo_context_runs{level="archive"})", "14"},
+      {R"(mnemo_context_run_bytes{level="archive"})", "15"},
+      {"mnemo_context_l3_capacity_bytes", "16"},
+      {"mnemo_context_summaries_total", "17"},
+      {R"(mnemo_context_moves_total{level="archive"})", "18"},
+      {R"(mnemo_context_moves_total{level="l3_disk"})", "19"},
+      {"mnemo_context_upkeep_bytes_total", "20"},
+      {"mnemo_context_upkeep_failures_total", "21"}};
+  for (const auto& [name, value] : samples) EXPECT_EQ(Sample(text, name), value) << name;
+  const auto json = nlohmann::json::parse(Page().Json().body);
+  EXPECT_EQ(json["contexts"]["l3_bytes"], 13);
+  EXPECT_EQ(json["contexts"]["failures"], 21);
+  EXPECT_THAT(Page().Html().body, HasSubstr("contexts at L3"));
 }
 
 TEST_F(ScrapeTest, CallsAreCountedByMethodCodeAndClass) {
