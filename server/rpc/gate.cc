@@ -121,7 +121,7 @@ absl::Status Gate::Admit(const MethodRule& rule, MonoTime deadline, CallContext&
   return absl::OkStatus();
 }
 
-Executor& Gate::ExecutorOf(CallClass call_class) {
+const Executor& Gate::ExecutorOf(CallClass call_class) const {
   switch (call_class) {
     case CallClass::kCritical:
       return critical_;
@@ -131,6 +131,12 @@ Executor& Gate::ExecutorOf(CallClass call_class) {
       return default_;
   }
 }
+
+Executor& Gate::ExecutorOf(CallClass call_class) {
+  return const_cast<Executor&>(std::as_const(*this).ExecutorOf(call_class));
+}
+
+size_t Gate::queued(CallClass call_class) const { return ExecutorOf(call_class).queued(); }
 
 absl::Status Gate::Submit(const CallContext& call, std::function<void()> work) {
   const CallClass call_class = call.call_class;

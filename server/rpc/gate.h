@@ -73,6 +73,8 @@ class Gate {
   // Runs `work` on the threads of the call's class. Errors: kUnavailable (the
   // queue is full, or shutting down); `work` was then not taken.
   absl::Status Submit(const CallContext& call, std::function<void()> work);
+  // Work of a class that no thread has taken up yet.
+  size_t queued(CallClass call_class) const;
 
   ByteBudget& bytes() { return bytes_; }
   StreamWatchdog& watchdog() { return watchdog_; }
@@ -86,6 +88,7 @@ class Gate {
   void Shutdown();
 
  private:
+  const Executor& ExecutorOf(CallClass call_class) const;
   Executor& ExecutorOf(CallClass call_class);
 
   const GateOptions options_;

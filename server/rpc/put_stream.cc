@@ -23,14 +23,8 @@ constexpr uint64_t kProgressBytes = 64 * kKiB;
 }  // namespace
 
 PutStream::PutStream(Gate& gate, BlockEngine& blocks, grpc::CallbackServerContext* context)
-    : gate_(gate),
-      blocks_(blocks),
-      context_(context),
-      rule_(RuleOf("mnemo.v1.BlockService/Put")),
-      started_(gate.clock().Mono()),
-      claim_(gate.bytes()) {
-  gate_.watchdog().Add(*this);
-}
+    : ExchangeStream(gate, "mnemo.v1.BlockService/Put", context, Patience::kLimited),
+      blocks_(blocks) {}
 
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* PutStream::Start(
     Gate& gate, BlockEngine& blocks, grpc::CallbackServerContext* context) {
@@ -40,35 +34,16 @@ grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* PutStream::Start(
 }
 
 void PutStream::Begin() {
-  const absl::Status status = gate_.Admit(rule_, DeadlineOf(*context_, gate_.clock()), call_);
+  const absl::Status status = Admit();
   if (!status.ok()) return End(status);
   Read();
 }
 
-void PutStream::Submit(void (PutStream::*work)()) {
-  const absl::Status status = gate_.Submit(call_, [this, work] { (this->*work)(); });
-  if (!status.ok()) End(status);
-}
-
-void PutStream::Read() {
-  MutexLock lock(mutex_);
-  reading_ = true;
-  // Last, so that whoever sees the wait finds a turn to take.
-  reading_wait_.Begin(gate_.clock().Mono());
-  StartRead(&incoming_);
-}
-
-void PutStream::OnReadDone(bool ok) {
-  {
-    MutexLock lock(mutex_);
-    // The watchdog may have taken the turn: then the call ends already.
-    if (!std::exchange(reading_, false)) return;
-  }
+bool PutStream::IsProgress() {
   bytes_unmarked_ += incoming_.Length();
-  const bool progress = !session_ || bytes_unmarked_ >= kProgressBytes;
-  reading_wait_.End(progress);
-  if (progress) bytes_unmarked_ = 0;
-  Submit(ok ? &PutStream::Handle : &PutStream::HandleEndOfInput);
+  if (session_ && bytes_unmarked_ < kProgressBytes) return false;
+  bytes_unmarked_ = 0;
+  return true;
 }
 
 void PutStream::Handle() {
@@ -98,14 +73,7 @@ absl::Status PutStream::OpenSession() {
 void PutStream::HandleStart() {
   if (absl::Status status = OpenSession(); !status.ok()) return End(status);
   window_ = std::min(session_->bytes_wanted(), kWindow);
-  switch (claim_.Acquire(window_, [this] { Submit(&PutStream::Granted); })) {
-    case ByteBudget::Claim::Outcome::kGranted:
-      return Granted();
-    case ByteBudget::Claim::Outcome::kQueued:
-      return;
-    case ByteBudget::Claim::Outcome::kWithdrawn:
-      return End(absl::CancelledError("the call was cancelled"));
-  }
+  if (Claim(window_, &PutStream::Granted)) Granted();
 }
 
 void PutStream::Granted() {
@@ -171,14 +139,7 @@ void PutStream::GrantMore() {
   SendGrant(/*first=*/false);
 }
 
-bool PutStream::WasStalled() {
-  MutexLock lock(mutex_);
-  return stalled_;
-}
-
-void PutStream::HandleEndOfInput() {
-  if (WasStalled()) return EndStalled();
-  if (call_.cancelled) return End(absl::CancelledError("the call was cancelled"));
+void PutStream::EndOfInput() {
   if (!session_) return End(absl::InvalidArgumentError("the stream ended before start"));
   std::vector<PutResult> results;
   session_->Finish(results);
@@ -204,76 +165,6 @@ void PutStream::SendResults(std::vector<PutResult> results) {
     Enqueue(response);
     --results_left_;
   }
-}
-
-void PutStream::Enqueue(const v1::PutResponse& response) {
-  grpc::ByteBuffer message = EncodeMessage(response);
-  MutexLock lock(mutex_);
-  outgoing_.push_back(std::move(message));
-  if (!std::exchange(writing_, true)) WriteLocked();
-}
-
-void PutStream::WriteLocked() {
-  writing_wait_.Begin(gate_.clock().Mono());
-  StartWrite(&outgoing_.front());
-}
-
-void PutStream::OnWriteDone(bool ok) {
-  absl::Status status;
-  {
-    MutexLock lock(mutex_);
-    writing_wait_.End(/*progress=*/true);
-    outgoing_.pop_front();
-    if (!ok) outgoing_.clear();
-    writing_ = !outgoing_.empty();
-    if (writing_) return WriteLocked();
-    if (!ended_) return;
-    status = final_;
-  }
-  FinishNow(status);
-}
-
-void PutStream::OnCancel() {
-  call_.cancelled = true;
-  if (claim_.Withdraw()) End(absl::CancelledError("the call was cancelled"));
-}
-
-bool PutStream::OnStalled() {
-  MutexLock lock(mutex_);
-  if (std::exchange(stalled_, true)) return false;
-  gate_.observer().OnShed(rule_.call_class, "stalled");
-  if (!writing_ && std::exchange(reading_, false)) return true;
-  // The reason would wait behind answers that are not read.
-  context_->TryCancel();
-  return false;
-}
-
-void PutStream::EndStalled() {
-  End(absl::DeadlineExceededError("the client sent nothing, or hardly anything, for too long"));
-}
-
-void PutStream::End(const absl::Status& status) {
-  // What is not whole is given back before the client can learn of the end.
-  session_.reset();
-  claim_.Release();
-  AddPushback(*context_, status);
-  {
-    MutexLock lock(mutex_);
-    ended_ = true;
-    final_ = status;
-    if (writing_) return;
-  }
-  FinishNow(status);
-}
-
-void PutStream::FinishNow(const absl::Status& status) {
-  gate_.observer().OnFinished(rule_, status.code(), gate_.clock().Mono() - started_);
-  Finish(ToGrpc(status));
-}
-
-void PutStream::OnDone() {
-  gate_.watchdog().Remove(*this);
-  delete this;
 }
 
 }  // namespace mnemo

@@ -11,15 +11,10 @@ constexpr size_t kEventsPerMessage = 1024;
 
 WatchStream::WatchStream(Gate& gate, BlockEngine& blocks, grpc::CallbackServerContext* context,
                          const v1::WatchRequest& request)
-    : gate_(gate),
+    : StreamCall(gate, "mnemo.v1.BlockService/Watch", context),
       blocks_(blocks),
-      context_(context),
-      rule_(RuleOf("mnemo.v1.BlockService/Watch")),
-      started_(gate.clock().Mono()),
       request_(request),
-      shared_(std::make_shared<Shared>()) {
-  gate_.watchdog().Add(*this);
-}
+      shared_(std::make_shared<Shared>()) {}
 
 grpc::ServerWriteReactor<v1::WatchResponse>* WatchStream::Start(
     Gate& gate, BlockEngine& blocks, grpc::CallbackServerContext* context,
@@ -30,14 +25,13 @@ grpc::ServerWriteReactor<v1::WatchResponse>* WatchStream::Start(
 }
 
 void WatchStream::Begin() {
-  const absl::Status status =
-      gate_.Admit(rule_, DeadlineOf(*context_, gate_.clock()), call_);
+  const absl::Status status = Admit();
   if (!status.ok()) return End(status);
   {
     MutexLock lock(shared_->mutex);
     shared_->stream = this;
   }
-  Submit();
+  Submit(&WatchStream::Advance);
 }
 
 void WatchStream::Wake() {
@@ -49,17 +43,12 @@ void WatchStream::Wake() {
     }
     state_ = State::kBusy;
   }
-  Submit();
+  Submit(&WatchStream::Advance);
 }
 
 void WatchStream::OnCancel() {
   call_.cancelled = true;
   Wake();
-}
-
-void WatchStream::Submit() {
-  const absl::Status status = gate_.Submit(call_, [this] { Advance(); });
-  if (!status.ok()) End(status);
 }
 
 absl::Status WatchStream::CheckGoesOn() const {
@@ -104,7 +93,7 @@ void WatchStream::Advance() {
 void WatchStream::OnWriteDone(bool ok) {
   writing_wait_.End(/*progress=*/true);
   if (!ok) call_.cancelled = true;
-  Submit();
+  Submit(&WatchStream::Advance);
 }
 
 bool WatchStream::OnStalled() {
@@ -126,17 +115,15 @@ void WatchStream::End(const absl::Status& status) {
     state_ = State::kEnded;
   }
   AddPushback(*context_, status);
-  gate_.observer().OnFinished(rule_, status.code(), gate_.clock().Mono() - started_);
-  Finish(ToGrpc(status));
+  FinishNow(status);
 }
 
 void WatchStream::OnDone() {
-  gate_.watchdog().Remove(*this);
   {
     MutexLock lock(shared_->mutex);
     shared_->stream = nullptr;
   }
-  delete this;
+  StreamCall::OnDone();
 }
 
 }  // namespace mnemo

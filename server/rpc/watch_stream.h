@@ -1,21 +1,17 @@
 // One Watch: events of a space out to the socket, until the client leaves.
 #pragma once
 
-#include <grpcpp/grpcpp.h>
-
 #include <memory>
 
 #include "server/engine/block_engine.h"
-#include "server/rpc/stream_watchdog.h"
-#include "server/rpc/unary.h"
+#include "server/rpc/stream_call.h"
 #include "storage/base/mutex.h"
 
 namespace mnemo {
 
 // Owned by itself through the state that it shares with wake-ups, which may
 // come after the call is done.
-class WatchStream final : public grpc::ServerWriteReactor<v1::WatchResponse>,
-                          public WatchedStream {
+class WatchStream final : public StreamCall<grpc::ServerWriteReactor<v1::WatchResponse>> {
  public:
   static grpc::ServerWriteReactor<v1::WatchResponse>* Start(Gate& gate, BlockEngine& blocks,
                                                             grpc::CallbackServerContext* context,
@@ -42,20 +38,14 @@ class WatchStream final : public grpc::ServerWriteReactor<v1::WatchResponse>,
               const v1::WatchRequest& request);
   void Begin();
   void Wake();
-  void Submit() ABSL_LOCKS_EXCLUDED(mutex_);
   void Advance();
   // Why the watch is to end, if it is.
   absl::Status CheckGoesOn() const;
-  void End(const absl::Status& status);
+  void End(const absl::Status& status) override;
 
-  Gate& gate_;
   BlockEngine& blocks_;
-  grpc::CallbackServerContext* const context_;
-  const MethodRule& rule_;
-  const MonoTime started_;
   const v1::WatchRequest& request_;
   const std::shared_ptr<Shared> shared_;
-  CallContext call_;
   std::atomic<bool> shutting_down_{false};
   std::atomic<bool> stalled_{false};
   std::unique_ptr<EventSubscription> subscription_;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <set>
+#include <thread>
 
 #include "mnemo/v1/context.grpc.pb.h"
 #include "tests/unit/server/rpc/rpc_fixture.h"
@@ -205,17 +206,29 @@ TEST_F(RpcTest, ShutdownEndsWatchesAtOnceAndMayBeRepeated) {
   node_.server().SetReady(true);
 }
 
-TEST_F(RpcTest, WorkWhoseDeadlineHasPassedIsNotDone) {
+class OneThreadRpcTest : public RpcTest {
+ protected:
+  OneThreadRpcTest() : RpcTest({.default_threads = 1}) {}
+};
+
+TEST_F(OneThreadRpcTest, WorkWhoseDeadlineHasPassedIsNotDone) {
   Open(OpaqueSpace());
   PutOpaque("k", "x");
-  grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() - std::chrono::seconds(1));
+  // The class's one thread is busy while the call comes, until its time is over.
+  Gate& gate = node_.gate();
+  CallContext busy;
+  ASSERT_OK(gate.Admit(RuleOf("mnemo.v1.BlockService/Delete"), MonoTime::max(), busy));
+  ASSERT_OK(gate.Submit(busy, [&] {
+    while (gate.queued(CallClass::kDefault) == 0) std::this_thread::yield();
+    node_.clock().Advance(std::chrono::seconds(60));
+  }));
   v1::DeleteRequest request;
   *request.mutable_space() = Ref("opaque");
   request.mutable_keys()->add_keys("k");
+  grpc::ClientContext context;
   v1::DeleteResponse response;
   EXPECT_THAT(blocks_->Delete(&context, request, &response),
-              GrpcIs(grpc::StatusCode::DEADLINE_EXCEEDED, testing::_));
+              GrpcIs(grpc::StatusCode::DEADLINE_EXCEEDED, HasSubstr("in the queue")));
   EXPECT_EQ(node_.store().parts(), 1u);
 }
 

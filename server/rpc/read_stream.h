@@ -1,0 +1,96 @@
+// A stream of messages out to the client, step by step of a session.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+
+#include "server/rpc/stream_call.h"
+#include "server/rpc/wire.h"
+
+namespace mnemo {
+
+// `Request` is the client's message; `Session` tells by NextBytes() what its next
+// step takes into RAM, which is claimed until the one after. Whoever has the turn
+// goes on, so nothing here needs a lock.
+template <typename Request, typename Session>
+class ReadStream : public StreamCall<grpc::ServerWriteReactor<grpc::ByteBuffer>> {
+ public:
+  void OnWriteDone(bool ok) final {
+    writing_wait_.End(/*progress=*/true);
+    message_.Clear();
+    if (stalled_) return End(absl::DeadlineExceededError("the client read nothing for too long"));
+    if (!ok || call_.cancelled) return End(absl::CancelledError("the client has gone"));
+    if (SendRest()) return;
+    Submit(&ReadStream::Advance);
+  }
+
+  bool OnStalled() final {
+    // Its trailers would wait behind the message that is not read.
+    if (!stalled_.exchange(true)) {
+      gate_.observer().OnShed(rule_.call_class, "stalled");
+      context_->TryCancel();
+    }
+    return false;
+  }
+
+ protected:
+  using StreamCall::StreamCall;
+
+  void Open(const grpc::ByteBuffer& request) {
+    if (absl::Status status = Admit(); !status.ok()) return End(status);
+    if (!DecodeMessage(request, request_)) {
+      return End(absl::InvalidArgumentError("the message is not a " +
+                                            std::string(Request::descriptor()->name())));
+    }
+    Submit(&ReadStream::Advance);
+  }
+
+  virtual absl::StatusOr<std::unique_ptr<Session>> OpenSession() = 0;
+  // Takes the session's next step and writes its first message, or ends the call.
+  virtual void Step() = 0;
+  // Writes the next message of a step that was not sent whole, if there is one.
+  virtual bool SendRest() { return false; }
+  // Gives back what the step that is under way holds.
+  virtual void DropStep() {}
+
+  void Write(grpc::ByteBuffer message) {
+    message_.Swap(&message);
+    writing_wait_.Begin(gate_.clock().Mono());
+    StartWrite(&message_);
+  }
+
+  void End(const absl::Status& status) final {
+    DropStep();
+    session_.reset();
+    claim_.Release();
+    AddPushback(*context_, status);
+    FinishNow(status);
+  }
+
+  const Request& request() const { return request_; }
+  Session& session() { return *session_; }
+
+ private:
+  // Claims what the next step takes, without a thread while the budget is used up.
+  void Advance() {
+    if (absl::Status status = CheckGoesOn(call_, gate_.clock()); !status.ok()) return End(status);
+    if (!session_) {
+      absl::StatusOr<std::unique_ptr<Session>> session = OpenSession();
+      if (!session.ok()) return End(session.status());
+      session_ = *std::move(session);
+    }
+    if (const uint64_t bytes = session_->NextBytes(); bytes != 0) {
+      claim_.Release();
+      if (!Claim(bytes, &ReadStream::Step)) return;
+    }
+    Step();
+  }
+
+  Request request_;
+  std::unique_ptr<Session> session_;
+  grpc::ByteBuffer message_;  // in flight
+  std::atomic<bool> stalled_{false};
+};
+
+}  // namespace mnemo
