@@ -192,7 +192,7 @@ class IvfSegment::Scan {
 
   void List(const Probe& probe) {
     const uint32_t size = segment_.list_sizes_[probe.list];
-    const uint32_t* const nodes = &segment_.nodes_[segment_.node_begin_[probe.list]];
+    const uint32_t* const nodes = segment_.nodes_.data() + segment_.node_begin_[probe.list];
     const size_t first_block = segment_.codes_.list_begin(probe.list);
     std::array<float, kBlockCodes> scores;
     for (uint32_t begin = 0; begin < size; begin += kBlockCodes) {
