@@ -218,11 +218,9 @@ TEST_F(ContextUpkeepTest, ALaterOneGoesOnWhereverItWasStopped) {
   const ContextRecord context = Create("c");
   Append(context, 0, 80 * kRunTokens + 100);
   Restart(options);
-  uint64_t demoted = 0;
   int stops = 0;
   for (; stops < 1000; ++stops) {
     for (int i = 0; i < 17; ++i) clock_.Advance(upkeep_->Step());
-    demoted += upkeep_->figures().demoted;
     const ContextUpkeepFigures figures = upkeep_->figures();
     if (!figures.sweeping && figures.waiting == 0 && figures.l3.runs == 16) break;
     Reopen();
