@@ -65,6 +65,10 @@ Json ToJson(const client::ContextDescription& description) {
     levels.push_back(
         {{"level", LevelName(share.level)}, {"tokens", share.tokens}, {"bytes", share.bytes}});
   }
+  Json summaries = Json::object();
+  for (const client::SummaryShare& share : description.summary_shares) {
+    summaries[fmt::to_string(share.resolution)] = share.count;
+  }
   Json runs = Json::array();
   for (const client::ContextRun& run : description.runs) {
     runs.push_back({{"first_position", run.first_position},
@@ -81,7 +85,7 @@ Json ToJson(const client::ContextDescription& description) {
   value["indexed_tokens"] = description.indexed_tokens;
   value["segments"] = description.segments;
   value["index_bytes"] = description.index_bytes;
-  value["summaries"] = description.summaries;
+  value["summaries"] = summaries;
   value["runs"] = runs;
   return value;
 }
@@ -132,6 +136,15 @@ ExitCode List(Invocation& run, const std::vector<std::string>& labels) {
   return ExitCode::kOk;
 }
 
+std::string SummariesOf(const client::ContextDescription& description) {
+  std::string text;
+  for (const client::SummaryShare& share : description.summary_shares) {
+    text += fmt::format("{}{} of {} tokens", text.empty() ? "" : ", ", Grouped(share.count),
+                        Grouped(share.resolution));
+  }
+  return text.empty() ? "none yet" : text;
+}
+
 void PrintContext(std::ostream& out, const client::ContextDescription& description) {
   const client::Context& context = description.context;
   const auto line = [&](std::string_view name, const std::string& value) {
@@ -149,7 +162,7 @@ void PrintContext(std::ostream& out, const client::ContextDescription& descripti
   line("index", fmt::format("{} of {} tokens in sealed segments; {} segments, {} of RAM",
                             Grouped(description.indexed_tokens), Grouped(context.tokens),
                             description.segments, FormatByteSize(description.index_bytes)));
-  line("summaries", Grouped(description.summaries));
+  line("summaries", SummariesOf(description));
   line("created", Date(context.created_unix_us));
   for (const client::LevelShare& share : description.levels) {
     line(LevelName(share.level),

@@ -206,6 +206,10 @@ ContextDescription FromMessage(const v1::DescribeContextResponse& message) {
     description.levels.push_back(
         {.level = ToLevel(share.level()), .tokens = share.tokens(), .bytes = share.bytes()});
   }
+  for (const v1::SummaryShare& share : message.summary_shares()) {
+    description.summary_shares.push_back(
+        {.resolution = share.resolution(), .count = share.count()});
+  }
   for (const v1::ContextRun& run : message.runs()) {
     description.runs.push_back({.first_position = run.first_position(),
                                 .count = run.count(),

@@ -183,7 +183,7 @@ struct ContextDescription {
   std::array<uint64_t, kLevelCount> level_bytes{};
   uint64_t indexed_tokens = 0;
   uint64_t index_bytes = 0;
-  uint64_t summaries = 0;
+  std::array<uint64_t, kSummaryLevels> summaries{};  // of 128, 512 and 2,048 tokens
   uint32_t segments = 0;
   std::vector<ContextRun> runs;  // in order of position
 };

@@ -226,8 +226,7 @@ absl::StatusOr<ContextDescription> StoredContextEngine::Describe(const CallConte
   const ContextRowCache::Held held = rows_.held(context.scope.space);
   out.segments = held.segments;
   out.index_bytes = held.bytes;
-  MNEMO_ASSIGN_OR_RETURN(const auto summaries, store_.reader().summaries().Counts(context));
-  for (const uint64_t of_level : summaries) out.summaries += of_level;
+  MNEMO_ASSIGN_OR_RETURN(out.summaries, store_.reader().summaries().Counts(context));
   MNEMO_RETURN_IF_ERROR(DescribePlaces(context, max_runs == 0 ? kDefaultRuns : max_runs, out));
   return out;
 }

@@ -369,7 +369,16 @@ void ToProto(const ContextDescription& description, v1::DescribeContextResponse*
   out->set_indexed_tokens(description.indexed_tokens);
   out->set_segments(description.segments);
   out->set_index_bytes(description.index_bytes);
-  out->set_summaries(description.summaries);
+  uint64_t summaries = 0;
+  for (uint8_t level = 0; level < kSummaryLevels; ++level) {
+    const uint64_t count = description.summaries[level];
+    summaries += count;
+    if (count == 0) continue;
+    v1::SummaryShare* share = out->add_summary_shares();
+    share->set_resolution(static_cast<uint32_t>(TreeNodeTokens(level)));
+    share->set_count(count);
+  }
+  out->set_summaries(summaries);
   for (const ContextRun& run : description.runs) {
     v1::ContextRun* to = out->add_runs();
     to->set_first_position(run.first_position);

@@ -241,6 +241,12 @@ struct LevelShare {
   uint64_t bytes = 0;
 };
 
+// Summaries of one size, in tokens, that a worker has written.
+struct SummaryShare {
+  uint32_t resolution = 0;
+  uint64_t count = 0;
+};
+
 struct ContextDescription {
   Context context;
   uint64_t writer_id = 0;
@@ -252,6 +258,7 @@ struct ContextDescription {
   uint32_t segments = 0;
   uint64_t index_bytes = 0;
   uint64_t summaries = 0;
+  std::vector<SummaryShare> summary_shares;  // the smallest size first
   std::vector<ContextRun> runs;
 };
 

@@ -47,6 +47,7 @@ from .contexts import (
     SearchHit,
     SearchResult,
     SearchWork,
+    SummaryShare,
     TokenFilter,
     TokenKind,
     TokenRun,

@@ -333,6 +333,10 @@ def from_description(message: Any) -> contexts.ContextDescription:
         segments=message.segments,
         index_bytes=message.index_bytes,
         summaries=message.summaries,
+        summary_shares=tuple(
+            contexts.SummaryShare(share.resolution, share.count)
+            for share in message.summary_shares
+        ),
         runs=tuple(
             contexts.ContextRun(
                 run.first_position, run.count, Level(run.level), run.bits_per_value, run.index

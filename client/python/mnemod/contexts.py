@@ -242,6 +242,14 @@ class LevelShare:
 
 
 @dataclass(frozen=True)
+class SummaryShare:
+    """Summaries of one size, in tokens, that a worker has written."""
+
+    resolution: int
+    count: int
+
+
+@dataclass(frozen=True)
 class ContextDescription:
     """What is known of a context."""
 
@@ -255,4 +263,5 @@ class ContextDescription:
     segments: int
     index_bytes: int
     summaries: int
+    summary_shares: Tuple[SummaryShare, ...]
     runs: Tuple[ContextRun, ...]

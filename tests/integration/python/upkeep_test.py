@@ -94,6 +94,9 @@ def test_cold_runs_leave_l3_and_hot_ones_come_back(tmp_path):
 
             known = context.describe(max_runs=1024)
             assert known.summaries == summaries_of(len(base))
+            assert {share.resolution: share.count for share in known.summary_shares} == {
+                size: len(base) // size for size in (128, 512, 2048)
+            }
             assert {share.level: share.tokens for share in known.levels} == {
                 Level.L3: len(base) - archived * RUN,
                 Level.DISK: archived * RUN,
@@ -126,8 +129,9 @@ def test_a_daemon_killed_amid_upkeep_loses_and_doubles_nothing(tmp_path, work):
     base = rows(0)
     amid = 0
     for cycle in range(CYCLES):
-        daemon = Daemon(tmp_path, env=env)
-        with Client(daemon.ready["grpc"], deadline=60.0) as client:
+        with Daemon(tmp_path, env=env) as daemon, Client(
+            daemon.ready["grpc"], deadline=60.0
+        ) as client:
             context = client.create_context(Context("c", DIMENSION))
             if cycle > 0:
                 assert context.info.tokens == len(base)
@@ -146,8 +150,7 @@ def test_a_daemon_killed_amid_upkeep_loses_and_doubles_nothing(tmp_path, work):
 
             until(far_enough, f"cycle {cycle}: no {work}")
             amid += not is_done(daemon, len(base))
-        daemon.kill()
-        daemon.process.stdout.close()
+            daemon.kill()
     assert amid >= CYCLES // 2
     with Daemon(tmp_path, env=SMALL_L3 if work == "moves" else {}) as daemon:
         with Client(daemon.ready["grpc"], deadline=60.0) as client:

@@ -263,6 +263,8 @@ class FakeContexts:
             payloads=len(stored.payloads),
             levels=[pb.LevelShare(level=3, tokens=tokens, bytes=stored.rows.nbytes)],
             segments=1,
+            summaries=3,
+            summary_shares=[pb.SummaryShare(resolution=128, count=3)],
             runs=[pb.ContextRun(count=tokens, level=3, bits_per_value=16, index="growing")],
         )
 

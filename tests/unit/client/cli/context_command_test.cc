@@ -34,6 +34,11 @@ class ContextCommandTest : public ::testing::Test {
       share.set_level(v1::LEVEL_L3);
       share.set_tokens(50'000);
       share.set_bytes(1 << 20);
+      for (const auto& [resolution, count] : {std::pair(128, 390), std::pair(512, 97)}) {
+        v1::SummaryShare& summaries = *response.add_summary_shares();
+        summaries.set_resolution(resolution);
+        summaries.set_count(count);
+      }
       return grpc::Status::OK;
     };
     daemon_.contexts.remove = [this](const v1::DeleteContextRequest& request,
@@ -90,6 +95,8 @@ TEST_F(ContextCommandTest, ShowDrawsWhatLiesWhere) {
   EXPECT_THAT(ran.out, HasSubstr("index  |" + std::string(64, 'f') + "|"));
   const auto json = nlohmann::json::parse(Context({"show", "genesis", "-o", "json"}).out);
   EXPECT_EQ(json["tokens"], 50'000);
+  EXPECT_THAT(ran.out, HasSubstr("390 of 128 tokens, 97 of 512 tokens\n"));
+  EXPECT_EQ(json["summaries"], nlohmann::json::parse(R"({"128": 390, "512": 97})"));
   EXPECT_EQ(json["runs"][0]["level"], json["levels"][0]["level"]);
 }
 

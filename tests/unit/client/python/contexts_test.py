@@ -364,6 +364,8 @@ def test_describe_says_what_lies_where(context):
     assert [(s.level, s.tokens, s.bytes) for s in known.levels] == [(Level.L3, 3, 48)]
     run = known.runs[0]
     assert (run.first_position, run.count, run.level, run.index) == (0, 3, Level.L3, "growing")
+    assert known.summaries == 3
+    assert [(s.resolution, s.count) for s in known.summary_shares] == [(128, 3)]
 
 
 def test_contexts_are_listed_by_label_and_page(client):

@@ -298,7 +298,7 @@ TEST_F(StoredContextEngineTest, DescribeSeesWhatWasArchivedAndSummarised) {
   EXPECT_EQ(found.level_tokens[Index(Level::kL3)], 10'000 - 2 * kRunTokens);
   EXPECT_EQ(found.level_bytes[Index(Level::kDisk)],
             found.level_tokens[Index(Level::kDisk)] * (kDimension * 2 + 17));
-  EXPECT_EQ(found.summaries, 16U + 4 + 1);
+  EXPECT_THAT(found.summaries, ElementsAre(16, 4, 1));
   std::vector<std::pair<uint64_t, Level>> begins;
   for (const ContextRun& run : found.runs) begins.emplace_back(run.first_position, run.level);
   EXPECT_THAT(begins, ElementsAre(std::pair(0, Level::kL3), std::pair(2048, Level::kDisk),

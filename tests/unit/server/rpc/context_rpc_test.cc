@@ -362,6 +362,11 @@ TEST_F(ContextServiceTest, DescribeSaysWhatLiesWhere) {
   EXPECT_EQ(response.indexed_tokens(), 1u);
   EXPECT_EQ(response.index_bytes(), 2u);
   EXPECT_EQ(response.summaries(), 3u);
+  ASSERT_EQ(response.summary_shares_size(), 2);
+  EXPECT_EQ(response.summary_shares(0).resolution(), 128u);
+  EXPECT_EQ(response.summary_shares(0).count(), 2u);
+  EXPECT_EQ(response.summary_shares(1).resolution(), 2048u);
+  EXPECT_EQ(response.summary_shares(1).count(), 1u);
   EXPECT_EQ(response.segments(), 9u);
   ASSERT_EQ(response.runs_size(), 1);
   EXPECT_EQ(response.runs(0).count(), 3u);

@@ -279,7 +279,7 @@ absl::StatusOr<ContextDescription> FakeContextEngine::Describe(const CallContext
                                  .links = stored->links.size(),
                                  .indexed_tokens = 1,
                                  .index_bytes = 2,
-                                 .summaries = 3,
+                                 .summaries = {2, 0, 1},
                                  .segments = max_runs};
   description.level_tokens[Index(Level::kL3)] = stored->info.tokens;
   description.level_bytes[Index(Level::kL3)] = stored->embeddings.size();
