@@ -24,6 +24,9 @@ constexpr size_t kCalibratedResults = 10;
 // row is missed; and how many rows beyond k are read to make up for it.
 constexpr float kSureDeviations = 3;
 constexpr size_t kMaxSpareResults = 256;
+// Of the nodes that a filter is to let through, how many standard deviations of
+// their number are walked beyond.
+constexpr double kSurePasses = 2;
 // Of a node's links on the ground level, the share that a walk did not visit.
 constexpr double kNewLinks = 0.5;
 
@@ -105,7 +108,7 @@ uint32_t HnswSegment::EffortFor(float target_recall) const {
 }
 
 uint32_t HnswSegment::Beam(const SegmentSearch& options, size_t k) const {
-  size_t beam = options.effort;
+  size_t beam = options.ef_search;
   if (beam == 0) {
     beam = EffortFor(options.target_recall);
     // Measured for fewer results: what lies behind them is as hard to find.
@@ -166,17 +169,20 @@ absl::Status HnswSegment::FindFiltered(const RowSet& filter, uint32_t beam,
   const uint32_t kept = map_.CountIn(filter);
   scratch.pool.Reset(beam);
   if (kept == 0) return absl::OkStatus();
+  // So many that, the filter letting nodes through by chance, hardly ever fewer
+  // than `beam` pass.
+  const double wanted = beam + kSurePasses * std::sqrt(beam);
   const double wider = static_cast<double>(map_.nodes()) / kept;
-  const double walked = beam * wider * graph_.width(0) * kNewLinks;
+  const double walked = wanted * wider * graph_.width(0) * kNewLinks;
   if (walked < kept) {
-    MNEMO_RETURN_IF_ERROR(WalkGraph(static_cast<uint32_t>(beam * wider), cancelled, scratch));
+    MNEMO_RETURN_IF_ERROR(WalkGraph(static_cast<uint32_t>(wanted * wider), cancelled, scratch));
     uint32_t passed = 0;
     for (uint32_t i = 0; i < scratch.pool.size(); ++i) {
       passed += filter.Contains(map_.RowOf(scratch.pool[i].node)) ? 1 : 0;
     }
-    // Far fewer than their share: what the filter keeps lies away from the
-    // query, and the walk has not been there.
-    if (passed * 2 >= beam) return absl::OkStatus();
+    // Fewer than their share: what the filter keeps lies away from the query,
+    // and the walk has not been there.
+    if (passed >= beam) return absl::OkStatus();
   }
   return ScanCodes(&filter, beam, cancelled, scratch);
 }
@@ -232,7 +238,7 @@ absl::Status HnswSegment::CalibrateWith(std::span<const Query> queries, size_t k
   task.cancelled = cancelled;
   const auto search = [&](const Query& query, uint32_t effort, TopK& found) {
     SegmentSearch options;
-    options.effort = effort;
+    options.ef_search = effort;
     options.cancelled = cancelled;
     return Search(query, options, reader, found, nullptr);
   };

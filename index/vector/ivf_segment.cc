@@ -247,7 +247,7 @@ absl::Status IvfSegment::Search(const Query& query, const SegmentSearch& options
                                 const VectorReader& reader, TopK& best,
                                 SearchCounters* counters) const {
   MNEMO_RETURN_IF_ERROR(CheckSearch(shape_, query, options));
-  const uint32_t effort = options.effort > 0 ? options.effort : EffortFor(options.target_recall);
+  const uint32_t effort = options.nprobe > 0 ? options.nprobe : EffortFor(options.target_recall);
   // So many rows are in `effort` lists on average. A filter makes the search go
   // on until as many have passed; so does a k that needs more.
   const uint64_t enough =
@@ -316,7 +316,7 @@ absl::Status IvfSegment::CalibrateWith(std::span<const Query> queries, size_t k,
   task.cancelled = cancelled;
   const auto search = [&](const Query& query, uint32_t effort, TopK& found) {
     SegmentSearch options;
-    options.effort = effort;
+    options.nprobe = effort;
     options.cancelled = cancelled;
     return Search(query, options, reader, found, nullptr);
   };

@@ -20,10 +20,11 @@ struct SegmentSearch {
   uint64_t first_id = 0;
   // Only these rows are found. Null: all. Rows from its size() on are not.
   const RowSet* filter = nullptr;
-  // How much work: efSearch for HNSW, lists to probe for IVF, nothing for a
-  // flat segment. 0: what the segment's calibration says reaches
+  // How much work: nodes that HNSW keeps in sight, lists that IVF looks into; a
+  // flat segment heeds neither. 0: what the segment's calibration says reaches
   // `target_recall`. More work, more recall.
-  uint32_t effort = 0;
+  uint32_t ef_search = 0;
+  uint32_t nprobe = 0;
   // In (0, 1]. Of the true k nearest, the share that is found on average.
   float target_recall = 0.95F;
   // When it becomes true the search ends early with kCancelled. May be null.

@@ -173,7 +173,9 @@ std::optional<BuildTask> SegmentSet::PlanBuild(const SealPolicy& policy) const {
       static_cast<size_t>(std::find_if_not(all.begin(), all.end(), IsSealed) - all.begin());
   size_t end = first_run;
   while (end < all.size() && (EndOf(all[end]) - all[end].first_row >= kRunRows || is_full)) ++end;
-  if (is_full && end > 0 && (all.size() > 1 || first_run == 0)) {
+  // One of this kind: a range that was sealed as a graph may become lists.
+  const bool is_one = all.size() == 1 && all[0].segment->kind() == policy.kind;
+  if (is_full && end > 0 && !is_one) {
     return MakeTask(all, now->deleted(), policy.kind);
   }
   if (end - first_run >= policy.runs) {

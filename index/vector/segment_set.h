@@ -51,7 +51,7 @@ struct SealPolicy {
   // So many full growing segments are sealed together, 1 or more.
   uint32_t runs = 2;
   // Sealed segments that may stand side by side before they are made one, 1 or
-  // more. When a range is full they are made one in any case.
+  // more. When a range is full they are made one of `kind` in any case.
   uint32_t max_sealed = 4;
   // A sealed segment of which this share was deleted is built again, without it.
   double deleted_share = 0.2;

@@ -36,7 +36,7 @@ class MnemoSide final : public bench_side::Side {
   void Search(const float* query, int ef, int64_t* ids) override {
     const auto prepared = mnemo::Query::Prepare(shape_, {query, shape_.dimension});
     mnemo::SegmentSearch search;
-    search.effort = static_cast<uint32_t>(ef);
+    search.ef_search = static_cast<uint32_t>(ef);
     mnemo::TopK best(kResults);
     MNEMO_CHECK(segment_->Search(*prepared, search, *reader_, best, nullptr).ok());
     for (const mnemo::Hit& hit : best.Take()) *ids++ = static_cast<int64_t>(hit.id);

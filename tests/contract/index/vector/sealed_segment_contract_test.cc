@@ -214,7 +214,7 @@ TEST_P(SealedSegmentContractTest, ReadsTheGoldenFile) {
   for (const float at : {0.0F, 30.0F, 77.0F}) {
     const Query query = *Query::Prepare(shape, std::vector<float>(8, at));
     SegmentSearch all;
-    all.effort = 1000;
+    all.ef_search = all.nprobe = 1000;
     TopK best(10);
     ASSERT_OK((*segment)->Search(query, all, reader, best, nullptr));
     EXPECT_GE(RecallOf(best.Take(), ExactHits(shape, query, options, 300, reader, 10)), 0.7);

@@ -102,6 +102,17 @@ TEST_F(SegmentSetTest, AFullRangeBecomesOneSegment) {
   EXPECT_GE(RecallOf(Find(*snapshot), Exact(kCapacity)), 0.9);
 }
 
+TEST_F(SegmentSetTest, AFullRangeOfAnotherKindIsBuiltAgain) {
+  ASSERT_OK(set_->Append(Rows(0, kCapacity)));
+  BuildOnce({.kind = SegmentKind::kHnsw});
+  EXPECT_FALSE(set_->PlanBuild({.kind = SegmentKind::kHnsw}).has_value());
+  BuildOnce(ivf_);
+  const auto snapshot = set_->Snapshot();
+  ASSERT_EQ(snapshot->segments().size(), 1U);
+  EXPECT_EQ(snapshot->segments()[0].segment->kind(), SegmentKind::kIvf);
+  EXPECT_FALSE(set_->PlanBuild(ivf_).has_value());
+}
+
 TEST_F(SegmentSetTest, TooManySealedSegmentsAreMerged) {
   SealPolicy policy = ivf_;
   policy.runs = 1;
