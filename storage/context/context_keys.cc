@@ -96,6 +96,16 @@ StoredKey PlacementKey(KeyScope scope, uint64_t range) {
   return StoredKey(ShardOfRange(scope, range), KeyKind::kPlacement, scope, BigSuffix(range));
 }
 
+StoredKey SegmentsKey(KeyScope scope, uint64_t range) {
+  return StoredKey(ShardOfRange(scope, range), KeyKind::kSegment, scope, BigSuffix(range));
+}
+
+StoredKey SegmentPartKey(KeyScope scope, uint64_t range, uint64_t number, uint32_t part) {
+  std::string suffix = BigSuffix(range) + BigSuffix(number);
+  AppendBig<uint32_t>(suffix, part);
+  return StoredKey(ShardOfRange(scope, range), KeyKind::kSegment, scope, suffix);
+}
+
 uint64_t PositionOfChunkKey(const StoredKey& key) {
   const std::string_view suffix = key.suffix();
   return LoadBig<uint64_t>(suffix.data() + 1) * kChunkTokens + static_cast<uint8_t>(suffix[9]);

@@ -38,6 +38,9 @@ StoredKey SummaryKey(KeyScope scope, uint8_t level, uint64_t index);
 // How far summaries are made.
 StoredKey ConsolidatedKey(KeyScope scope);
 StoredKey PlacementKey(KeyScope scope, uint64_t range);
+// Which index segments a range has, and the parts of one.
+StoredKey SegmentsKey(KeyScope scope, uint64_t range);
+StoredKey SegmentPartKey(KeyScope scope, uint64_t range, uint64_t number, uint32_t part);
 
 // The first position of what a key of kChunk is about.
 uint64_t PositionOfChunkKey(const StoredKey& key);
