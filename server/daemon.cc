@@ -20,6 +20,10 @@ namespace {
 constexpr Nanos kReservationInterval = std::chrono::seconds(1);
 // How often what deleted contexts left is looked for.
 constexpr Nanos kErasureInterval = std::chrono::seconds(1);
+// How often contexts are looked at that may want to be indexed, and the longest
+// rest after a step.
+constexpr Nanos kIndexInterval = std::chrono::milliseconds(200);
+constexpr Nanos kLongestIndexRest = std::chrono::seconds(5);
 constexpr Nanos kProblemInterval = std::chrono::seconds(5);
 // Below this share of the file system, compaction may soon want for room.
 constexpr double kLeastFreeShare = 0.05;
@@ -220,11 +224,26 @@ void Daemon::EraseContexts() {
   }
 }
 
+Nanos Daemon::IndexContexts() {
+  const MonoTime began = clock_.Mono();
+  const absl::StatusOr<bool> more = context_engine_->IndexStep();
+  if (!more.ok()) {
+    log_.Warning("indexing-failed", {{"reason", std::string(more.status().message())}});
+    return kLongestIndexRest;
+  }
+  if (!*more) return kIndexInterval;
+  const std::chrono::duration<double> worked = clock_.Mono() - began;
+  return std::min(std::chrono::duration_cast<Nanos>(worked * (1 / config_.index_duty - 1)),
+                  kLongestIndexRest);
+}
+
 void Daemon::StartWorkers() {
   movers_ = std::make_unique<MoverPool>(*store_, MakeMoverPoolOptions(config_));
   reservations_ = std::make_unique<PeriodicTask>(kReservationInterval,
                                                  [this] { block_engine_->ExpireReservations(); });
   erasures_ = std::make_unique<PeriodicTask>(kErasureInterval, [this] { EraseContexts(); });
+  indexing_ =
+      std::make_unique<PeriodicTask>(std::function<Nanos()>([this] { return IndexContexts(); }));
   StartUpkeep();
 }
 
@@ -327,6 +346,7 @@ NodeFigures Daemon::Figures() const {
                       .contexts = upkeep_->figures(),
                       .parts = store_->parts(),
                       .spaces = spaces_->size(),
+                      .index = context_engine_->index_figures(),
                       .inflight_bytes = gate_->bytes().used(),
                       .inflight_capacity_bytes = gate_->bytes().capacity(),
                       .memory_budget_bytes = config_.memory.total,
@@ -373,6 +393,8 @@ absl::Status Daemon::Stop() {
   reservations_.reset();
   erasures_.reset();
   upkeep_steps_.reset();
+  if (context_engine_) context_engine_->StopIndexing();
+  indexing_.reset();
   if (movers_) movers_->Stop();
   absl::Status closed;
   if (store_) closed = store_->Close();

@@ -66,6 +66,8 @@ class Daemon {
   void OpenContexts();
   // Gives back what deleted contexts left, until nothing is left of them.
   void EraseContexts();
+  // Takes one step of building indexes; returns how long to rest after it.
+  Nanos IndexContexts();
   void StartWorkers();
   void StartUpkeep();
   absl::Status StartRpc();
@@ -104,6 +106,7 @@ class Daemon {
   std::unique_ptr<PeriodicTask> erasures_;
   std::unique_ptr<ContextUpkeep> upkeep_;
   std::unique_ptr<PeriodicTask> upkeep_steps_;
+  std::unique_ptr<PeriodicTask> indexing_;
   std::unique_ptr<RpcMetrics> rpc_metrics_;
   std::unique_ptr<Gate> gate_;
   std::unique_ptr<Facts> facts_;

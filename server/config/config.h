@@ -72,6 +72,7 @@ struct Config {
     int64_t steps_per_second = 0;
     Nanos idle_wait{0};
   } upkeep;
+  double index_duty = 0;
   int64_t grpc_max_streams = 0;
   struct Gate {
     int64_t critical_threads = 0;

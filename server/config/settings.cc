@@ -189,26 +189,6 @@ std::vector<Setting> PlacementSettings() {
        .minimum = "0",
        .maximum = "0.5",
        .description = "Share of L1, L2 and L3 that one tenant may hold under leases."},
-      {.key = "mover.duty",
-       .field = MNEMO_FIELD(RealField, mover.duty),
-       .default_text = "0.5",
-       .minimum = "0.05",
-       .maximum = "1",
-       .description = "Share of its time that a thread moves parts while there is work; the rest "
-                      "belongs to calls."},
-      {.key = "mover.idle_wait",
-       .field = MNEMO_FIELD(DurationField, mover.idle_wait),
-       .default_text = "1s",
-       .minimum = "10ms",
-       .maximum = "1m",
-       .description = "How often leases, expiry and a full disk are looked after when nothing else "
-                      "calls for it."},
-      {.key = "mover.threads",
-       .field = MNEMO_FIELD(IntegerField, mover.threads),
-       .default_text = "1",
-       .minimum = "1",
-       .maximum = "16",
-       .description = "Threads that move parts between levels."},
       {.key = "pin.share",
        .field = MNEMO_FIELD(RealField, pin_share),
        .default_text = "0.5",
@@ -264,6 +244,39 @@ std::vector<Setting> UpkeepSettings() {
        .minimum = "1",
        .maximum = "1000000",
        .description = "Pieces of work on contexts a second: a block of summaries, a move, a look."},
+  };
+}
+
+// Of the threads that work in the background.
+std::vector<Setting> WorkerSettings() {
+  return {
+      {.key = "index.duty",
+       .field = MNEMO_FIELD(RealField, index_duty),
+       .default_text = "0.8",
+       .minimum = "0.05",
+       .maximum = "1",
+       .description = "Share of its time that the thread which indexes contexts works while there "
+                      "is work; the rest belongs to calls."},
+      {.key = "mover.duty",
+       .field = MNEMO_FIELD(RealField, mover.duty),
+       .default_text = "0.5",
+       .minimum = "0.05",
+       .maximum = "1",
+       .description = "Share of its time that a thread moves parts while there is work; the rest "
+                      "belongs to calls."},
+      {.key = "mover.idle_wait",
+       .field = MNEMO_FIELD(DurationField, mover.idle_wait),
+       .default_text = "1s",
+       .minimum = "10ms",
+       .maximum = "1m",
+       .description = "How often leases, expiry and a full disk are looked after when nothing else "
+                      "calls for it."},
+      {.key = "mover.threads",
+       .field = MNEMO_FIELD(IntegerField, mover.threads),
+       .default_text = "1",
+       .minimum = "1",
+       .maximum = "16",
+       .description = "Threads that move parts between levels."},
   };
 }
 
@@ -394,9 +407,9 @@ const std::vector<Setting>& ConfigRegistry() {
   // order of destructors.
   static const auto* const registry = [] {
     auto* settings = new std::vector<Setting>;
-    for (const auto& group :
-         {AddressSettings(), MemorySettings(), DiskSettings(), PlacementSettings(), GateSettings(),
-          UpkeepSettings(), ObjectiveSettings(), ProcessSettings()}) {
+    for (const auto& group : {AddressSettings(), MemorySettings(), DiskSettings(),
+                              PlacementSettings(), WorkerSettings(), UpkeepSettings(),
+                              GateSettings(), ObjectiveSettings(), ProcessSettings()}) {
       settings->insert(settings->end(), group.begin(), group.end());
     }
     std::sort(settings->begin(), settings->end(),

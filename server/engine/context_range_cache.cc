@@ -1,28 +1,83 @@
-#include "server/engine/context_row_cache.h"
+#include "server/engine/context_range_cache.h"
 
 #include <algorithm>
 #include <string>
+#include <vector>
 
+#include "server/engine/context_vectors.h"
 #include "storage/base/status_macros.h"
 #include "storage/base/units.h"
 
 namespace mnemo {
 namespace {
 
-// Rows are handed to the segment in pieces of this size.
+// Rows are handed to the set in pieces of this size.
 constexpr size_t kPieceBytes = kMiB;
+
+// What is stored cannot be used, now or later.
+bool IsDamage(const absl::Status& status) {
+  return absl::IsDataLoss(status) || absl::IsFailedPrecondition(status);
+}
 
 }  // namespace
 
-absl::Status ContextRowCache::Fill(const CallContext& call, const ContextRecord& context,
-                                   uint64_t range, uint32_t rows, GrowingSegment& segment) const {
+uint32_t SealedRows(const SegmentSnapshot& snapshot) {
+  uint32_t rows = 0;
+  for (const PlacedSegment& placed : snapshot.segments()) {
+    if (placed.segment->kind() == SegmentKind::kFlat) break;
+    rows = placed.first_row + placed.segment->rows();
+  }
+  return rows;
+}
+
+absl::Status ContextRangeCache::Load(const ContextRecord& context, uint64_t range,
+                                     SegmentSet& set) const {
+  // Of one moment, so that a segment that is being replaced is here whole.
+  const ContextSegments::View view = segments_.Look(context, range);
+  MNEMO_ASSIGN_OR_RETURN(const SegmentRecord record, view.Read());
+  if (record.segments.empty()) return absl::OkStatus();
+  MNEMO_ASSIGN_OR_RETURN(const ContextHead head, reader_.Head(context));
+  const auto load =
+      [&](const StoredSegment& stored) -> absl::StatusOr<std::unique_ptr<SealedSegment>> {
+    MNEMO_ASSIGN_OR_RETURN(const std::string bytes, view.Load(stored));
+    MNEMO_ASSIGN_OR_RETURN(auto segment, LoadSegment(AsBytes(bytes), stored.digest, kernels_));
+    if (segment->shape() == set.shape() && segment->rows() == stored.rows &&
+        range * kRangeTokens + stored.end_row() <= head.next_position) {
+      return segment;
+    }
+    return absl::DataLossError("a segment of other rows than are stored");
+  };
+  std::vector<std::unique_ptr<SealedSegment>> loaded;
+  absl::Status status;
+  for (size_t i = 0; i < record.segments.size() && status.ok(); ++i) {
+    auto segment = load(record.segments[i]);
+    status = segment.status();
+    if (segment.ok()) loaded.push_back(*std::move(segment));
+  }
+  // All that can be had, or nothing, so that whoever asks again reads again.
+  if (!status.ok() && !IsDamage(status)) return status;
+  for (auto& segment : loaded) MNEMO_RETURN_IF_ERROR(set.Adopt(std::move(segment)));
+  return status;
+}
+
+absl::Status ContextRangeCache::Fill(const CallContext& call, const ContextRecord& context,
+                                     uint64_t range, uint32_t rows, SegmentSet& set) const {
+  if (set.Snapshot()->segments().empty()) {
+    const absl::Status loaded = Load(context, range, set);
+    if (IsDamage(loaded)) {
+      on_damage_(context, range);
+    } else if (!loaded.ok()) {
+      return loaded;
+    }
+  }
   const uint64_t begin = range * kRangeTokens;
-  uint64_t next = begin + segment.rows();
+  uint64_t next = begin + set.Snapshot()->rows();
   const uint64_t end = begin + rows;
+  if (next >= end) return absl::OkStatus();
   std::string piece;
   absl::Status status;
   const auto flush = [&] {
-    status = segment.Append(AsBytes(piece));
+    status = set.Append(AsBytes(piece));
     piece.clear();
   };
   MNEMO_RETURN_IF_ERROR(
@@ -46,19 +101,16 @@ absl::Status ContextRowCache::Fill(const CallContext& call, const ContextRecord&
                              std::to_string(next));
 }
 
-absl::StatusOr<ContextRowCache::Entry*> ContextRowCache::FindOrMake(const ContextRecord& context,
-                                                                    const Key& key) {
+absl::StatusOr<ContextRangeCache::Entry*> ContextRangeCache::FindOrMake(
+    const ContextRecord& context, const Key& key) {
   Entry& entry = entries_[key];
-  if (entry.segment == nullptr) {
-    const VectorShape shape{.dimension = context.spec.dimension,
-                            .type = context.spec.stored,
-                            .metric = context.spec.metric};
-    auto segment = GrowingSegment::Create(shape, kRangeTokens, kernels_);
-    if (!segment.ok()) {
+  if (entry.set == nullptr) {
+    auto set = SegmentSet::Create(ShapeOf(context.spec), kRangeTokens, kernels_);
+    if (!set.ok()) {
       entries_.erase(key);
-      return segment.status();
+      return set.status();
     }
-    entry.segment = *std::move(segment);
+    entry.set = *std::move(set);
   }
   by_use_.erase(entry.used);
   entry.used = ++turn_;
@@ -66,78 +118,104 @@ absl::StatusOr<ContextRowCache::Entry*> ContextRowCache::FindOrMake(const Contex
   return &entry;
 }
 
-absl::StatusOr<std::shared_ptr<const GrowingSegment>> ContextRowCache::Range(
-    const CallContext& call, const ContextRecord& context, uint64_t range, uint32_t rows) {
+absl::StatusOr<std::shared_ptr<SegmentSet>> ContextRangeCache::Range(const CallContext& call,
+                                                                     const ContextRecord& context,
+                                                                     uint64_t range,
+                                                                     uint32_t rows) {
   const Key key{context.scope.space, range};
   for (;;) {
-    std::shared_ptr<GrowingSegment> segment;
+    std::shared_ptr<SegmentSet> set;
     {
       MutexLock lock(mutex_);
       MNEMO_ASSIGN_OR_RETURN(Entry * entry, FindOrMake(context, key));
-      if (entry->segment->rows() >= rows) return entry->segment;
+      if (entry->set->Snapshot()->rows() >= rows) return entry->set;
       if (entry->filling) {
         // Whoever fills it signals at the end, also where it failed.
         filled_.Wait(mutex_);
         continue;
       }
       entry->filling = true;
-      segment = entry->segment;
+      set = entry->set;
     }
-    const absl::Status status = Fill(call, context, range, rows, *segment);
+    const absl::Status status = Fill(call, context, range, rows, *set);
     MutexLock lock(mutex_);
     const auto entry = entries_.find(key);
-    // Forget may have taken it away meanwhile.
-    if (entry != entries_.end() && entry->second.segment == segment) {
+    // Forget or Replaced may have taken it away meanwhile.
+    if (entry != entries_.end() && entry->second.set == set) {
       entry->second.filling = false;
-      bytes_ += segment->memory_bytes() - entry->second.bytes;
-      entry->second.bytes = segment->memory_bytes();
+      CountLocked(entry->second);
     }
     EvictLocked();
     filled_.SignalAll();
     MNEMO_RETURN_IF_ERROR(status);
-    return segment;
+    return set;
   }
 }
 
-void ContextRowCache::EvictLocked() {
+void ContextRangeCache::CountLocked(Entry& entry) {
+  const uint64_t bytes = entry.set->Snapshot()->memory_bytes();
+  bytes_ += bytes - entry.bytes;
+  entry.bytes = bytes;
+}
+
+void ContextRangeCache::EraseLocked(std::map<Key, Entry>::iterator entry) {
+  bytes_ -= entry->second.bytes;
+  by_use_.erase(entry->second.used);
+  entries_.erase(entry);
+}
+
+void ContextRangeCache::EvictLocked() {
   auto oldest = by_use_.begin();
   while (bytes_ > capacity_bytes_ && oldest != by_use_.end()) {
     const auto entry = entries_.find(oldest->second);
-    if (entry->second.filling) {
-      ++oldest;
-      continue;
-    }
-    bytes_ -= entry->second.bytes;
-    entries_.erase(entry);
-    oldest = by_use_.erase(oldest);
+    ++oldest;
+    if (!entry->second.filling) EraseLocked(entry);
   }
 }
 
-void ContextRowCache::Forget(uint64_t context_id) {
+void ContextRangeCache::Replaced(uint64_t context_id, uint64_t range, const SegmentSet& set) {
+  MutexLock lock(mutex_);
+  const auto entry = entries_.find({context_id, range});
+  if (entry == entries_.end()) return;
+  if (entry->second.set.get() == &set) {
+    CountLocked(entry->second);
+  } else {
+    EraseLocked(entry);
+    filled_.SignalAll();
+  }
+}
+
+void ContextRangeCache::Forget(uint64_t context_id) {
   MutexLock lock(mutex_);
   auto at = entries_.lower_bound({context_id, 0});
-  while (at != entries_.end() && at->first.first == context_id) {
-    bytes_ -= at->second.bytes;
-    by_use_.erase(at->second.used);
-    at = entries_.erase(at);
-  }
+  while (at != entries_.end() && at->first.first == context_id) EraseLocked(at++);
   filled_.SignalAll();
 }
 
-ContextRowCache::Held ContextRowCache::held() const {
-  MutexLock lock(mutex_);
-  return {.segments = static_cast<uint32_t>(entries_.size()), .bytes = bytes_};
-}
-
-ContextRowCache::Held ContextRowCache::held(uint64_t context_id) const {
+ContextRangeCache::Held ContextRangeCache::held(uint64_t context_id) const {
   MutexLock lock(mutex_);
   Held held;
   auto at = entries_.lower_bound({context_id, 0});
   for (; at != entries_.end() && at->first.first == context_id; ++at) {
-    ++held.segments;
+    held.segments += static_cast<uint32_t>(at->second.set->Snapshot()->segments().size());
     held.bytes += at->second.bytes;
   }
   return held;
+}
+
+std::array<ContextRangeCache::KindFigures, kSegmentKinds> ContextRangeCache::by_kind() const {
+  std::array<KindFigures, kSegmentKinds> figures{};
+  MutexLock lock(mutex_);
+  for (const auto& [key, entry] : entries_) {
+    const auto snapshot = entry.set->Snapshot();
+    for (const PlacedSegment& placed : snapshot->segments()) {
+      KindFigures& kind = figures[Index(placed.segment->kind())];
+      ++kind.segments;
+      kind.rows += placed.segment->rows();
+      kind.bytes += placed.segment->memory_bytes();
+    }
+  }
+  return figures;
 }
 
 }  // namespace mnemo

@@ -1,37 +1,60 @@
-// Embeddings of contexts in RAM, where searches scan them.
+// What is in RAM of the ranges that searches look at.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <utility>
 
 #include "absl/status/statusor.h"
-#include "index/vector/growing_segment.h"
+#include "index/vector/segment_set.h"
 #include "server/engine/call.h"
 #include "storage/base/clock.h"
 #include "storage/base/mutex.h"
 #include "storage/context/context_reader.h"
+#include "storage/context/context_segments.h"
 
 namespace mnemo {
 
-// A flat segment for each range of 131,072 tokens that somebody searches, read
-// from the store when it is asked for and read on when the context has grown:
-// appends need not know of it, and after a restart there is nothing to repair.
-// The ranges used longest ago go when their bytes exceed the capacity; those
-// that searches hold stay alive with them (docs/decisions/0089). Thread-safe.
-class ContextRowCache {
- public:
-  ContextRowCache(const ContextReader& reader, const Clock& clock, const Kernels& kernels,
-                  uint64_t capacity_bytes)
-      : reader_(reader), clock_(clock), kernels_(kernels), capacity_bytes_(capacity_bytes) {}
+inline constexpr size_t kSegmentKinds = 3;
+inline constexpr size_t Index(SegmentKind kind) { return static_cast<size_t>(kind); }
 
-  // The range's segment with at least its first `rows` rows. Blocks on the disk;
+// A set of segments for each range of 131,072 tokens that somebody searches:
+// those that are stored, and behind them flat ones of what no segment covers
+// yet. Both are read from the store when they are asked for, and flat ones read
+// on when the context has grown: appends need not know of it, and after a
+// restart there is nothing to repair. A stored segment that is damaged is left
+// out, with what lies behind it, and told of. The ranges used longest ago go
+// when their bytes exceed the capacity; those that searches hold stay alive with
+// them (docs/decisions/0074, 0089). Thread-safe.
+class ContextRangeCache {
+ public:
+  // Told of a range whose stored segments cannot be used; called without a lock,
+  // on the thread of whoever asked for the range.
+  using DamageObserver = std::function<void(const ContextRecord&, uint64_t range)>;
+
+  // Borrows all.
+  ContextRangeCache(const ContextReader& reader, const ContextSegments& segments,
+                    const Clock& clock, const Kernels& kernels, uint64_t capacity_bytes,
+                    DamageObserver on_damage)
+      : reader_(reader),
+        segments_(segments),
+        clock_(clock),
+        kernels_(kernels),
+        capacity_bytes_(capacity_bytes),
+        on_damage_(std::move(on_damage)) {}
+
+  // The range's segments with at least its first `rows` rows. Blocks on the disk;
   // of several callers one reads and the others wait for it.
   // Errors: the store's; kCancelled, kDeadlineExceeded.
-  absl::StatusOr<std::shared_ptr<const GrowingSegment>> Range(const CallContext& call,
-                                                              const ContextRecord& context,
-                                                              uint64_t range, uint32_t rows);
+  absl::StatusOr<std::shared_ptr<SegmentSet>> Range(const CallContext& call,
+                                                    const ContextRecord& context, uint64_t range,
+                                                    uint32_t rows);
+  // After segments of `set` were replaced and stored: counts its bytes anew. A
+  // set that took its place meanwhile goes, since it was read before that.
+  void Replaced(uint64_t context_id, uint64_t range, const SegmentSet& set);
   // Gives back what is held of a context that was deleted.
   void Forget(uint64_t context_id);
 
@@ -39,28 +62,40 @@ class ContextRowCache {
     uint32_t segments = 0;
     uint64_t bytes = 0;
   };
-  Held held() const;
   Held held(uint64_t context_id) const;
+
+  struct KindFigures {
+    uint64_t segments = 0;
+    uint64_t rows = 0;
+    uint64_t bytes = 0;
+  };
+  // By kind. O(segments held).
+  std::array<KindFigures, kSegmentKinds> by_kind() const;
 
  private:
   struct Entry {
-    std::shared_ptr<GrowingSegment> segment;
+    std::shared_ptr<SegmentSet> set;
     bool filling = false;  // by one caller, without the mutex
     uint64_t used = 0;     // the turn of its last use; 0: none yet
     uint64_t bytes = 0;
   };
   using Key = std::pair<uint64_t, uint64_t>;  // context id, range
 
+  absl::Status Load(const ContextRecord& context, uint64_t range, SegmentSet& set) const;
   absl::Status Fill(const CallContext& call, const ContextRecord& context, uint64_t range,
-                    uint32_t rows, GrowingSegment& segment) const;
+                    uint32_t rows, SegmentSet& set) const;
   absl::StatusOr<Entry*> FindOrMake(const ContextRecord& context, const Key& key)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void CountLocked(Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void EraseLocked(std::map<Key, Entry>::iterator entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void EvictLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const ContextReader& reader_;
+  const ContextSegments& segments_;
   const Clock& clock_;
   const Kernels& kernels_;
   const uint64_t capacity_bytes_;
+  const DamageObserver on_damage_;
 
   mutable Mutex mutex_;  // never across the store
   CondVar filled_;
@@ -69,5 +104,8 @@ class ContextRowCache {
   uint64_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t turn_ ABSL_GUARDED_BY(mutex_) = 0;
 };
+
+// How many rows from the first the segments of a snapshot cover that are sealed.
+uint32_t SealedRows(const SegmentSnapshot& snapshot);
 
 }  // namespace mnemo

@@ -7,9 +7,11 @@
 #include <string>
 #include <utility>
 
+#include "absl/container/flat_hash_map.h"
 #include "index/vector/query.h"
 #include "index/vector/top_k.h"
 #include "server/engine/context_sessions.h"
+#include "server/engine/context_vectors.h"
 #include "storage/base/status_macros.h"
 
 namespace mnemo {
@@ -71,7 +73,7 @@ class ContextSearcher::Run {
   Run(const ContextSearcher& searcher, const CallContext& call, const ContextSearchRequest& request,
       const std::vector<ContextRecord>& contexts)
       : reader_(searcher.reader_),
-        rows_(searcher.rows_),
+        ranges_(searcher.ranges_),
         clock_(searcher.clock_),
         kernels_(searcher.kernels_),
         call_(call),
@@ -152,24 +154,31 @@ class ContextSearcher::Run {
       MNEMO_ASSIGN_OR_RETURN(filter, KeptRows(context, first, last));
       if (filter->Count() == 0) return absl::OkStatus();
     }
-    MNEMO_ASSIGN_OR_RETURN(const auto segment, rows_.Range(call_, context, range, rows));
-    ++answer_.segments;
-    answer_.unindexed += rows;
-    return SearchSegment(*segment, Id(ordinal, begin), filter ? &*filter : nullptr);
-  }
-
-  absl::Status SearchSegment(const GrowingSegment& segment, uint64_t first_id,
-                             const RowSet* filter) {
-    const SegmentSearch options{.first_id = first_id,
-                                .filter = filter,
+    MNEMO_ASSIGN_OR_RETURN(const auto set, ranges_.Range(call_, context, range, rows));
+    const std::shared_ptr<const SegmentSnapshot> snapshot = set->Snapshot();
+    const uint32_t sealed = SealedRows(*snapshot);
+    answer_.segments += static_cast<uint32_t>(snapshot->segments().size());
+    answer_.unindexed += rows - std::min(rows, sealed);
+    if (sealed > 0) sealed_rows_[Id(ordinal, begin)] = sealed;
+    const SegmentSearch options{.first_id = Id(ordinal, begin),
+                                .filter = filter ? &*filter : nullptr,
+                                .ef_search = request_.ef,
+                                .nprobe = request_.nprobe,
                                 .target_recall = request_.target_recall,
                                 .cancelled = &call_.cancelled};
-    const GrowingReader reader(segment);
+    const SearchVectors vectors(reader_, context, begin);
     for (size_t i = 0; i < queries_.size(); ++i) {
       MNEMO_RETURN_IF_ERROR(CheckGoesOn(call_, clock_));
-      MNEMO_RETURN_IF_ERROR(segment.Search(queries_[i], options, reader, best_[i], &counters_));
+      MNEMO_RETURN_IF_ERROR(snapshot->Search(queries_[i], options, vectors, best_[i], &counters_));
     }
     return absl::OkStatus();
+  }
+
+  // Whether a sealed segment covers what a hit is about.
+  bool IsSealed(const Hit& hit) const {
+    const uint64_t row = hit.id % kRangeTokens;
+    const auto sealed = sealed_rows_.find(hit.id - row);
+    return sealed != sealed_rows_.end() && row < sealed->second;
   }
 
   // Rows of the range's positions [first, last) that the filter keeps.
@@ -234,7 +243,8 @@ class ContextSearcher::Run {
     ContextHit found{.context_id = context.scope.space,
                      .position = position,
                      .first_position = position,
-                     .score = hit.score};
+                     .score = hit.score,
+                     .indexed = IsSealed(hit)};
     if (request_.resolution != 1) {
       MNEMO_ASSIGN_OR_RETURN(const ContextHead head, reader_.Head(context));
       const uint64_t end = (position / request_.resolution + 1) * request_.resolution;
@@ -260,7 +270,7 @@ class ContextSearcher::Run {
   }
 
   const ContextReader& reader_;
-  ContextRowCache& rows_;
+  ContextRangeCache& ranges_;
   const Clock& clock_;
   const Kernels& kernels_;
   const CallContext& call_;
@@ -268,6 +278,8 @@ class ContextSearcher::Run {
   const std::vector<ContextRecord>& contexts_;
   std::vector<Query> queries_;
   std::vector<TopK> best_;  // of each query
+  // By the id of a range's first token, how many from there on are sealed.
+  absl::flat_hash_map<uint64_t, uint32_t> sealed_rows_;
   SearchCounters counters_;
   ContextSearchAnswer answer_;
 };

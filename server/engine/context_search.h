@@ -5,7 +5,7 @@
 
 #include "absl/status/statusor.h"
 #include "server/engine/context_engine.h"
-#include "server/engine/context_row_cache.h"
+#include "server/engine/context_range_cache.h"
 #include "storage/context/context_reader.h"
 
 namespace mnemo {
@@ -14,9 +14,9 @@ namespace mnemo {
 // before it began.
 class ContextSearcher {
  public:
-  ContextSearcher(const ContextReader& reader, ContextRowCache& rows, const Clock& clock,
+  ContextSearcher(const ContextReader& reader, ContextRangeCache& ranges, const Clock& clock,
                   const Kernels& kernels)
-      : reader_(reader), rows_(rows), clock_(clock), kernels_(kernels) {}
+      : reader_(reader), ranges_(ranges), clock_(clock), kernels_(kernels) {}
 
   // Over `contexts`, at most kMaxContextsPerSearch, each once and of the
   // request's dimension. Errors: kInvalidArgument (a field is out of its range, a
@@ -30,7 +30,7 @@ class ContextSearcher {
   class Run;
 
   const ContextReader& reader_;
-  ContextRowCache& rows_;
+  ContextRangeCache& ranges_;
   const Clock& clock_;
   const Kernels& kernels_;
 };

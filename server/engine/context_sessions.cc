@@ -23,10 +23,12 @@ constexpr size_t kTopIds = 8;
 class StoredAppendSession final : public AppendSession {
  public:
   StoredAppendSession(const CallContext& call, const Clock& clock, ContextStore& store,
-                      const ContextRecord& context, const WriterClaim& claim, Durability durability)
+                      ContextIndexer& indexer, const ContextRecord& context,
+                      const WriterClaim& claim, Durability durability)
       : call_(call),
         clock_(clock),
         store_(store),
+        indexer_(indexer),
         context_(context),
         claim_(claim),
         durability_(durability) {}
@@ -39,6 +41,7 @@ class StoredAppendSession final : public AppendSession {
     MNEMO_RETURN_IF_ERROR(CheckGoesOn(call_, clock_));
     MNEMO_ASSIGN_OR_RETURN(const AppendResult result,
                            store_.Append(context_, claim_, tokens, durability_));
+    indexer_.Note(context_, claim_.next_position, result.next_position);
     claim_.next_position = result.next_position;
     return result;
   }
@@ -47,6 +50,7 @@ class StoredAppendSession final : public AppendSession {
   const CallContext& call_;
   const Clock& clock_;
   ContextStore& store_;
+  ContextIndexer& indexer_;
   const ContextRecord context_;
   WriterClaim claim_;
   const Durability durability_;
@@ -247,13 +251,11 @@ RangeSummary ToRangeSummary(const TreeNode& node, uint64_t first_position, bool 
   return summary;
 }
 
-absl::StatusOr<std::unique_ptr<AppendSession>> OpenAppendSession(const CallContext& call,
-                                                                 const Clock& clock,
-                                                                 ContextStore& store,
-                                                                 const ContextRecord& context,
-                                                                 const AppendStart& start) {
+absl::StatusOr<std::unique_ptr<AppendSession>> OpenAppendSession(
+    const CallContext& call, const Clock& clock, ContextStore& store, ContextIndexer& indexer,
+    const ContextRecord& context, const AppendStart& start) {
   MNEMO_ASSIGN_OR_RETURN(const WriterClaim claim, store.Claim(context, start.writer_id));
-  return std::make_unique<StoredAppendSession>(call, clock, store, context, claim,
+  return std::make_unique<StoredAppendSession>(call, clock, store, indexer, context, claim,
                                                start.durability.value_or(context.spec.durability));
 }
 

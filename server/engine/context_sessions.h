@@ -6,16 +6,16 @@
 #include "absl/status/statusor.h"
 #include "index/kernels/kernels.h"
 #include "server/engine/context_engine.h"
+#include "server/engine/context_indexer.h"
 #include "storage/context/context_store.h"
 
 namespace mnemo {
 
-// Claims the context for the writer. What is borrowed outlives the session.
-absl::StatusOr<std::unique_ptr<AppendSession>> OpenAppendSession(const CallContext& call,
-                                                                 const Clock& clock,
-                                                                 ContextStore& store,
-                                                                 const ContextRecord& context,
-                                                                 const AppendStart& start);
+// Claims the context for the writer; what is appended is told to `indexer`. What
+// is borrowed outlives the session.
+absl::StatusOr<std::unique_ptr<AppendSession>> OpenAppendSession(
+    const CallContext& call, const Clock& clock, ContextStore& store, ContextIndexer& indexer,
+    const ContextRecord& context, const AppendStart& start);
 
 // Errors: kInvalidArgument (the resolution, the type), kOutOfRange (the range
 // begins behind the end).

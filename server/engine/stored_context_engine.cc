@@ -37,9 +37,26 @@ uint64_t StoredBytes(const ContextSpec& spec, uint64_t tokens) {
   return tokens * (spec.row_bytes() + kColumnBytes);
 }
 
+// What finds the token of this row.
+std::string IndexAt(const SegmentRecord& segments, uint64_t row) {
+  for (const StoredSegment& segment : segments.segments) {
+    if (row < segment.end_row()) return segment.kind == Index(SegmentKind::kIvf) ? "ivf" : "hnsw";
+  }
+  return "flat";
+}
+
+ContextIndexerOptions IndexOptions(const ContextEngineOptions& options) {
+  ContextIndexerOptions index = options.index;
+  index.build_bytes = std::min(index.build_bytes, options.search_memory_bytes / 2);
+  return index;
+}
+
 // Joins neighbours that lie alike, into stretches of at least `shortest` tokens.
 void AddRun(uint64_t shortest, const ContextRun& run, std::vector<ContextRun>& runs) {
-  if (!runs.empty() && (runs.back().level == run.level || runs.back().count < shortest)) {
+  const auto alike = [](const ContextRun& a, const ContextRun& b) {
+    return a.level == b.level && a.index == b.index;
+  };
+  if (!runs.empty() && (alike(runs.back(), run) || runs.back().count < shortest)) {
     runs.back().count += run.count;
     return;
   }
@@ -53,8 +70,13 @@ StoredContextEngine::StoredContextEngine(ContextStore& store, const SpaceEngine&
     : store_(store),
       spaces_(spaces),
       clock_(clock),
-      rows_(store.reader(), clock, BestKernels(), options.search_memory_bytes),
-      searcher_(store.reader(), rows_, clock, BestKernels()) {}
+      segments_(store),
+      ranges_(store.reader(), segments_, clock, BestKernels(), options.search_memory_bytes,
+              [this](const ContextRecord& context, uint64_t range) {
+                indexer_.NoteDamage(context, range);
+              }),
+      indexer_(store, segments_, ranges_, clock, BestKernels(), IndexOptions(options)),
+      searcher_(store.reader(), ranges_, clock, BestKernels()) {}
 
 absl::StatusOr<ContextRecord> StoredContextEngine::Resolve(const CallContext& call,
                                                            const ContextRef& ref) const {
@@ -75,7 +97,7 @@ absl::StatusOr<ContextEngine::Created> StoredContextEngine::Create(const CallCon
 absl::StatusOr<std::unique_ptr<AppendSession>> StoredContextEngine::Append(
     const CallContext& call, const AppendStart& start) {
   MNEMO_ASSIGN_OR_RETURN(const ContextRecord context, Resolve(call, start.context));
-  return OpenAppendSession(call, clock_, store_, context, start);
+  return OpenAppendSession(call, clock_, store_, indexer_, context, start);
 }
 
 absl::StatusOr<std::unique_ptr<ContextReadSession>> StoredContextEngine::Read(
@@ -173,7 +195,8 @@ absl::StatusOr<uint64_t> StoredContextEngine::Delete(const CallContext& call, co
   if (absl::IsNotFound(context.status())) return 0;
   MNEMO_RETURN_IF_ERROR(context.status());
   MNEMO_ASSIGN_OR_RETURN(const uint64_t tokens, store_.Delete(*context));
-  rows_.Forget(context->scope.space);
+  indexer_.Forget(context->scope.space);
+  ranges_.Forget(context->scope.space);
   for (bool more = wait; more;) {
     MNEMO_RETURN_IF_ERROR(CheckGoesOn(call, clock_));
     MNEMO_ASSIGN_OR_RETURN(more, store_.EraseStep());
@@ -181,7 +204,22 @@ absl::StatusOr<uint64_t> StoredContextEngine::Delete(const CallContext& call, co
   return tokens;
 }
 
+absl::StatusOr<std::vector<SegmentRecord>> StoredContextEngine::SegmentsOf(
+    const ContextRecord& context, uint64_t tokens) const {
+  std::vector<SegmentRecord> ranges;
+  for (uint64_t range = 0; range * kRangeTokens < tokens; ++range) {
+    auto record = segments_.Read(context, range);
+    if (absl::IsDataLoss(record.status()) || absl::IsFailedPrecondition(record.status())) {
+      record = SegmentRecord{};
+    }
+    MNEMO_RETURN_IF_ERROR(record.status());
+    ranges.push_back(*std::move(record));
+  }
+  return ranges;
+}
+
 absl::Status StoredContextEngine::DescribePlaces(const ContextRecord& context, uint32_t max_runs,
+                                                 const std::vector<SegmentRecord>& segments,
                                                  ContextDescription& out) const {
   const uint64_t tokens = out.info.tokens;
   const uint64_t shortest = (tokens + max_runs - 1) / max_runs;
@@ -202,7 +240,7 @@ absl::Status StoredContextEngine::DescribePlaces(const ContextRecord& context, u
             .count = count,
             .level = level,
             .fidelity_bits = bits,
-            .index = "flat"},
+            .index = IndexAt(segments[first / kRangeTokens], first % kRangeTokens)},
            out.runs);
   }
   return absl::OkStatus();
@@ -223,11 +261,14 @@ absl::StatusOr<ContextDescription> StoredContextEngine::Describe(const CallConte
                          .payload_bytes = head.payload_bytes};
   MNEMO_ASSIGN_OR_RETURN(const auto links, store_.reader().Links(context, 0, kMaxPosition));
   out.links = links.size();
-  const ContextRowCache::Held held = rows_.held(context.scope.space);
+  const ContextRangeCache::Held held = ranges_.held(context.scope.space);
   out.segments = held.segments;
   out.index_bytes = held.bytes;
   MNEMO_ASSIGN_OR_RETURN(out.summaries, store_.reader().summaries().Counts(context));
-  MNEMO_RETURN_IF_ERROR(DescribePlaces(context, max_runs == 0 ? kDefaultRuns : max_runs, out));
+  MNEMO_ASSIGN_OR_RETURN(const auto segments, SegmentsOf(context, head.next_position));
+  for (const SegmentRecord& record : segments) out.indexed_tokens += record.rows();
+  MNEMO_RETURN_IF_ERROR(
+      DescribePlaces(context, max_runs == 0 ? kDefaultRuns : max_runs, segments, out));
   return out;
 }
 

@@ -1,21 +1,32 @@
 // The engine of contexts over the stream store.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "server/engine/context_engine.h"
-#include "server/engine/context_row_cache.h"
+#include "server/engine/context_indexer.h"
+#include "server/engine/context_range_cache.h"
 #include "server/engine/context_search.h"
 
 namespace mnemo {
 
 struct ContextEngineOptions {
-  uint64_t search_memory_bytes = uint64_t{256} << 20;  // embeddings held for searches
+  uint64_t search_memory_bytes = uint64_t{256} << 20;  // of segments held for searches
+  // Of it, at most half is read at once to build from.
+  ContextIndexerOptions index;
 };
 
-// Borrows the store and the spaces, which links name.
+// What is known of the indexes of all contexts.
+struct ContextIndexFigures {
+  std::array<ContextRangeCache::KindFigures, kSegmentKinds> held{};  // in RAM, by kind
+  ContextIndexerFigures built;
+};
+
+// Borrows the store and the spaces, which links name. Searches use sealed
+// segments once somebody has called IndexStep often enough.
 class StoredContextEngine final : public ContextEngine {
  public:
   StoredContextEngine(ContextStore& store, const SpaceEngine& spaces, const Clock& clock,
@@ -44,20 +55,33 @@ class StoredContextEngine final : public ContextEngine {
                                                 uint32_t page_size, const std::string& page_token,
                                                 std::string& next) override;
 
+  // As ContextIndexer::Step and Stop.
+  absl::StatusOr<bool> IndexStep() { return indexer_.Step(); }
+  void StopIndexing() { indexer_.Stop(); }
+  ContextIndexFigures index_figures() const {
+    return {.held = ranges_.by_kind(), .built = indexer_.figures()};
+  }
+
  private:
   // Errors: kNotFound, kInvalidArgument (it is not given).
   absl::StatusOr<ContextRecord> Resolve(const CallContext& call, const ContextRef& ref) const;
   // What a search is over.
   absl::StatusOr<std::vector<ContextRecord>> Select(const CallContext& call,
                                                     const ContextSearchRequest& request) const;
+  // The stored segments of each of its ranges; what is damaged counts as none.
+  absl::StatusOr<std::vector<SegmentRecord>> SegmentsOf(const ContextRecord& context,
+                                                        uint64_t tokens) const;
   // Where its chunks lie. O(chunks), without reading any. Errors: the store's.
   absl::Status DescribePlaces(const ContextRecord& context, uint32_t max_runs,
+                              const std::vector<SegmentRecord>& segments,
                               ContextDescription& out) const;
 
   ContextStore& store_;
   const SpaceEngine& spaces_;
   const Clock& clock_;
-  ContextRowCache rows_;
+  ContextSegments segments_;
+  ContextRangeCache ranges_;
+  ContextIndexer indexer_;
   const ContextSearcher searcher_;
 };
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "server/engine/context_upkeep_figures.h"
+#include "server/engine/stored_context_engine.h"
 #include "server/observe/health.h"
 #include "storage/base/clock.h"
 #include "storage/block/block_store.h"
@@ -29,6 +30,7 @@ struct NodeFigures {
   ContextUpkeepFigures contexts;
   uint64_t parts = 0;
   uint64_t spaces = 0;
+  ContextIndexFigures index;
   uint64_t inflight_bytes = 0;
   uint64_t inflight_capacity_bytes = 0;
   uint64_t memory_budget_bytes = 0;

@@ -167,6 +167,47 @@ void AddBudgets(Families& families, const NodeFigures& figures) {
         figures.disk_free_bytes);
 }
 
+void AddIndex(Families& families, const ContextIndexFigures& index) {
+  constexpr const char* kKinds[kSegmentKinds] = {"flat", "hnsw", "ivf"};
+  MetricFamilyBuilder segments("mnemo_index_segments",
+                               "Segments of contexts in RAM, by what finds their tokens.",
+                               MetricType::Gauge);
+  MetricFamilyBuilder rows("mnemo_index_rows",
+                           "Tokens of segments in RAM; those of \"flat\" are not indexed yet.",
+                           MetricType::Gauge);
+  MetricFamilyBuilder bytes("mnemo_index_bytes", "RAM that segments of contexts take.",
+                            MetricType::Gauge);
+  for (size_t kind = 0; kind < kSegmentKinds; ++kind) {
+    const MetricLabels labels = {{"index", kKinds[kind]}};
+    segments.Add(static_cast<double>(index.held[kind].segments), labels);
+    rows.Add(static_cast<double>(index.held[kind].rows), labels);
+    bytes.Add(static_cast<double>(index.held[kind].bytes), labels);
+  }
+  families.push_back(segments.Take());
+  families.push_back(rows.Take());
+  families.push_back(bytes.Take());
+  const ContextIndexerFigures& built = index.built;
+  families.push_back(MetricFamilyBuilder("mnemo_index_builds_total",
+                                         "Builds of sealed segments, by what came of them.",
+                                         MetricType::Counter)
+                         .Add(static_cast<double>(built.builds), {{"result", "published"}})
+                         .Add(static_cast<double>(built.cancelled), {{"result", "cancelled"}})
+                         .Add(static_cast<double>(built.failed), {{"result", "failed"}})
+                         .Take());
+  const auto counter = [&](const char* name, const char* help, double value) {
+    AddValue(families, name, help, MetricType::Counter, value);
+  };
+  counter("mnemo_index_build_seconds_total", "Time of builds that were published.",
+          Seconds(built.build_time));
+  counter("mnemo_index_built_rows_total", "Tokens in builds that were published.",
+          static_cast<double>(built.rows));
+  counter("mnemo_index_load_failures_total",
+          "Ranges whose stored segments could not be used, and are built again.",
+          static_cast<double>(built.load_failures));
+  AddValue(families, "mnemo_index_waiting_ranges", "Ranges that are to be looked at.",
+           MetricType::Gauge, static_cast<double>(built.waiting));
+}
+
 void AddProcess(Families& families) {
   const ProcessFigures process = ReadProcess();
   AddValue(families, "process_resident_memory_bytes", "Resident memory.", MetricType::Gauge,
@@ -211,6 +252,7 @@ std::string Scrape::Text() const {
     AddCounters(families, figures.counters);
     AddContexts(families, figures.contexts);
     AddBudgets(families, figures);
+    AddIndex(families, figures.index);
     MetricFamilyBuilder ratios("mnemo_qos_objective_ratio",
                                "Measured over objective since the start; at least 1 is met.",
                                MetricType::Gauge);

@@ -2,6 +2,7 @@
 
 import itertools
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -190,6 +191,74 @@ def test_contexts_are_listed_and_searched_by_label(client):
     found = client.search_contexts(rows(1, seed=1)[0], k=1, labels=label)
     assert found.work.contexts == 3
     assert (found.hits[0][0].context_id, found.hits[0][0].position) == (made[1].info.id, 0)
+
+
+def wait_until(daemon, condition):
+    """Until the daemon's metrics say so."""
+    deadline = time.monotonic() + 300
+    while not condition(daemon.metrics()):
+        assert time.monotonic() < deadline, daemon.log_text()
+
+
+def recall(context, base, queries=10):
+    """Of the true ten nearest, the share that is found."""
+    asked = rows(queries, seed=5)
+    found = context.search(asked)
+    right = sum(
+        len({hit.position for hit in hits} & set(nearest(base, query)))
+        for query, hits in zip(asked, found.hits)
+    )
+    return right / (10 * queries)
+
+
+PUBLISHED = 'mnemo_index_builds_total{result="published"}'
+
+
+def test_what_is_appended_is_indexed_and_stays_so(tmp_path):
+    base = rows(33_000)
+    with Daemon(tmp_path) as daemon, Client(daemon.ready["grpc"], deadline=60.0) as client:
+        context = client.create_context(Context("c", DIMENSION))
+        context.append(Tokens(base))
+        wait_until(daemon, lambda samples: samples[PUBLISHED] >= 1)
+        work = context.search(rows(1, seed=2)[0]).work
+        assert work.unindexed_tokens == len(base) - 32_768
+        assert work.distances < len(base) / 2
+        assert recall(context, base) >= 0.9
+        described = context.describe()
+        assert described.indexed_tokens == 32_768
+        assert {run.index for run in described.runs} == {"hnsw", "flat"}
+        samples = daemon.metrics()
+        assert samples['mnemo_index_rows{index="hnsw"}'] == 32_768
+        assert samples['mnemo_index_rows{index="flat"}'] == len(base) - 32_768
+    with Daemon(tmp_path) as daemon, Client(daemon.ready["grpc"], deadline=60.0) as client:
+        context = client.get_context("c")
+        assert recall(context, base) >= 0.9
+        assert context.search(rows(1, seed=2)[0]).work.unindexed_tokens == len(base) - 32_768
+        wait_until(daemon, lambda samples: samples["mnemo_index_waiting_ranges"] == 0)
+        assert daemon.metrics()[PUBLISHED] == 0
+        context.delete(wait=True)
+        assert daemon.metrics()['mnemo_index_segments{index="hnsw"}'] == 0
+
+
+def test_a_daemon_killed_while_it_indexes_goes_on(tmp_path):
+    """Killed ever later in the build: what is stored and what is found agree each time."""
+    base = rows(33_000)
+    for attempt in range(6):
+        with Daemon(tmp_path) as daemon, Client(daemon.ready["grpc"], deadline=60.0) as client:
+            context = client.create_context(Context("c", DIMENSION))
+            if attempt == 0:
+                context.append(Tokens(base))
+            assert context.describe().info.tokens == len(base)
+            assert recall(context, base) >= 0.9
+            assert daemon.metrics()["mnemo_index_load_failures_total"] == 0
+            for _ in range(4**attempt):
+                daemon.metrics()
+            daemon.kill()
+    with Daemon(tmp_path) as daemon, Client(daemon.ready["grpc"], deadline=60.0) as client:
+        context = client.get_context("c")
+        wait_until(daemon, lambda _: context.describe().indexed_tokens == 32_768)
+        assert recall(context, base) >= 0.9
+        assert daemon.metrics()["mnemo_index_load_failures_total"] == 0
 
 
 @pytest.mark.parametrize("metric", [Metric.INNER_PRODUCT, Metric.L2])

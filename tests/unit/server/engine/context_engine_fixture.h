@@ -25,8 +25,9 @@ class ContextEngineTest : public ::testing::Test {
  protected:
   static constexpr uint32_t kDimension = 8;
 
-  explicit ContextEngineTest(uint64_t search_memory_bytes = 64 * kMiB)
-      : search_memory_bytes_(search_memory_bytes) {
+  explicit ContextEngineTest(const ContextEngineOptions& options = {.search_memory_bytes = 64 *
+                                                                                           kMiB})
+      : options_(options) {
     Start();
   }
   ~ContextEngineTest() override { Stop(); }
@@ -96,9 +97,9 @@ class ContextEngineTest : public ::testing::Test {
   const std::vector<float> query_{0.31F, -0.57F, 0.83F, 0.11F, -0.29F, 0.47F, -0.71F, 0.05F};
   CallContext call_;
   FakeClock clock_;
+  std::unique_ptr<ContextStore> contexts_;
   std::unique_ptr<StoredContextEngine> engine_;
   std::unique_ptr<SpaceEngine> spaces_;
-  std::unique_ptr<ContextStore> contexts_;
 
  private:
   void Start() {
@@ -117,9 +118,7 @@ class ContextEngineTest : public ::testing::Test {
         .sync_archive = store_->ordered_store(Level::kDisk, Durability::kSync),
         .interval_archive = store_->ordered_store(Level::kDisk, Durability::kInterval)};
     contexts_ = std::make_unique<ContextStore>(stores, clock_, ContextStoreOptions{});
-    engine_ = std::make_unique<StoredContextEngine>(
-        *contexts_, *spaces_, clock_,
-        ContextEngineOptions{.search_memory_bytes = search_memory_bytes_});
+    engine_ = std::make_unique<StoredContextEngine>(*contexts_, *spaces_, clock_, options_);
   }
   void Stop() {
     engine_.reset();
@@ -128,7 +127,7 @@ class ContextEngineTest : public ::testing::Test {
     store_.reset();
   }
 
-  const uint64_t search_memory_bytes_;
+  const ContextEngineOptions options_;
   TempDir dir_;
   std::unique_ptr<FileSystem> files_ = MakePosixFileSystem();
   EventHub events_{1};

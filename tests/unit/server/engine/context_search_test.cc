@@ -268,7 +268,7 @@ TEST_F(ContextSearchTest, ACancelledSearchEnds) {
 // Less memory than one range takes: every search reads from the store anew.
 class NarrowContextSearchTest : public ContextSearchTest {
  protected:
-  NarrowContextSearchTest() : ContextSearchTest(1) {}
+  NarrowContextSearchTest() : ContextSearchTest({.search_memory_bytes = 1}) {}
 };
 
 TEST_F(NarrowContextSearchTest, FindsTheSameAndHoldsNothing) {

@@ -51,6 +51,16 @@ class ScrapeTest : public ::testing::Test {
                          .bytes = 20,
                          .failures = 21};
     figures_.parts = 8;
+    figures_.index.held[Index(SegmentKind::kFlat)].rows = 17;
+    figures_.index.held[Index(SegmentKind::kHnsw)].bytes = 900;
+    figures_.index.held[Index(SegmentKind::kIvf)].segments = 3;
+    figures_.index.built = {.builds = 6,
+                            .rows = 4000,
+                            .build_time = milliseconds(1500),
+                            .cancelled = 2,
+                            .failed = 1,
+                            .load_failures = 5,
+                            .waiting = 7};
     description_ = {.version = "1.2.3",
                     .format_version = 7,
                     .node_id = "abc<>",
@@ -106,6 +116,16 @@ TEST_F(ScrapeTest, LevelsAreAskedOnlyWhileReady) {
   EXPECT_EQ(Sample(text, idle + R"(_bucket{le="+Inf"})"), "4");
   EXPECT_EQ(Sample(text, idle + "_count"), "4");
   EXPECT_EQ(Sample(text, idle + "_sum"), "720000");
+  EXPECT_EQ(Sample(text, R"(mnemo_index_segments{index="ivf"})"), "3");
+  EXPECT_EQ(Sample(text, R"(mnemo_index_rows{index="flat"})"), "17");
+  EXPECT_EQ(Sample(text, R"(mnemo_index_bytes{index="hnsw"})"), "900");
+  EXPECT_EQ(Sample(text, R"(mnemo_index_builds_total{result="published"})"), "6");
+  EXPECT_EQ(Sample(text, R"(mnemo_index_builds_total{result="cancelled"})"), "2");
+  EXPECT_EQ(Sample(text, R"(mnemo_index_builds_total{result="failed"})"), "1");
+  EXPECT_EQ(Sample(text, "mnemo_index_build_seconds_total"), "1.5");
+  EXPECT_EQ(Sample(text, "mnemo_index_built_rows_total"), "4000");
+  EXPECT_EQ(Sample(text, "mnemo_index_load_failures_total"), "5");
+  EXPECT_EQ(Sample(text, "mnemo_index_waiting_ranges"), "7");
   health_.SetStopping();
   EXPECT_EQ(Sample(Text(), "mnemo_parts"), "absent");
 }
