@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "storage/base/bytes.h"
 #include "storage/base/status_macros.h"
 
 namespace mnemo {

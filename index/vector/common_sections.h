@@ -1,7 +1,6 @@
 // Sections that segment files of every kind have.
 #pragma once
 
-#include <cstring>
 #include <string>
 #include <vector>
 
@@ -16,12 +15,6 @@ namespace mnemo {
 template <typename Array>
 ByteView BytesOf(const Array& array) {
   return {reinterpret_cast<const uint8_t*>(array.data()), array.size() * sizeof(*array.data())};
-}
-
-// `to` has room for `bytes`; null if there are none.
-template <typename T>
-void CopyInto(ByteView bytes, T* to) {
-  if (!bytes.empty()) std::memcpy(static_cast<void*>(to), bytes.data(), bytes.size());
 }
 
 std::string EncodeCurve(const EffortCurve& curve);

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "index/vector/common_sections.h"
 #include "index/vector/ivf_segment.h"
+#include "storage/base/bytes.h"
 #include "storage/base/status_macros.h"
 
 namespace mnemo {

@@ -25,6 +25,11 @@ inline std::string_view AsText(ByteView bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
+// `to` has room for `bytes`; null if there are none, which memcpy does not allow.
+inline void CopyInto(ByteView bytes, void* to) {
+  if (!bytes.empty()) std::memcpy(to, bytes.data(), bytes.size());
+}
+
 // Unaligned loads and stores. The caller guarantees sizeof(T) bytes at `p`.
 template <typename T>
 T LoadLittle(const void* p) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "storage/base/bytes.h"
 #include "storage/base/checksum.h"
 #include "storage/base/status_macros.h"
 #include "storage/context/context_keys.h"
@@ -15,7 +16,7 @@ namespace {
 template <typename T>
 std::vector<T> ColumnOf(ByteView bytes) {
   std::vector<T> column(bytes.size() / sizeof(T));
-  if (!bytes.empty()) std::memcpy(column.data(), bytes.data(), bytes.size());
+  CopyInto(bytes, column.data());
   return column;
 }
 

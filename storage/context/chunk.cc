@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "storage/base/bytes.h"
 #include "storage/base/checksum.h"
 #include "storage/base/status_macros.h"
 #include "storage/context/sealed_value.h"
@@ -27,7 +28,7 @@ void TakeColumn(ByteReader& reader, size_t count, std::vector<T>& out) {
   const ByteView bytes = reader.Take(count * sizeof(T));
   if (!reader.ok()) return;
   out.resize(count);
-  std::memcpy(out.data(), bytes.data(), bytes.size());
+  CopyInto(bytes, out.data());
 }
 
 // A chunk does not reach beyond its 128 tokens, nor beyond the last position.

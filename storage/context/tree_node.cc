@@ -4,6 +4,7 @@
 #include <cmath>
 #include <map>
 
+#include "storage/base/bytes.h"
 #include "storage/base/status_macros.h"
 #include "storage/context/embedding.h"
 #include "storage/context/sealed_value.h"
@@ -38,7 +39,7 @@ bool TakeFloats(ByteReader& reader, size_t count, std::vector<float>& out) {
   const ByteView bytes = reader.Take(count * sizeof(float));
   if (!reader.ok()) return false;
   out.resize(count);
-  std::memcpy(out.data(), bytes.data(), bytes.size());
+  CopyInto(bytes, out.data());
   return std::all_of(out.begin(), out.end(), [](float value) { return std::isfinite(value); });
 }
 
