@@ -132,12 +132,18 @@ $(HNSWLIB): | build/venv/peers.stamp
 	  --no-binary :all: --dest build/peers $(notdir $(subst -0,==0,$@))
 	@tar -xzf $@.tar.gz -C build/peers
 
-bench-contexts: deps-demo build/release/build.ninja $(HNSWLIB) $(STATES)/smollm2/states.json $(STATES)/gemma/states.json ## vector search beside FAISS and hnswlib -> build/bench/contexts.json; ONLY="graphs 1m"
+# The daemon's own figures need neither the models' states nor the peers.
+CONTEXT_STORE_PARTS := append sustained long many
+SEARCH_INPUTS := deps-demo $(HNSWLIB) $(STATES)/smollm2/states.json $(STATES)/gemma/states.json
+CONTEXT_STORE_ONLY = $(and $(ONLY),$(if $(filter-out $(CONTEXT_STORE_PARTS),$(ONLY)),,yes))
+
+bench-contexts: deps build/release/build.ninja $(if $(CONTEXT_STORE_ONLY),,$(SEARCH_INPUTS)) ## contexts in the daemon, search beside FAISS and hnswlib -> build/bench/contexts.json; ONLY="append graphs"
 	@mkdir -p build/bench
-	@cmake -DMNEMO_HNSWLIB=$(CURDIR)/$(HNSWLIB) build/release >build/configure-release.log
-	@ninja -C build/release -j $(JOBS) bench_hnsw_mnemo bench_hnsw_faiss bench_hnsw_hnswlib bench_ivf
-	@$(PYTHON) tests/bench/contexts/search.py --build build/release --states $(STATES) \
-	  --folder build/bench/vectors --out build/bench/contexts.json $(if $(ONLY),--only $(ONLY))
+	@cmake $(if $(CONTEXT_STORE_ONLY),,-DMNEMO_HNSWLIB=$(CURDIR)/$(HNSWLIB)) build/release >build/configure-release.log
+	@ninja -C build/release -j $(JOBS) $(CONTEXT_STORE_PARTS:%=bench_contexts_%) \
+	  $(if $(CONTEXT_STORE_ONLY),,bench_hnsw_mnemo bench_hnsw_faiss bench_hnsw_hnswlib bench_ivf)
+	@$(PYTHON) tests/bench/contexts/run.py --build build/release --states $(STATES) \
+	  --folder build/bench --out build/bench/contexts.json $(if $(ONLY),--only $(ONLY))
 
 # --- looking at the source -------------------------------------------------
 

@@ -25,7 +25,7 @@
 #include <thread>
 
 #include "storage/tier/arena.h"
-#include "tests/bench/store/bench_support.h"
+#include "tests/bench/common/bench_support.h"
 #include "tests/support/block_store_fixture.h"
 
 namespace mnemo {

@@ -1,15 +1,10 @@
 // The daemon itself, through the C++ client.
 //
-//   bench_store_daemon MNEMOD FOLDER > daemon.json
+//   bench_store_daemon FOLDER > daemon.json
 //
 // How long a match of 4,096 keys takes beyond a call that asks nearly nothing,
 // and the daemon's resident memory over memory.total while puts and gets of
 // 4 KiB to 40 MiB go through all its levels.
-#include <signal.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <atomic>
 #include <cmath>
 #include <filesystem>
@@ -18,7 +13,8 @@
 #include <thread>
 
 #include "mnemo/client.h"
-#include "tests/bench/store/bench_support.h"
+#include "tests/bench/common/bench_support.h"
+#include "tests/support/daemon/daemon_process.h"
 
 namespace mnemo::client {
 namespace {
@@ -28,69 +24,6 @@ constexpr uint64_t kMemoryTotal = 1024 * kMiB;
 constexpr uint32_t kChain = 4096;
 constexpr int kChains = 8;
 constexpr uint64_t kChurnBytes = 4 * kMemoryTotal;
-
-// A mnemod on a UNIX socket, ended with this.
-class Daemon {
- public:
-  Daemon(const std::string& program, const std::string& folder) : socket_(folder + "/mnemod.sock") {
-    int ready[2];
-    if (pipe(ready) != 0) std::exit(1);
-    child_ = fork();
-    if (child_ == 0) {
-      // A bench that ends early leaves nobody who holds its output open.
-      prctl(PR_SET_PDEATHSIG, SIGKILL);
-      dup2(ready[1], STDOUT_FILENO);
-      close(ready[0]);
-      const std::vector<std::string> arguments = {
-          program,
-          "--data-dir=" + folder + "/data",
-          "--unix-socket=" + socket_,
-          "--listen=127.0.0.1:0",
-          "--metrics-listen=off",
-          "--probe-listen=off",
-          "--ready-file=-",
-          "--log-level=warning",
-          "--memory-total=" + std::to_string(kMemoryTotal / kMiB) + "MiB",
-          "--disk-total=4GiB"};
-      std::vector<char*> pointers;
-      for (const std::string& argument : arguments) {
-        pointers.push_back(const_cast<char*>(argument.c_str()));
-      }
-      pointers.push_back(nullptr);
-      execv(program.c_str(), pointers.data());
-      _exit(127);
-    }
-    close(ready[1]);
-    char byte = 0;
-    // One line once it serves; the end of the file if it does not.
-    while (read(ready[0], &byte, 1) == 1 && byte != '\n') {
-    }
-    close(ready[0]);
-    if (byte != '\n') {
-      std::fprintf(stderr, "%s did not start\n", program.c_str());
-      std::exit(1);
-    }
-  }
-  ~Daemon() {
-    kill(child_, SIGTERM);
-    waitpid(child_, nullptr, 0);
-  }
-  std::string target() const { return "unix:" + socket_; }
-  // The most that was ever resident, as the kernel counts it.
-  uint64_t peak_resident_bytes() const {
-    std::ifstream status("/proc/" + std::to_string(child_) + "/status");
-    std::string word;
-    uint64_t kib = 0;
-    while (status >> word) {
-      if (word == "VmHWM:" && status >> kib) return kib * 1024;
-    }
-    return 0;
-  }
-
- private:
-  const std::string socket_;
-  pid_t child_ = -1;
-};
 
 Space OpaqueSpace(const std::string& name) {
   Space space;
@@ -216,8 +149,8 @@ void Load(Client& client, uint64_t worker, std::atomic<uint64_t>& bytes,
   }
 }
 
-void ResidentUnderLoad(const Daemon& daemon, nlohmann::ordered_json& out) {
-  auto client = Require(Client::Connect({.target = daemon.target()}), "connect");
+void ResidentUnderLoad(const DaemonProcess& daemon, nlohmann::ordered_json& out) {
+  auto client = Require(Client::Connect({.target = daemon.unix_socket()}), "connect");
   Require(client->spaces().Open(OpaqueSpace("churn")), "open");
   std::atomic<uint64_t> bytes{0};
   std::atomic<uint64_t> refused{0};
@@ -236,20 +169,25 @@ void ResidentUnderLoad(const Daemon& daemon, nlohmann::ordered_json& out) {
 }  // namespace mnemo::client
 
 int main(int argc, char** argv) {
-  if (argc != 3) {
-    std::fprintf(stderr, "usage: bench_store_daemon MNEMOD FOLDER\n");
+  if (argc != 2) {
+    std::fprintf(stderr, "usage: bench_store_daemon FOLDER\n");
     return 2;
   }
-  const std::string folder = std::string(argv[2]) + "/daemon";
+  using mnemo::Require;
+  const std::string folder = std::string(argv[1]) + "/daemon";
   std::filesystem::remove_all(folder);
   std::filesystem::create_directories(folder);
+  const std::string memory =
+      "--memory-total=" + std::to_string(mnemo::client::kMemoryTotal / mnemo::client::kMiB) + "MiB";
   nlohmann::ordered_json out;
   {
-    mnemo::client::Daemon daemon(argv[1], folder);
+    const auto daemon = Require(
+        mnemo::DaemonProcess::Start(folder, {memory, "--disk-total=4GiB", "--log-level=warning"}),
+        "start");
     auto client =
-        mnemo::Require(mnemo::client::Client::Connect({.target = daemon.target()}), "connect");
+        Require(mnemo::client::Client::Connect({.target = daemon->unix_socket()}), "connect");
     mnemo::client::Match(*client, out);
-    mnemo::client::ResidentUnderLoad(daemon, out);
+    mnemo::client::ResidentUnderLoad(*daemon, out);
   }
   std::filesystem::remove_all(folder);
   std::printf("%s\n", out.dump(2).c_str());

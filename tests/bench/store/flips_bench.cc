@@ -11,7 +11,7 @@
 #include <nlohmann/json.hpp>
 #include <random>
 
-#include "tests/bench/store/bench_support.h"
+#include "tests/bench/common/bench_support.h"
 #include "tests/support/block_store_fixture.h"
 
 namespace mnemo {

@@ -16,7 +16,7 @@
 #include <random>
 #include <thread>
 
-#include "tests/bench/store/bench_support.h"
+#include "tests/bench/common/bench_support.h"
 #include "tests/support/block_store_fixture.h"
 
 namespace mnemo {

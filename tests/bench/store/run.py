@@ -60,8 +60,6 @@ def measure(name: str, options: argparse.Namespace, folder: str) -> dict:
     program = bench / "store" / f"bench_store_{name}"
     if name == "restart":
         return run(program, folder, str(options.parts))
-    if name == "daemon":
-        return run(program, str(options.build / "server" / "mnemod"), folder)
     return run(program, folder)
 
 

@@ -10,7 +10,7 @@
 #include "mnemo/client.h"
 #include "mnemo/engine.h"
 #include "storage/base/bytes.h"
-#include "tests/integration/cpp/daemon_process.h"
+#include "tests/support/daemon/daemon_process.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_dir.h"
 
@@ -108,10 +108,10 @@ TEST_F(BlocksTest, WhatIsPutComesBackByteForByteOfAnySize) {
 TEST_F(BlocksTest, PayloadThatIsBorrowedArrivesAsWell) {
   const uint64_t space = Open(OpaqueSpace("borrowed"));
   const std::vector<uint8_t> bytes = RandomBytes(20 * kMiB, 1);
-  ASSERT_OK_AND_ASSIGN(const auto result,
-                       client_->blocks().Put({.space = space,
-                                              .parts = {{.key = "k", .data = bytes}},
-                                              .borrow_payload = true}));
+  ASSERT_OK_AND_ASSIGN(
+      const auto result,
+      client_->blocks().Put(
+          {.space = space, .parts = {{.key = "k", .data = bytes}}, .borrow_payload = true}));
   EXPECT_EQ(result.parts[0].outcome, PutOutcome::kStored);
   EXPECT_EQ(result.parts[0].digest, DigestOf(bytes));
   ASSERT_OK_AND_ASSIGN(const auto read, GetOne(space, "k", bytes.size()));
@@ -145,8 +145,8 @@ TEST_F(BlocksTest, OneMissingPartFailsAlone) {
   std::vector<uint8_t> a(1000), b(1000);
   const std::string_view keys[] = {"gone", "here"};
   const Destination to[] = {{.memory = a}, {.memory = b}};
-  ASSERT_OK_AND_ASSIGN(const auto result, client_->blocks().Get(
-                                              {.space = space, .keys = keys, .destinations = to}));
+  ASSERT_OK_AND_ASSIGN(const auto result,
+                       client_->blocks().Get({.space = space, .keys = keys, .destinations = to}));
   EXPECT_THAT(result.parts[0].status, StatusIs(absl::StatusCode::kNotFound));
   EXPECT_OK(result.parts[1].status);
   EXPECT_EQ(b, bytes);
@@ -198,10 +198,9 @@ TEST_F(BlocksTest, AMatchEndsAtTheFirstBlockThatIsNotThere) {
     EXPECT_EQ(PutOne(space, key, bytes), PutOutcome::kStored);
   }
   const std::string_view keys[] = {"c0", "c1", "c2", "c3"};
-  ASSERT_OK_AND_ASSIGN(const auto match, client_->blocks().Match({.space = space,
-                                                                  .keys = keys,
-                                                                  .lease_ms = 1000,
-                                                                  .want_bitmap = true}));
+  ASSERT_OK_AND_ASSIGN(const auto match,
+                       client_->blocks().Match(
+                           {.space = space, .keys = keys, .lease_ms = 1000, .want_bitmap = true}));
   EXPECT_EQ(match.blocks, 2u);
   EXPECT_EQ(match.tokens, 512u);
   EXPECT_EQ(match.fetch_bytes, 200u);
@@ -215,13 +214,13 @@ TEST_F(BlocksTest, AMatchEndsAtTheFirstBlockThatIsNotThere) {
 TEST_F(BlocksTest, AnOfferReservesForItsPut) {
   const uint64_t space = Open(OpaqueSpace("offer"));
   const std::vector<uint8_t> bytes = RandomBytes(5000, 9);
-  ASSERT_OK_AND_ASSIGN(const auto offer,
-                       client_->blocks().Offer({.space = space,
-                                                .parts = {{.key = "k", .size = bytes.size()}}}));
+  ASSERT_OK_AND_ASSIGN(
+      const auto offer,
+      client_->blocks().Offer({.space = space, .parts = {{.key = "k", .size = bytes.size()}}}));
   EXPECT_EQ(offer.verdicts[0].verdict, Verdict::kWant);
-  ASSERT_OK_AND_ASSIGN(const auto other,
-                       client_->blocks().Offer({.space = space,
-                                                .parts = {{.key = "k", .size = bytes.size()}}}));
+  ASSERT_OK_AND_ASSIGN(
+      const auto other,
+      client_->blocks().Offer({.space = space, .parts = {{.key = "k", .size = bytes.size()}}}));
   EXPECT_EQ(other.verdicts[0].verdict, Verdict::kPending);
   EXPECT_EQ(PutOne(space, "k", bytes), PutOutcome::kPending) << "it is another's to write";
   ASSERT_OK_AND_ASSIGN(const auto put,
@@ -283,8 +282,8 @@ TEST_F(BlocksTest, AWatchShowsASnapshotAndThenChanges) {
 TEST_F(BlocksTest, BadInputNamesTheFieldAndItsRange) {
   const uint64_t space = Open(FullSpace("strict"));
   const std::vector<uint8_t> short_part = RandomBytes(10, 12);
-  const auto put = client_->blocks().Put(
-      {.space = space, .parts = {{.key = "k", .data = short_part}}});
+  const auto put =
+      client_->blocks().Put({.space = space, .parts = {{.key = "k", .data = short_part}}});
   const absl::Status wrong_size = put.ok() ? put->parts[0].status : put.status();
   EXPECT_THAT(wrong_size, StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("131072")));
 

@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -14,11 +15,14 @@ namespace mnemo {
 // Not thread-safe.
 class DaemonProcess {
  public:
-  // Starts a daemon over `folder` and waits until it serves. The binary is
-  // MNEMOD_BINARY of the environment, otherwise that of this build.
+  // Starts a daemon over `folder` and waits until it serves. `settings` are
+  // flags beside those that say where it listens. The binary is MNEMOD_BINARY
+  // of the environment, otherwise that of this build. It is killed when the
+  // thread that called this ends.
   // Errors: kInternal, if it ends instead; its log is in `folder`.
   static absl::StatusOr<std::unique_ptr<DaemonProcess>> Start(
-      const std::string& folder, const std::vector<std::string>& arguments = {});
+      const std::string& folder,
+      const std::vector<std::string>& settings = {"--memory-total=256MiB", "--disk-total=1GiB"});
   // Kills it if it still runs.
   ~DaemonProcess();
   DaemonProcess(const DaemonProcess&) = delete;
@@ -34,9 +38,15 @@ class DaemonProcess {
   int Stop();
   void Signal(int number);
 
+  // Of the process, as the kernel counts: resident now, and the most there ever
+  // was. Bytes; 0 if it does not run.
+  uint64_t resident_bytes() const { return StatusBytes("VmRSS:"); }
+  uint64_t peak_resident_bytes() const { return StatusBytes("VmHWM:"); }
+
  private:
   DaemonProcess(pid_t pid, int output) : pid_(pid), output_(output) {}
   absl::Status ReadReadyLine();
+  uint64_t StatusBytes(const std::string& field) const;
   int Wait();
 
   pid_t pid_;  // 0 once it was waited for
