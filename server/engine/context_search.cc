@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "index/vector/query.h"
 #include "index/vector/top_k.h"
 #include "server/engine/context_sessions.h"
@@ -86,6 +87,7 @@ class ContextSearcher::Run {
     for (TopK& best : best_) {
       auto& hits = answer_.hits.emplace_back();
       for (const Hit& hit : best.Take()) {
+        NoteUse(hit);
         MNEMO_ASSIGN_OR_RETURN(ContextHit found, Describe(hit));
         hits.push_back(std::move(found));
       }
@@ -207,8 +209,49 @@ class ContextSearcher::Run {
     return kept;
   }
 
-  // Nodes of the tree that lie in [first, last), by their means.
+  // One use of each run, however many hits of a search lie in it.
+  void NoteUse(const Hit& hit) {
+    if (request_.resolution != 1 || !used_runs_.insert(hit.id / kRunTokens).second) return;
+    reader_.NoteUse(contexts_[hit.id >> kPositionBits], hit.id & (kMaxPosition - 1));
+  }
+
+  // Stretches that lie in [first, last), by their means: those whose summaries
+  // are stored by these, the others by nodes of the tree.
   absl::Status SearchSummaries(size_t ordinal, uint64_t first, uint64_t last) {
+    const uint64_t step = request_.resolution;
+    const uint64_t whole = std::min(last, (first + step - 1) / step * step);
+    MNEMO_RETURN_IF_ERROR(SearchNodes(ordinal, first, whole));
+    MNEMO_ASSIGN_OR_RETURN(const uint64_t behind, SearchStoredSummaries(ordinal, whole, last));
+    return SearchNodes(ordinal, behind, last);
+  }
+
+  // From `first`, which is a multiple of the resolution. Returns where they end.
+  absl::StatusOr<uint64_t> SearchStoredSummaries(size_t ordinal, uint64_t first, uint64_t last) {
+    // A summary does not say what its tokens are, and nodes do.
+    if (LooksAtTokens(request_.filter)) return first;
+    const ContextRecord& context = contexts_[ordinal];
+    const ScoreRowsFn score = kernels_.ScoreRows(context.spec.metric, context.spec.stored);
+    absl::Status status;
+    uint64_t next = first;
+    MNEMO_RETURN_IF_ERROR(reader_.summaries().Scan(
+        context, *SummaryLevel(request_.resolution), first, last, [&](ContextSummary& summary) {
+          if (summary.first_position != next || next + summary.count() > last) return false;
+          const uint8_t* row = AsBytes(summary.row).data();
+          for (size_t i = 0; i < queries_.size(); ++i) {
+            float value = 0;
+            score(queries_[i].values(), &row, 1, request_.dimension, &value);
+            best_[i].Push(Id(ordinal, next), value);
+          }
+          counters_.distances += queries_.size();
+          next += summary.count();
+          status = CheckGoesOn(call_, clock_);
+          return status.ok();
+        }));
+    MNEMO_RETURN_IF_ERROR(status);
+    return next;
+  }
+
+  absl::Status SearchNodes(size_t ordinal, uint64_t first, uint64_t last) {
     const ContextRecord& context = contexts_[ordinal];
     const uint64_t begin = first / kRangeTokens * kRangeTokens;
     const VectorShape shape{.dimension = request_.dimension,
@@ -249,20 +292,36 @@ class ContextSearcher::Run {
       MNEMO_ASSIGN_OR_RETURN(const ContextHead head, reader_.Head(context));
       const uint64_t end = (position / request_.resolution + 1) * request_.resolution;
       found.count = std::min(end, head.next_position) - position;
+      MNEMO_ASSIGN_OR_RETURN(found.position, MedoidOf(context, found));
     }
+    const uint64_t told = found.position;
+    MNEMO_ASSIGN_OR_RETURN(found.level, reader_.LevelOf(context, told));
     MNEMO_RETURN_IF_ERROR(
-        reader_.ScanChunks(context, position, position + 1, /*rows=*/false, [&](ChunkPiece& piece) {
-          const size_t i = position - piece.columns.first_position;
+        reader_.ScanChunks(context, told, told + 1, /*rows=*/false, [&](ChunkPiece& piece) {
+          const size_t i = told - piece.columns.first_position;
           found.kind = piece.columns.kind(i);
           found.token_id = piece.columns.id(i);
           found.time_unix_us = piece.columns.times_unix_us[i];
-          found.level = piece.level;
           return false;
         }));
     if (request_.want_payload) {
-      MNEMO_ASSIGN_OR_RETURN(found.payload, reader_.PayloadAt(context, position));
+      MNEMO_ASSIGN_OR_RETURN(found.payload, reader_.PayloadAt(context, told));
     }
     return found;
+  }
+
+  // Of a stretch that is consolidated and that may be found as a whole; otherwise
+  // its first position.
+  absl::StatusOr<uint64_t> MedoidOf(const ContextRecord& context, const ContextHit& found) const {
+    const uint64_t first = found.first_position;
+    const uint64_t bound = request_.filter.end_position;
+    if (found.count != request_.resolution || (bound != 0 && first + found.count > bound)) {
+      return first;
+    }
+    MNEMO_ASSIGN_OR_RETURN(
+        const auto summary,
+        reader_.summaries().At(context, *SummaryLevel(request_.resolution), first));
+    return summary ? summary->medoid_position : first;
   }
 
   static uint64_t Id(size_t ordinal, uint64_t position) {
@@ -280,6 +339,7 @@ class ContextSearcher::Run {
   std::vector<TopK> best_;  // of each query
   // By the id of a range's first token, how many from there on are sealed.
   absl::flat_hash_map<uint64_t, uint32_t> sealed_rows_;
+  absl::flat_hash_set<uint64_t> used_runs_;
   SearchCounters counters_;
   ContextSearchAnswer answer_;
 };

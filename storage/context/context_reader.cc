@@ -73,6 +73,14 @@ absl::StatusOr<uint64_t> ContextReader::ArchivedRuns(const ContextRecord& contex
   return absl::DataLossError("placement: another length than its fields say");
 }
 
+absl::StatusOr<Level> ContextReader::LevelOf(const ContextRecord& context,
+                                             uint64_t position) const {
+  if (cache_.Contains(context.scope, position / kChunkTokens)) return Level::kL1;
+  MNEMO_ASSIGN_OR_RETURN(const uint64_t archived, ArchivedRuns(context, position / kRangeTokens));
+  const bool moved = ((archived >> (position / kRunTokens % kRunsPerRange)) & 1) != 0;
+  return moved ? Level::kDisk : Level::kL3;
+}
+
 absl::StatusOr<ContextHead> ContextReader::Head(const ContextRecord& context) const {
   const StoredKey key = HeadKey(context.scope);
   const absl::StatusOr<std::string> value = stores_.Of(context).Get(key);

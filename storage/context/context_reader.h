@@ -52,6 +52,8 @@ class ContextReader {
   void NoteUse(const ContextRecord& context, uint64_t position) const {
     uses_.Note(context.scope, position / kRunTokens);
   }
+  // Where the embeddings of a token that is there would be read from.
+  absl::StatusOr<Level> LevelOf(const ContextRecord& context, uint64_t position) const;
   // Bit i: the embeddings of run i of this range lie in the archive.
   absl::StatusOr<uint64_t> ArchivedRuns(const ContextRecord& context, uint64_t range) const;
   const SummaryReader& summaries() const { return summaries_; }

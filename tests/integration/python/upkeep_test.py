@@ -111,7 +111,11 @@ def test_cold_runs_leave_l3_and_hot_ones_come_back(tmp_path):
                 assert run.level is Level.DISK
                 assert np.array_equal(run.embeddings, base[5 * RUN : 5 * RUN + 10])
             until(lambda: next(context.read(5 * RUN, 10)).level is Level.L3, "it never comes back")
-            assert at(daemon.metrics(), "mnemo_context_moves_total", "l3_disk") >= 1
+            # A step is counted when it has ended.
+            until(
+                lambda: at(daemon.metrics(), "mnemo_context_moves_total", "l3_disk") >= 1,
+                "it is not counted",
+            )
             check_tokens(context, base)
             assert context.delete(wait=True) == len(base)
             until(lambda: at(daemon.metrics(), "mnemo_context_runs", "archive") == 0, "not forgotten")

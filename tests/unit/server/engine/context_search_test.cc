@@ -1,7 +1,11 @@
 #include "server/engine/context_search.h"
 
 #include <limits>
+#include <map>
+#include <set>
 
+#include "storage/context/chunk_mover.h"
+#include "storage/context/consolidator.h"
 #include "tests/unit/server/engine/context_engine_fixture.h"
 
 namespace mnemo {
@@ -221,6 +225,59 @@ TEST_F(ContextSearchTest, SummariesAreFoundByTheirMeans) {
     EXPECT_LE(hit.score, last);
     last = hit.score;
   }
+}
+
+TEST_F(ContextSearchTest, StoredSummariesAreFoundAsNodesAreAndTellTheirMedoid) {
+  for (const Metric metric : {Metric::kCosine, Metric::kL2}) {
+    const std::string name = "c" + std::to_string(static_cast<int>(metric));
+    const uint64_t id = Create(name, metric);
+    Append(name, 0, 3000);
+    ContextSearchRequest request = SearchOf(name, query_);
+    request.resolution = 128;
+    request.k = 100;
+    request.filter = {.first_position = 100, .end_position = 2900};
+    ASSERT_OK_AND_ASSIGN(const ContextSearchAnswer nodes, engine_->Search(call_, request));
+    for (const ContextHit& hit : nodes.hits[0]) EXPECT_EQ(hit.position, hit.first_position);
+    ASSERT_OK_AND_ASSIGN(const ContextRecord context, contexts_->ById(call_.identity.tenant, id));
+    // The first block of 2,048 is consolidated, the rest is not.
+    ASSERT_OK(Consolidator(*contexts_, clock_).Step(context));
+    ASSERT_OK_AND_ASSIGN(const ContextSearchAnswer stored, engine_->Search(call_, request));
+    ASSERT_EQ(stored.hits[0].size(), nodes.hits[0].size());
+    std::map<uint64_t, float> scores;
+    for (const ContextHit& hit : nodes.hits[0]) scores[hit.first_position] = hit.score;
+    int medoids = 0;
+    for (const ContextHit& hit : stored.hits[0]) {
+      ASSERT_TRUE(scores.contains(hit.first_position));
+      EXPECT_NEAR(hit.score, scores[hit.first_position], 1e-2);
+      ASSERT_OK_AND_ASSIGN(const auto summary,
+                           contexts_->reader().summaries().At(context, 0, hit.first_position));
+      EXPECT_EQ(hit.position, summary ? summary->medoid_position : hit.first_position);
+      EXPECT_EQ(hit.token_id, TestTokens::Id(hit.position));
+      medoids += summary && hit.position != hit.first_position ? 1 : 0;
+    }
+    // All of the block but the stretch that the filter cuts.
+    EXPECT_GE(medoids, 12);
+    // What a filter asks of tokens only nodes know.
+    request.filter.kinds = 1U << static_cast<int>(TestTokens::Kind(0));
+    ASSERT_OK_AND_ASSIGN(const ContextSearchAnswer filtered, engine_->Search(call_, request));
+    EXPECT_LT(filtered.hits[0].size(), stored.hits[0].size());
+  }
+}
+
+TEST_F(ContextSearchTest, HitsTellTheirLevelAndAreOneUseOfTheirRun) {
+  const uint64_t id = Create("c");
+  Append("c", 0, 2 * kRunTokens);
+  ASSERT_OK_AND_ASSIGN(const ContextRecord context, contexts_->ById(call_.identity.tenant, id));
+  ASSERT_OK(ChunkMover(*contexts_).Demote(context, 1));
+  const auto answer = engine_->Search(call_, SearchOf("c", query_));
+  ASSERT_OK(answer.status());
+  std::set<uint64_t> runs;
+  for (const ContextHit& hit : answer->hits[0]) {
+    EXPECT_EQ(hit.level, hit.position < kRunTokens ? Level::kL3 : Level::kDisk);
+    runs.insert(hit.position / kRunTokens);
+  }
+  ASSERT_EQ(runs.size(), 2U);
+  EXPECT_EQ(contexts_->uses().noted(), 2U);
 }
 
 TEST_F(ContextSearchTest, FieldsOutOfTheirRangesAreRefusedByName) {

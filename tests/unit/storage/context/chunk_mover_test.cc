@@ -70,6 +70,20 @@ TEST_F(ChunkMoverTest, EmbeddingsGoAndComeBackAsTheyWere) {
   EXPECT_OK(CheckTestTokens(contexts().reader(), context_, kTokens));
 }
 
+TEST_F(ChunkMoverTest, TheLevelOfATokenIsKnownWithoutReadingIt) {
+  ASSERT_OK(ChunkMover(contexts()).Demote(context_, 1));
+  const auto level_of = [&](uint64_t position) {
+    const auto level = contexts().reader().LevelOf(context_, position);
+    EXPECT_OK(level.status());
+    return level.value_or(Level::kL2);
+  };
+  EXPECT_EQ(level_of(kRunTokens - 1), Level::kL3);
+  EXPECT_EQ(level_of(kRunTokens), Level::kDisk);
+  EXPECT_EQ(level_of(2 * kRunTokens), Level::kL3);
+  ASSERT_OK(contexts().reader().ReadRows(context_, 17));
+  EXPECT_EQ(level_of(17 * kChunkTokens), Level::kL1);
+}
+
 TEST_F(ChunkMoverTest, UsesCountAnewInTheArchive) {
   ChunkMover mover(contexts());
   ASSERT_OK(contexts().reader().ReadRows(context_, 3));
