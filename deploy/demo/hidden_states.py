@@ -15,12 +15,16 @@ the next window when it is started again with the same arguments.
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
+import contextlib
 import ctypes
 import json
+import multiprocessing
 import os
 import pathlib
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -39,6 +43,8 @@ BATCH = 512
 LETTERS_PER_TOKEN = 6
 _SEQUENCE = 0
 _NO_POOLING = 0
+
+_Windows = Callable[[list[list[int]]], Iterator[npt.NDArray[np.float32]]]
 
 
 class StateModel:
@@ -117,32 +123,58 @@ class StateModel:
         return np.ctypeslib.as_array(states, (len(tokens), self.width)).copy()
 
 
-def produce(name: str, count: int, folder: pathlib.Path, threads: int) -> dict[str, Any]:
+_worker: StateModel  # of a process of the pool
+
+
+def _start_worker(path: pathlib.Path) -> None:
+    global _worker
+    _worker = StateModel(path, 1)
+
+
+def _window_states(tokens: list[int]) -> npt.NDArray[np.float32]:
+    return _worker.states(tokens)
+
+
+def produce(
+    name: str, count: int, folder: pathlib.Path, processes: int,
+    progress: Callable[[int], None] = lambda tokens: None,
+) -> dict[str, Any]:
     """Writes what is missing of the files of one model; returns what states.json says.
+
+    Windows know nothing of each other, so each of `processes` works on one of its
+    own: threads of one window wait for the slowest at every layer. `progress`
+    hears how many tokens are written.
 
     Raises: RuntimeError if the model can't be loaded or the text is too short.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
-        model = StateModel(inputs.model_path(inputs.MODELS[name], pathlib.Path(scratch)), threads)
+        path = inputs.model_path(inputs.MODELS[name], pathlib.Path(scratch))
+        model = StateModel(path, 1)
         try:
             tokens = model.tokenize(inputs.king_james(count * LETTERS_PER_TOKEN))[:count]
-            if len(tokens) < count:
-                raise RuntimeError(f"the text has only {len(tokens)} tokens")
-            window_bytes = WINDOW * model.width * 4
-            with open(folder / "states.f32", "ab") as file:
-                whole = min(file.tell() // window_bytes, count // WINDOW)
-                file.truncate(whole * window_bytes)
-                for begin in range(whole * WINDOW, count, WINDOW):
-                    model.states(tokens[begin : begin + WINDOW]).tofile(file)
-                    file.flush()
+            width = model.width
         finally:
             model.close()
+        if len(tokens) < count:
+            raise RuntimeError(f"the text has only {len(tokens)} tokens")
+        window_bytes = WINDOW * width * 4
+        with open(folder / "states.f32", "ab") as file:
+            whole = min(file.tell() // window_bytes, count // WINDOW)
+            file.truncate(whole * window_bytes)
+            missing = [tokens[i : i + WINDOW] for i in range(whole * WINDOW, count, WINDOW)]
+            done = whole * WINDOW
+            with _pool(min(processes, len(missing)), path) as pool:
+                for states in pool(missing):
+                    states.tofile(file)
+                    file.flush()
+                    done += len(states)
+                    progress(done)
     np.array(tokens, dtype=np.int32).tofile(folder / "tokens.i32")
     facts = {
         "model": inputs.MODELS[name].title,
         "tokens": count,
-        "width": model.width,
+        "width": width,
         "window": WINDOW,
     }
     # Last, so that what has it is whole.
@@ -150,17 +182,31 @@ def produce(name: str, count: int, folder: pathlib.Path, threads: int) -> dict[s
     return facts
 
 
+@contextlib.contextmanager
+def _pool(processes: int, path: pathlib.Path) -> Iterator[_Windows]:
+    """Answers the states of windows in their order."""
+    if processes == 0:
+        yield lambda windows: iter(())
+        return
+    # Forked, a process would share llama.cpp's state with this one.
+    spawn = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(
+        processes, mp_context=spawn, initializer=_start_worker, initargs=(path,)
+    ) as pool:
+        yield lambda windows: pool.map(_window_states, windows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--model", choices=sorted(inputs.MODELS), default="smollm2")
     parser.add_argument("--tokens", type=int, default=TOKENS)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
     if not 1 <= arguments.tokens <= 500_000:
         parser.error(f"--tokens is {arguments.tokens}, expected 1 to 500000")
     folder = arguments.out / arguments.model
-    print(json.dumps(produce(arguments.model, arguments.tokens, folder, arguments.threads)))
+    print(json.dumps(produce(arguments.model, arguments.tokens, folder, arguments.processes)))
 
 
 if __name__ == "__main__":

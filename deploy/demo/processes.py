@@ -94,7 +94,8 @@ class Engine(_Process):
 class Daemon(_Process):
     """A mnemod on a data directory, on ports of its own choice.
 
-    With `unix_socket` it is also where the one before was.
+    With `unix_socket` it is also where the one before was. `settings` are
+    KEY=VALUE of the configuration.
     """
 
     def __init__(
@@ -103,6 +104,7 @@ class Daemon(_Process):
         data_dir: pathlib.Path,
         log: pathlib.Path,
         unix_socket: pathlib.Path | None = None,
+        settings: Sequence[str] = ("memory.total=1GiB",),
     ) -> None:
         self.socket_target = f"unix:{unix_socket}"
         ready_file = data_dir.with_name(data_dir.name + ".ready")
@@ -117,8 +119,8 @@ class Daemon(_Process):
                 "--metrics-listen=127.0.0.1:0",
                 "--probe-listen=off",
                 f"--unix-socket={unix_socket or 'off'}",
-                "--memory-total=1GiB",
                 f"--ready-file={ready_file}",
+                *(f"--set={setting}" for setting in settings),
             ],
             log,
         )

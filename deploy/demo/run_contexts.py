@@ -10,8 +10,9 @@ Streams into mnemod
 
 and then asks: passages for questions, and the tokens nearest to a token of the
 book. Shows what came back as text, with scores, levels and times; holds every
-answer against a search by plain numpy; writes flat JSON and exits with 1 if a
-bar fails.
+answer against a search by plain numpy; lets summaries be made and the least
+important runs go to the archive, and draws where all of it lies; writes flat
+JSON and exits with 1 if a bar fails.
 """
 
 from __future__ import annotations
@@ -63,19 +64,28 @@ QUESTIONS = (
     "seven years of plenty and seven years of famine",
 )
 HITS = 3
+RUN_TOKENS = 2048  # what moves between levels at once
 CHECKED_QUERIES = 64
 MIN_RECALL = 0.95
 SHOWN_LETTERS = 100
 # A daemon that was killed is back within some seconds.
+# L3 for less than half of the book, so that upkeep has something to move; RAM
+# that holds all of it for searches.
+SETTINGS = ("memory.total=2GiB", "disk.contexts=24MiB")
+HIGH_WATERMARK = 0.95
+UPKEEP_SECONDS = 60.0
 PATIENT = RetryPolicy(attempts=100, initial_backoff=0.1, max_backoff=0.5)
 
 
 class Book:
     """The text by verses, and which tokens each has."""
 
-    def __init__(self, tokens: int, states: pathlib.Path) -> None:
+    def __init__(self, tokens: int, states: pathlib.Path, progress: Progress) -> None:
         """`states` is the folder that hidden_states.py fills."""
-        facts = hidden_states.produce(MODEL, tokens, states, threads=os.cpu_count() or 1)
+        facts = hidden_states.produce(
+            MODEL, tokens, states, os.cpu_count() or 1,
+            lambda done: progress.say(f"hidden states: {done} of {tokens} tokens"),
+        )
         self.width: int = facts["width"]
         self.states: npt.NDArray[np.float32] = np.memmap(
             states / "states.f32", np.float32, "r", shape=(tokens, self.width)
@@ -134,6 +144,7 @@ class Demo:
             self.data_dir,
             self.scratch / "mnemod.log",
             unix_socket=self.scratch / "socket",
+            settings=SETTINGS,
         )
 
     def stop(self) -> None:
@@ -185,6 +196,28 @@ class Demo:
             wrong += int((run.embeddings != stored).any(axis=1).sum())
             position = end
         self.facts |= {"tokens_read": position, "tokens_wrong": wrong}
+
+    def await_upkeep(self, context: Any, tokens: int) -> None:
+        """Until every whole chunk has its summary, and L3 is within its share."""
+        started = time.monotonic()
+        while not self._is_kept_up(tokens):
+            if time.monotonic() - started > UPKEEP_SECONDS:
+                raise self.daemon.failure(f"upkeep took more than {UPKEEP_SECONDS:.0f} s")
+            time.sleep(0.05)
+        self.facts |= {
+            "summaries": context.describe().summaries,
+            "runs_in_the_archive": int(self.daemon.metric('mnemo_context_runs{level="archive"}')),
+        }
+
+    def _is_kept_up(self, tokens: int) -> bool:
+        metric = self.daemon.metric
+        return (
+            metric("mnemo_context_upkeep_waiting") == 0
+            and metric("mnemo_context_upkeep_sweeping") == 0
+            and metric("mnemo_context_runs") == tokens // RUN_TOKENS
+            and metric('mnemo_context_run_bytes{level="l3_disk"}')
+            <= HIGH_WATERMARK * metric("mnemo_context_l3_capacity_bytes")
+        )
 
     def stream_passages(self, client: Client, book: Book, encoder: SentenceEncoder) -> Any:
         """One token for each passage, its text as the payload."""
@@ -270,6 +303,7 @@ class Demo:
             f"at least {MIN_TOKENS} tokens": facts["tokens"] >= MIN_TOKENS,
             "every token is there once": facts["tokens_read"] == facts["tokens"],
             "no token is another": facts["tokens_wrong"] == 0,
+            "some runs went to the archive": facts["runs_in_the_archive"] > 0,
             "recall of tokens": facts["recall_at_10_tokens"] >= MIN_RECALL,
             "recall of passages": facts["recall_at_10_passages"] >= MIN_RECALL,
         }
@@ -278,13 +312,15 @@ class Demo:
     def run(self) -> list[str]:
         """Everything in order; returns the bars that were missed."""
         self.progress.say("hidden states of the book: some minutes where they are not there yet")
-        book = Book(self.arguments.tokens, self.arguments.states / MODEL)
+        book = Book(self.arguments.tokens, self.arguments.states / MODEL, self.progress)
+        self.facts["states_seconds"] = round(self.progress.seconds, 1)
         encoder = SentenceEncoder()
         self.start_daemon()
         with Client(self.daemon.socket_target, deadline=60.0, retry=PATIENT) as client:
             self.progress.say("streaming")
             tokens = self.stream(client, book)
             self.check_stream(tokens, book)
+            self.await_upkeep(tokens, len(book.ids))
             passages = self.stream_passages(client, book, encoder)
             self.progress.say("searching")
             self.measure("tokens", tokens, book.states)
