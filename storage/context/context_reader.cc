@@ -20,6 +20,7 @@ constexpr uint64_t kMaxLinkTokens =
     uint64_t{ContextLink::kMaxTokensPerBlock} * ContextLink::kMaxKeys;
 
 constexpr uint8_t kVersion = 1;
+constexpr int kLooks = 4;         // for embeddings that are being moved
 constexpr uint8_t kMoved = 0xff;  // where other values have their element type
 
 absl::Status Missing(const ContextRecord& context, uint64_t first, uint64_t end) {
@@ -90,6 +91,26 @@ absl::StatusOr<ContextHead> ContextReader::Head(const ContextRecord& context) co
   return DecodeHead(AsBytes(*value), SeedOf(key));
 }
 
+absl::StatusOr<std::string> ContextReader::ReadMoved(const ContextRecord& context,
+                                                     const StoredKey& key, Level& level) const {
+  const Store* const archive = stores_.ArchiveOf(context.spec.durability);
+  if (archive == nullptr) {
+    return absl::FailedPreconditionError("embeddings lie in an archive that is not open");
+  }
+  // They may come back between two looks, and leave again before the next.
+  for (int look = 0; look < kLooks; ++look) {
+    level = Level::kDisk;
+    absl::StatusOr<std::string> value = archive->Get(key);
+    if (!absl::IsNotFound(value.status())) return value;
+    level = Level::kL3;
+    value = stores_.Of(context).Get(key);
+    if (absl::IsNotFound(value.status())) break;
+    if (!value.ok() || !IsMovedMark(*value, SeedOf(key))) return value;
+  }
+  const uint64_t position = PositionOfChunkKey(key);
+  return Missing(context, position, position + kChunkTokens);
+}
+
 absl::StatusOr<ChunkCache::RowsPtr> ContextReader::DecodeRows(const ContextRecord& context,
                                                               const StoredKey& key,
                                                               std::string value,
@@ -97,23 +118,7 @@ absl::StatusOr<ChunkCache::RowsPtr> ContextReader::DecodeRows(const ContextRecor
   const uint64_t seed = SeedOf(key);
   level = Level::kL3;
   if (IsMovedMark(value, seed)) {
-    Store* const archive = stores_.ArchiveOf(context.spec.durability);
-    if (archive == nullptr) {
-      return absl::FailedPreconditionError("embeddings lie in an archive that is not open");
-    }
-    level = Level::kDisk;
-    absl::StatusOr<std::string> moved = archive->Get(key);
-    if (absl::IsNotFound(moved.status())) {
-      // Promoted in between, or gone.
-      level = Level::kL3;
-      moved = stores_.Of(context).Get(key);
-    }
-    if (absl::IsNotFound(moved.status()) || (moved.ok() && IsMovedMark(*moved, seed))) {
-      const uint64_t position = PositionOfChunkKey(key);
-      return Missing(context, position, position + kChunkTokens);
-    }
-    if (!moved.ok()) return moved.status();
-    value = *std::move(moved);
+    MNEMO_ASSIGN_OR_RETURN(value, ReadMoved(context, key, level));
   }
   absl::StatusOr<ChunkRows> rows = ChunkRows::Decode(std::move(value), seed);
   if (!rows.ok()) return Located(context, PositionOfChunkKey(key), rows.status());

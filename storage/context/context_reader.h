@@ -79,6 +79,9 @@ class ContextReader {
                           std::vector<ChunkPiece>& pieces) const;
   absl::StatusOr<ChunkCache::RowsPtr> DecodeRows(const ContextRecord& context, const StoredKey& key,
                                                  std::string value, Level& level) const;
+  // The embeddings that a mark stands for, and where they were found.
+  absl::StatusOr<std::string> ReadMoved(const ContextRecord& context, const StoredKey& key,
+                                        Level& level) const;
   absl::StatusOr<TreeNode> ReadNode(const ContextRecord& context, uint8_t level,
                                     uint64_t index) const;
   absl::StatusOr<TreeNode> SummarizePart(const ContextRecord& context, uint64_t first,

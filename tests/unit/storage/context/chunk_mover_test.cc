@@ -70,6 +70,57 @@ TEST_F(ChunkMoverTest, EmbeddingsGoAndComeBackAsTheyWere) {
   EXPECT_OK(CheckTestTokens(contexts().reader(), context_, kTokens));
 }
 
+// What a reader sees of an archive whose runs come back and leave again between
+// its looks: the first Get of a step finds nothing.
+class FlickeringArchive final : public Store {
+ public:
+  explicit FlickeringArchive(Store& store) : store_(store) {}
+  absl::StatusOr<std::string> Get(const StoredKey& key, const StoreSnapshot* s) const override {
+    if (misses_ > 0) {
+      --misses_;
+      return absl::NotFoundError("elsewhere just now");
+    }
+    return store_.Get(key, s);
+  }
+  absl::Status Apply(const StoreBatch& batch, bool sync) override {
+    return store_.Apply(batch, sync);
+  }
+  absl::Status Scan(std::string_view begin, std::string_view end,
+                    const std::function<bool(const StoredKey&, std::string_view)>& visit,
+                    const StoreSnapshot* s) const override {
+    return store_.Scan(begin, end, visit, s);
+  }
+  std::unique_ptr<StoreSnapshot> Snapshot() const override { return store_.Snapshot(); }
+  absl::Status ReadLog(uint16_t shard, uint64_t first,
+                       const std::function<bool(const Operation&)>& visit) const override {
+    return store_.ReadLog(shard, first, visit);
+  }
+  uint64_t LastSequence(uint16_t shard) const override { return store_.LastSequence(shard); }
+  absl::Status TrimLog(uint16_t shard, uint64_t first) override {
+    return store_.TrimLog(shard, first);
+  }
+  absl::Status Sync() override { return store_.Sync(); }
+  void Miss(int times) { misses_ = times; }
+
+ private:
+  Store& store_;
+  mutable int misses_ = 0;
+};
+
+TEST_F(ChunkMoverTest, AReadFindsWhatComesBackAndLeavesAgainMeanwhile) {
+  ASSERT_OK(ChunkMover(contexts()).Demote(context_, 0));
+  FlickeringArchive archive(*node_->stores().sync_archive);
+  ContextStores stores = node_->stores();
+  stores.sync_archive = &archive;
+  ContextStore reading(stores, clock_, {});
+  archive.Miss(2);
+  EXPECT_OK(CheckTestTokens(reading.reader(), context_, kTokens));
+  // What stays away is lost, and is not waited for.
+  archive.Miss(1000);
+  EXPECT_THAT(CheckTestTokens(reading.reader(), context_, kTokens),
+              StatusIs(absl::StatusCode::kDataLoss));
+}
+
 TEST_F(ChunkMoverTest, TheLevelOfATokenIsKnownWithoutReadingIt) {
   ASSERT_OK(ChunkMover(contexts()).Demote(context_, 1));
   const auto level_of = [&](uint64_t position) {
