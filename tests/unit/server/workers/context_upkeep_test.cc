@@ -297,7 +297,9 @@ TEST_F(ContextUpkeepTest, DamageHoldsUpNobodyElse) {
   Drain();
   ASSERT_OK_AND_ASSIGN(const uint64_t done, reader().summaries().ConsolidatedTokens(sound));
   EXPECT_EQ(done, 40 * kRunTokens);
-  EXPECT_LE(upkeep_->figures().l3.runs, 16U);
+  // How far under the mark depends on who was looked at first.
+  EXPECT_GT(upkeep_->figures().demoted, 0U);
+  EXPECT_LE(upkeep_->figures().l3.bytes, static_cast<uint64_t>(0.95 * kMiB));
   EXPECT_GE(upkeep_->figures().failures, 1U);
   ASSERT_FALSE(failures_.empty());
   EXPECT_THAT(failures_.front(), HasSubstr("damaged"));
