@@ -25,6 +25,7 @@ constexpr Nanos kErasureInterval = std::chrono::seconds(1);
 constexpr Nanos kIndexInterval = std::chrono::milliseconds(200);
 constexpr Nanos kLongestIndexRest = std::chrono::seconds(5);
 constexpr Nanos kProblemInterval = std::chrono::seconds(5);
+constexpr Nanos kCredentialInterval = std::chrono::seconds(1);
 // Below this share of the file system, compaction may soon want for room.
 constexpr double kLeastFreeShare = 0.05;
 // The bound of resident memory over memory.total.
@@ -102,10 +103,10 @@ class Daemon::Facts final : public NodeFacts {
   const Daemon& daemon_;
 };
 
-// What the gate tells, as metrics.
+// What the gate tells, as metrics and as lines of the log.
 class Daemon::RpcMetrics final : public RpcObserver {
  public:
-  explicit RpcMetrics(Metrics& metrics) : metrics_(metrics) {}
+  RpcMetrics(Metrics& metrics, AuditLog& audit) : metrics_(metrics), audit_(audit) {}
   void OnQueued(CallClass call_class, Nanos delay) override {
     metrics_.OnQueued(call_class, delay);
   }
@@ -115,9 +116,12 @@ class Daemon::RpcMetrics final : public RpcObserver {
   void OnFinished(const MethodRule& rule, absl::StatusCode code, Nanos took) override {
     metrics_.OnFinished(rule.method, rule.call_class, code, took);
   }
+  void OnAuthenticated(AuthOutcome outcome) override { metrics_.OnAuthenticated(outcome); }
+  void OnRefused(const RefusedCall& call) override { audit_.Refused(call); }
 
  private:
   Metrics& metrics_;
+  AuditLog& audit_;
 };
 
 absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const LoadedConfig& loaded, FileSystem& files,
@@ -125,6 +129,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const LoadedConfig& loaded
   std::unique_ptr<Daemon> daemon(new Daemon(loaded, files, clock, log));
   MNEMO_RETURN_IF_ERROR(daemon->StartProbes());
   MNEMO_RETURN_IF_ERROR(daemon->OpenStore());
+  MNEMO_RETURN_IF_ERROR(daemon->OpenIdentity());
   daemon->StartWorkers();
   MNEMO_RETURN_IF_ERROR(daemon->StartRpc());
   MNEMO_RETURN_IF_ERROR(daemon->StartPages());
@@ -144,6 +149,7 @@ Daemon::Daemon(const LoadedConfig& loaded, FileSystem& files, Clock& clock, Logg
       started_(clock.Wall()),
       registry_(std::make_unique<prometheus::Registry>()),
       metrics_(*registry_, MethodNames()),
+      audit_(log, clock),
       measured_files_(
           MakeMeasuredFileSystem(files, clock, [this](Nanos took) { metrics_.OnLogSync(took); })),
       // Above every sequence of an earlier run, as long as fewer than one event
@@ -203,6 +209,31 @@ absl::Status Daemon::OpenStore() {
   return absl::OkStatus();
 }
 
+absl::Status Daemon::OpenIdentity() {
+  absl::StatusOr<std::unique_ptr<IdentityBook>> book =
+      IdentityBook::Load(MakeIdentityOptions(config_), store_->state(), clock_);
+  if (!book.ok()) return WithExitCode(book.status(), ExitCodeOfOpen(book.status()));
+  identity_ = *std::move(book);
+  credentials_ = std::make_unique<CredentialFiles>(config_.auth.file, files_, *identity_);
+  // A file that was good once may be bad for a while; at the start nothing is in force.
+  const absl::Status read = credentials_->Reload();
+  if (!read.ok()) return WithExitCode(read, ExitCode::kConfig);
+  if (!config_.auth.file.empty()) {
+    reloads_ = std::make_unique<PeriodicTask>(kCredentialInterval, [this] { ReloadCredentials(); });
+  }
+  return absl::OkStatus();
+}
+
+void Daemon::ReloadCredentials() {
+  const uint64_t before = credentials_->generation();
+  const absl::Status earlier = credentials_->last();
+  const absl::Status status = credentials_->Reload();
+  if (!status.ok() && status != earlier) {
+    log_.Warning("credentials-not-reloaded", {{"reason", std::string(status.message())}});
+  }
+  if (credentials_->generation() != before) log_.Info("credentials-reloaded");
+}
+
 void Daemon::OpenContexts() {
   const ContextStores stores{
       .sync = store_->ordered_store(Level::kL3, Durability::kSync),
@@ -259,8 +290,8 @@ void Daemon::StartUpkeep() {
 }
 
 absl::Status Daemon::StartRpc() {
-  rpc_metrics_ = std::make_unique<RpcMetrics>(metrics_);
-  gate_ = std::make_unique<Gate>(MakeGateOptions(config_), clock_, *rpc_metrics_);
+  rpc_metrics_ = std::make_unique<RpcMetrics>(metrics_, audit_);
+  gate_ = std::make_unique<Gate>(MakeGateOptions(config_), *identity_, clock_, *rpc_metrics_);
   facts_ = std::make_unique<Facts>(*this);
   absl::StatusOr<std::unique_ptr<RpcServer>> server =
       RpcServer::Start(MakeRpcServerOptions(config_), *gate_, *space_engine_, *block_engine_,
@@ -323,8 +354,11 @@ void Daemon::CheckProblems() {
       corrupt == 0
           ? ""
           : fmt::format("corruption: {} parts failed their checksum since the start", corrupt);
+  const absl::Status reloaded = credentials_->last();
+  const std::string credentials =
+      reloaded.ok() ? "" : fmt::format("credentials: {}", std::string(reloaded.message()));
   const std::pair<const char*, const std::string&> all[] = {
-      {"disk", disk}, {"memory", memory}, {"corruption", corruption}};
+      {"disk", disk}, {"memory", memory}, {"corruption", corruption}, {"credentials", credentials}};
   for (const auto& [name, text] : all) {
     switch (health_.SetProblem(name, text)) {
       case Health::Change::kNew:
@@ -389,6 +423,7 @@ absl::Status Daemon::Stop() {
   if (rpc_) rpc_->Shutdown(config_.shutdown_drain);
   if (gate_) gate_->Shutdown();
   problems_.reset();
+  reloads_.reset();
   pages_.reset();
   reservations_.reset();
   erasures_.reset();

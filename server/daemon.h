@@ -7,12 +7,15 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "server/audit_log.h"
 #include "server/config/config.h"
+#include "server/credential_files.h"
 #include "server/engine/admin_engine.h"
 #include "server/engine/block_engine.h"
 #include "server/engine/event_hub.h"
 #include "server/engine/space_engine.h"
 #include "server/engine/stored_context_engine.h"
+#include "server/identity/identity_book.h"
 #include "server/observe/announce.h"
 #include "server/observe/health.h"
 #include "server/observe/http_server.h"
@@ -63,6 +66,9 @@ class Daemon {
 
   absl::Status StartProbes();
   absl::Status OpenStore();
+  absl::Status OpenIdentity();
+  // Takes over what changed in the files of credentials.
+  void ReloadCredentials();
   void OpenContexts();
   // Gives back what deleted contexts left, until nothing is left of them.
   void EraseContexts();
@@ -86,6 +92,7 @@ class Daemon {
   const WallTime started_;
   const std::unique_ptr<prometheus::Registry> registry_;
   Metrics metrics_;
+  AuditLog audit_;
   Health health_;
   const std::unique_ptr<FileSystem> measured_files_;
   BoundAddresses bound_;
@@ -95,6 +102,9 @@ class Daemon {
   std::unique_ptr<HttpServer> probes_;
   EventHub events_;
   std::unique_ptr<BlockStore> store_;
+  std::unique_ptr<IdentityBook> identity_;
+  std::unique_ptr<CredentialFiles> credentials_;
+  std::unique_ptr<PeriodicTask> reloads_;
   std::unique_ptr<SpaceRegistry> spaces_;
   std::unique_ptr<SpaceEngine> space_engine_;
   std::unique_ptr<BlockEngine> block_engine_;

@@ -32,6 +32,10 @@ ContextEngineOptions MakeContextEngineOptions(const Config& config) {
   return {.search_memory_bytes = config.memory.contexts / 2};
 }
 
+IdentityOptions MakeIdentityOptions(const Config& config) {
+  return {.required = config.auth.required};
+}
+
 GateOptions MakeGateOptions(const Config& config) {
   return {.critical_threads = static_cast<size_t>(config.gate.critical_threads),
           .default_threads = static_cast<size_t>(config.gate.default_threads),

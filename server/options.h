@@ -3,6 +3,7 @@
 
 #include "server/config/config.h"
 #include "server/engine/stored_context_engine.h"
+#include "server/identity/identity_book.h"
 #include "server/observe/node_figures.h"
 #include "server/rpc/gate.h"
 #include "server/rpc/server.h"
@@ -16,6 +17,7 @@ namespace mnemo {
 BlockStoreOptions MakeBlockStoreOptions(const Config& config);
 ContextStoreOptions MakeContextStoreOptions(const Config& config);
 ContextEngineOptions MakeContextEngineOptions(const Config& config);
+IdentityOptions MakeIdentityOptions(const Config& config);
 GateOptions MakeGateOptions(const Config& config);
 RpcServerOptions MakeRpcServerOptions(const Config& config);
 MoverPoolOptions MakeMoverPoolOptions(const Config& config);

@@ -34,6 +34,11 @@ struct Config {
   std::string probe_listen;    // empty: none
   bool insecure = false;
 
+  struct Auth {
+    bool required = false;
+    std::string file;  // empty: none
+  } auth;
+
   struct Memory {
     uint64_t total = kAutoSize;
     uint64_t l1 = kAutoSize;

@@ -75,6 +75,21 @@ std::vector<Setting> AddressSettings() {
 ;
 }
 
+std::vector<Setting> IdentitySettings() {
+  return {
+      {.key = "auth.file",
+       .field = MNEMO_FIELD(TextField, auth.file),
+       .default_text = "",
+       .description = "Identity file (YAML): principals with their tenants, roles, hashes of "
+                      "tokens, certificates. Read again when it changes."},
+      {.key = "auth.required",
+       .field = MNEMO_FIELD(BooleanField, auth.required),
+       .default_text = "false",
+       .description = "Refuses who shows no token and no client certificate of a principal. "
+                      "Otherwise that is the tenant `local` with every role."},
+  };
+}
+
 std::vector<Setting> MemorySettings() {
   return {
       {.key = "memory.connections",
@@ -407,9 +422,10 @@ const std::vector<Setting>& ConfigRegistry() {
   // order of destructors.
   static const auto* const registry = [] {
     auto* settings = new std::vector<Setting>;
-    for (const auto& group : {AddressSettings(), MemorySettings(), DiskSettings(),
-                              PlacementSettings(), WorkerSettings(), UpkeepSettings(),
-                              GateSettings(), ObjectiveSettings(), ProcessSettings()}) {
+    for (const auto& group :
+         {AddressSettings(), IdentitySettings(), MemorySettings(), DiskSettings(),
+          PlacementSettings(), WorkerSettings(), UpkeepSettings(), GateSettings(),
+          ObjectiveSettings(), ProcessSettings()}) {
       settings->insert(settings->end(), group.begin(), group.end());
     }
     std::sort(settings->begin(), settings->end(),

@@ -10,7 +10,14 @@ namespace {
 constexpr std::array<std::string_view, kRoleCount> kNames = {"reader", "writer", "tenant-admin",
                                                              "operator", "metrics"};
 
+constexpr std::array<std::string_view, kAuthOutcomeCount> kOutcomes = {"accepted",
+                                                                       "unauthenticated", "denied"};
+
 }  // namespace
+
+std::string_view AuthOutcomeLabel(AuthOutcome outcome) {
+  return kOutcomes[static_cast<size_t>(outcome)];
+}
 
 std::string_view RoleName(Role role) { return kNames[static_cast<size_t>(role)]; }
 

@@ -76,4 +76,10 @@ struct Identity {
 // the roles that would do.
 absl::Status CheckRoles(const Identity& identity, RoleSet allowed);
 
+// How a call's caller was judged.
+enum class AuthOutcome : uint8_t { kAccepted, kUnauthenticated, kDenied };
+inline constexpr size_t kAuthOutcomeCount = 3;
+// "accepted", "unauthenticated", "denied": the label of metrics.
+std::string_view AuthOutcomeLabel(AuthOutcome outcome);
+
 }  // namespace mnemo

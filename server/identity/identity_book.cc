@@ -135,8 +135,7 @@ absl::StatusOr<Identity> IdentityBook::FollowLocked(uint64_t credential) const {
                   .credential = credential};
 }
 
-absl::StatusOr<Identity> IdentityBook::ByTokenLocked(std::string_view token) const {
-  const Sha256Digest digest = Sha256(token);
+absl::StatusOr<Identity> IdentityBook::ByTokenLocked(const Sha256Digest& digest) const {
   if (const auto found = index_.tokens.find(digest); found != index_.tokens.end()) {
     return FollowLocked(found->second);
   }
@@ -163,10 +162,12 @@ absl::StatusOr<Identity> IdentityBook::Resolve(const Credentials& credentials) c
     return Unauthenticated(
         "the metadata 'authorization' is not a single \"Bearer TOKEN\" of at most 512 bytes");
   }
+  const bool has_token = !credentials.token.empty();
+  const Sha256Digest digest = has_token ? Sha256(credentials.token) : Sha256Digest{};
   MutexLock lock(mutex_);
   const uint64_t certificate = CertificateLocked(credentials.certificate_names);
-  if (!credentials.token.empty()) {
-    MNEMO_ASSIGN_OR_RETURN(Identity identity, ByTokenLocked(credentials.token));
+  if (has_token) {
+    MNEMO_ASSIGN_OR_RETURN(Identity identity, ByTokenLocked(digest));
     if (certificate != 0) {
       MNEMO_ASSIGN_OR_RETURN(const Identity shown, FollowLocked(certificate));
       if (shown.tenant != identity.tenant) {

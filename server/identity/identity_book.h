@@ -35,7 +35,7 @@ struct IdentityOptions {
   size_t max_sessions_of_tenant = 4096;
 };
 
-// Thread-safe. A look-up takes one lock for O(1), beside one SHA-256 of the token.
+// Thread-safe. A look-up takes one lock for O(1), after one SHA-256 of the token.
 // Errors of changes, beside those named: those of Store.
 class IdentityBook final : public Authenticator {
  public:
@@ -112,7 +112,7 @@ class IdentityBook final : public Authenticator {
   absl::StatusOr<Principal> ChangeablePrincipal(const PrincipalKey& key) const;
   absl::StatusOr<Identity> FollowLocked(uint64_t credential) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::StatusOr<Identity> ByTokenLocked(std::string_view token) const
+  absl::StatusOr<Identity> ByTokenLocked(const Sha256Digest& digest) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   uint64_t CertificateLocked(std::span<const std::string> names) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -208,11 +208,12 @@ std::vector<std::string> CertificateNames(const X509* certificate) {
   const Names alternatives(static_cast<GENERAL_NAMES*>(
       X509_get_ext_d2i(certificate, NID_subject_alt_name, nullptr, nullptr)));
   const int count = alternatives ? sk_GENERAL_NAME_num(alternatives.get()) : 0;
-  for (int i = 0; i < count; ++i) {
-    const GENERAL_NAME* name = sk_GENERAL_NAME_value(alternatives.get(), i);
-    if (name->type == GEN_URI)
-      names.push_back("uri:" + NameText(name->d.uniformResourceIdentifier));
-    if (name->type == GEN_DNS) names.push_back("dns:" + NameText(name->d.dNSName));
+  for (const auto& [type, kind] : {std::pair(GEN_URI, "uri:"), std::pair(GEN_DNS, "dns:")}) {
+    for (int i = 0; i < count; ++i) {
+      const GENERAL_NAME* name = sk_GENERAL_NAME_value(alternatives.get(), i);
+      // Both are IA5 strings at the same place of the union.
+      if (name->type == type) names.push_back(kind + NameText(name->d.ia5));
+    }
   }
   X509_NAME* subject = X509_get_subject_name(certificate);
   const int at = X509_NAME_get_index_by_NID(subject, NID_commonName, -1);

@@ -88,7 +88,8 @@ class TlsMaterial {
 };
 
 // The names of a checked client certificate, for Credentials::certificate_names:
-// "uri:spiffe://acme/engine", "dns:engine.acme", "cn:engine". Null gives none.
+// "uri:spiffe://acme/engine", "dns:engine.acme", "cn:engine", in this order of
+// kinds. Null gives none.
 std::vector<std::string> CertificateNames(const X509* certificate);
 // Of the peer of a finished handshake.
 std::vector<std::string> PeerCertificateNames(const SSL* connection);

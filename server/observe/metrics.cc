@@ -60,6 +60,20 @@ LevelCounters MakeLevelCounters(prometheus::Registry& registry, const std::strin
   return counters;
 }
 
+using OutcomeCounters = std::array<Counter*, kAuthOutcomeCount>;
+OutcomeCounters MakeOutcomeCounters(prometheus::Registry& registry) {
+  auto& family = prometheus::BuildCounter()
+                     .Name("mnemo_authentications_total")
+                     .Help("Calls by whether the gate knew their caller and let it in.")
+                     .Register(registry);
+  OutcomeCounters counters{};
+  for (size_t i = 0; i < kAuthOutcomeCount; ++i) {
+    const auto outcome = static_cast<AuthOutcome>(i);
+    counters[i] = &family.Add({{"outcome", std::string(AuthOutcomeLabel(outcome))}});
+  }
+  return counters;
+}
+
 // One method's counters; a series appears with its first event.
 struct MethodSeries {
   std::array<std::array<std::atomic<Counter*>, kCodes>, kClasses> finished{};
@@ -82,6 +96,7 @@ struct Metrics::Series {
                  .Name("mnemo_shed_total")
                  .Help("Calls refused by the gate, by class and reason.")
                  .Register(registry)),
+        authentications(MakeOutcomeCounters(registry)),
         lookup_tokens(MakeCounter(registry, "mnemo_lookup_tokens_total",
                                   "Tokens whose blocks were asked for by Match.")),
         hit_tokens(MakeLevelCounters(registry, "mnemo_hit_tokens_total",
@@ -101,6 +116,7 @@ struct Metrics::Series {
 
   prometheus::Family<Counter>& requests;
   prometheus::Family<Counter>& shed;
+  OutcomeCounters authentications;
   Counter& lookup_tokens;
   LevelCounters hit_tokens;
   LevelCounters read_bytes;
@@ -157,6 +173,10 @@ void Metrics::OnFinished(std::string_view method, CallClass call_class, absl::St
   }
   counter->Increment();
   series.took.Record(took);
+}
+
+void Metrics::OnAuthenticated(AuthOutcome outcome) {
+  series_->authentications[static_cast<size_t>(outcome)]->Increment();
 }
 
 void Metrics::OnLogSync(Nanos took) { series_->log_sync.Record(took); }

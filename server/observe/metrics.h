@@ -7,6 +7,10 @@
 //   mnemo_level_lookups_total{level} - mnemo_level_hits_total{level}
 //       = mnemo_level_lookups_total{next level}; 0 after the last
 //   mnemo_level_latency_seconds_count{level} = mnemo_level_hits_total{level}
+//   mnemo_authentications_total{unauthenticated}
+//       <= sum over method of mnemo_grpc_requests_total{UNAUTHENTICATED}
+//   mnemo_authentications_total{denied}
+//       <= sum over method of mnemo_grpc_requests_total{PERMISSION_DENIED}
 //   mnemo_level_live_bytes <= mnemo_level_used_bytes
 //   mnemo_block_idle_before_evict_seconds_count = sum of mnemo_evictions_total
 //   mnemo_context_runs{archive} = mnemo_context_moves_total{archive}
@@ -23,6 +27,7 @@
 #include "absl/status/status.h"
 #include "server/engine/call.h"
 #include "server/engine/engine_observer.h"
+#include "server/identity/identity.h"
 #include "server/observe/latency.h"
 #include "storage/tier/block_level.h"
 
@@ -58,6 +63,7 @@ class Metrics final : public EngineObserver {
   // `reason` is a literal such as "queue-full".
   void OnShed(CallClass call_class, std::string_view reason);
   void OnFinished(std::string_view method, CallClass call_class, absl::StatusCode code, Nanos took);
+  void OnAuthenticated(AuthOutcome outcome);
 
   // The file system beneath the store.
   void OnLogSync(Nanos took);

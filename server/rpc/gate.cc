@@ -11,41 +11,50 @@
 namespace mnemo {
 namespace {
 
+// Who finds and reads a tenant's data, who stores it, who changes or ends its
+// spaces; who sees figures of the node, and who its configuration. An operator is
+// among none of the first three: the node is theirs, what others keep there is not.
+constexpr RoleSet kReads = {Role::kReader, Role::kWriter, Role::kTenantAdmin};
+constexpr RoleSet kWrites = {Role::kWriter, Role::kTenantAdmin};
+constexpr RoleSet kAdministers = {Role::kTenantAdmin};
+constexpr RoleSet kWatchesNode = {Role::kOperator, Role::kMetrics};
+constexpr RoleSet kOperates = {Role::kOperator};
+
 constexpr MethodRule kRules[] = {
-    {"mnemo.v1.SpaceService/Open", CallClass::kDefault},
-    {"mnemo.v1.SpaceService/Get", CallClass::kDefault},
-    {"mnemo.v1.SpaceService/List", CallClass::kDefault},
-    {"mnemo.v1.SpaceService/Update", CallClass::kDefault},
-    {"mnemo.v1.SpaceService/Delete", CallClass::kDefault},
-    {"mnemo.v1.BlockService/Offer", CallClass::kDefault},
-    {"mnemo.v1.BlockService/Put", CallClass::kBatch},
-    {"mnemo.v1.BlockService/Match", CallClass::kCritical},
-    {"mnemo.v1.BlockService/Get", CallClass::kCritical},
-    {"mnemo.v1.BlockService/Delete", CallClass::kDefault},
-    {"mnemo.v1.BlockService/Touch", CallClass::kDefault},
-    {"mnemo.v1.BlockService/Pin", CallClass::kDefault},
-    {"mnemo.v1.BlockService/Unpin", CallClass::kDefault},
-    {"mnemo.v1.BlockService/Renew", CallClass::kCritical},
-    {"mnemo.v1.BlockService/Describe", CallClass::kDefault},
-    {"mnemo.v1.BlockService/List", CallClass::kDefault},
-    {"mnemo.v1.BlockService/Flush", CallClass::kDefault},
-    {"mnemo.v1.BlockService/Watch", CallClass::kBackground, true},
-    {"mnemo.v1.ContextService/Create", CallClass::kDefault},
-    {"mnemo.v1.ContextService/Append", CallClass::kBatch, true},
-    {"mnemo.v1.ContextService/Read", CallClass::kDefault},
-    {"mnemo.v1.ContextService/Summarize", CallClass::kDefault},
-    {"mnemo.v1.ContextService/Search", CallClass::kCritical},
-    {"mnemo.v1.ContextService/Link", CallClass::kDefault},
-    {"mnemo.v1.ContextService/ListLinks", CallClass::kDefault},
-    {"mnemo.v1.ContextService/Seal", CallClass::kDefault},
-    {"mnemo.v1.ContextService/Delete", CallClass::kDefault},
-    {"mnemo.v1.ContextService/Describe", CallClass::kDefault},
-    {"mnemo.v1.ContextService/List", CallClass::kDefault},
-    {"mnemo.v1.AdminService/GetNodeStatus", CallClass::kDefault},
-    {"mnemo.v1.AdminService/ListLevels", CallClass::kDefault},
-    {"mnemo.v1.AdminService/ListTiers", CallClass::kDefault},
-    {"mnemo.v1.AdminService/ExplainPlacement", CallClass::kDefault},
-    {"mnemo.v1.AdminService/GetConfig", CallClass::kDefault},
+    {"mnemo.v1.SpaceService/Open", CallClass::kDefault, kWrites},
+    {"mnemo.v1.SpaceService/Get", CallClass::kDefault, kReads},
+    {"mnemo.v1.SpaceService/List", CallClass::kDefault, kReads},
+    {"mnemo.v1.SpaceService/Update", CallClass::kDefault, kAdministers},
+    {"mnemo.v1.SpaceService/Delete", CallClass::kDefault, kAdministers},
+    {"mnemo.v1.BlockService/Offer", CallClass::kDefault, kWrites},
+    {"mnemo.v1.BlockService/Put", CallClass::kBatch, kWrites},
+    {"mnemo.v1.BlockService/Match", CallClass::kCritical, kReads},
+    {"mnemo.v1.BlockService/Get", CallClass::kCritical, kReads},
+    {"mnemo.v1.BlockService/Delete", CallClass::kDefault, kWrites},
+    {"mnemo.v1.BlockService/Touch", CallClass::kDefault, kWrites},
+    {"mnemo.v1.BlockService/Pin", CallClass::kDefault, kWrites},
+    {"mnemo.v1.BlockService/Unpin", CallClass::kDefault, kWrites},
+    {"mnemo.v1.BlockService/Renew", CallClass::kCritical, kReads},
+    {"mnemo.v1.BlockService/Describe", CallClass::kDefault, kReads},
+    {"mnemo.v1.BlockService/List", CallClass::kDefault, kReads},
+    {"mnemo.v1.BlockService/Flush", CallClass::kDefault, kWrites},
+    {"mnemo.v1.BlockService/Watch", CallClass::kBackground, kReads, true},
+    {"mnemo.v1.ContextService/Create", CallClass::kDefault, kWrites},
+    {"mnemo.v1.ContextService/Append", CallClass::kBatch, kWrites, true},
+    {"mnemo.v1.ContextService/Read", CallClass::kDefault, kReads},
+    {"mnemo.v1.ContextService/Summarize", CallClass::kDefault, kReads},
+    {"mnemo.v1.ContextService/Search", CallClass::kCritical, kReads},
+    {"mnemo.v1.ContextService/Link", CallClass::kDefault, kWrites},
+    {"mnemo.v1.ContextService/ListLinks", CallClass::kDefault, kReads},
+    {"mnemo.v1.ContextService/Seal", CallClass::kDefault, kWrites},
+    {"mnemo.v1.ContextService/Delete", CallClass::kDefault, kWrites},
+    {"mnemo.v1.ContextService/Describe", CallClass::kDefault, kReads},
+    {"mnemo.v1.ContextService/List", CallClass::kDefault, kReads},
+    {"mnemo.v1.AdminService/GetNodeStatus", CallClass::kDefault, kWatchesNode},
+    {"mnemo.v1.AdminService/ListLevels", CallClass::kDefault, kWatchesNode},
+    {"mnemo.v1.AdminService/ListTiers", CallClass::kDefault, kWatchesNode},
+    {"mnemo.v1.AdminService/ExplainPlacement", CallClass::kDefault, kReads},
+    {"mnemo.v1.AdminService/GetConfig", CallClass::kDefault, kOperates},
 };
 
 }  // namespace
@@ -91,8 +100,10 @@ absl::Status GateOptions::Validate() const {
   return check("inflight_bytes", inflight_bytes, 16 * kMiB, uint64_t{1} << 40);
 }
 
-Gate::Gate(const GateOptions& options, Clock& clock, RpcObserver& observer)
+Gate::Gate(const GateOptions& options, const Authenticator& authenticator, Clock& clock,
+           RpcObserver& observer)
     : options_(options),
+      authenticator_(authenticator),
       clock_(clock),
       observer_(observer),
       bytes_(options.inflight_bytes),
@@ -107,13 +118,32 @@ Gate::Gate(const GateOptions& options, Clock& clock, RpcObserver& observer)
               .threads = options.batch_threads,
               .max_queued = options.max_queued}) {}
 
-absl::Status Gate::Admit(const MethodRule& rule, MonoTime deadline, CallContext& call) {
+absl::Status Gate::Authenticate(const MethodRule& rule, const Credentials& credentials,
+                                CallContext& call) {
+  absl::StatusOr<Identity> identity = authenticator_.Resolve(credentials);
+  if (!identity.ok()) {
+    observer_.OnAuthenticated(AuthOutcome::kUnauthenticated);
+    return identity.status();
+  }
+  call.identity = *std::move(identity);
+  const absl::Status allowed = CheckRoles(call.identity, rule.roles);
+  observer_.OnAuthenticated(allowed.ok() ? AuthOutcome::kAccepted : AuthOutcome::kDenied);
+  return allowed;
+}
+
+absl::Status Gate::Recheck(const CallContext& call) const {
+  return authenticator_.Recheck(call.identity);
+}
+
+absl::Status Gate::Admit(const MethodRule& rule, const Credentials& credentials, MonoTime deadline,
+                         CallContext& call) {
   call.call_class = rule.call_class;
   call.memory = &bytes_;
   if (stopping_) {
     observer_.OnShed(rule.call_class, "shutdown");
     return absl::UnavailableError("the daemon is shutting down");
   }
+  MNEMO_RETURN_IF_ERROR(Authenticate(rule, credentials, call));
   call.deadline = deadline;
   if (deadline == MonoTime::max() && !rule.endless) {
     call.deadline = clock_.Mono() + options_.default_deadline;

@@ -1,7 +1,7 @@
 // The one gate that every call on every plane passes.
 //
-// Permissive for now: everybody is the local tenant. What it decides already is
-// the class, the deadline, the place in a bounded queue, and the bytes.
+// It decides who calls and whether they may, by the role that the method needs,
+// then the class, the deadline, the place in a bounded queue, and the bytes.
 #pragma once
 
 #include <array>
@@ -16,6 +16,7 @@
 #include "absl/status/status.h"
 #include "server/engine/byte_budget.h"
 #include "server/engine/call.h"
+#include "server/identity/authenticator.h"
 #include "server/rpc/stream_watchdog.h"
 #include "storage/base/clock.h"
 #include "storage/base/executor.h"
@@ -26,6 +27,7 @@ namespace mnemo {
 struct MethodRule {
   std::string_view method;  // "mnemo.v1.BlockService/Match"
   CallClass call_class = CallClass::kDefault;
+  RoleSet roles;         // any of them lets a caller in; none: nobody comes in
   bool endless = false;  // a stream that its client ends: no default deadline
 };
 std::span<const MethodRule> AllMethodRules();
@@ -34,13 +36,23 @@ const MethodRule& RuleOf(std::string_view method);
 // "critical", "default", "batch", "background".
 std::string_view ClassLabel(CallClass call_class);
 
-// What metrics learn of calls. Thread-safe; neither blocks nor throws.
+// A call that was refused for who called, for the log. Views, valid meanwhile.
+struct RefusedCall {
+  std::string_view method;
+  std::string_view peer;             // the address, as gRPC writes it
+  const Identity* caller = nullptr;  // null: nobody knows
+  const absl::Status& status;
+};
+
+// What metrics and the log learn of calls. Thread-safe; neither blocks nor throws.
 class RpcObserver {
  public:
   virtual ~RpcObserver() = default;
   virtual void OnQueued(CallClass call_class, Nanos delay) = 0;
   virtual void OnShed(CallClass call_class, std::string_view reason) = 0;
   virtual void OnFinished(const MethodRule& rule, absl::StatusCode code, Nanos took) = 0;
+  virtual void OnAuthenticated(AuthOutcome outcome) = 0;
+  virtual void OnRefused(const RefusedCall& call) = 0;
 };
 
 class NullRpcObserver final : public RpcObserver {
@@ -48,6 +60,8 @@ class NullRpcObserver final : public RpcObserver {
   void OnQueued(CallClass, Nanos) override {}
   void OnShed(CallClass, std::string_view) override {}
   void OnFinished(const MethodRule&, absl::StatusCode, Nanos) override {}
+  void OnAuthenticated(AuthOutcome) override {}
+  void OnRefused(const RefusedCall&) override {}
 };
 
 struct GateOptions {
@@ -61,14 +75,21 @@ struct GateOptions {
   absl::Status Validate() const;
 };
 
-// Thread-safe. Outlives every call.
+// Thread-safe. Outlives every call. What it is made of outlives it.
 class Gate {
  public:
-  Gate(const GateOptions& options, Clock& clock, RpcObserver& observer);
+  Gate(const GateOptions& options, const Authenticator& authenticator, Clock& clock,
+       RpcObserver& observer);
 
-  // Decides on a call before any of its payload is read, and fills `call`.
-  // `deadline` is the client's, or max. Errors: kUnavailable (shutting down).
-  absl::Status Admit(const MethodRule& rule, MonoTime deadline, CallContext& call);
+  // Decides on a call before any of its payload is read, and fills `call`, whose
+  // identity is known when kPermissionDenied comes back. `deadline` is the
+  // client's, or max. Errors: kUnavailable (shutting down), kUnauthenticated (of
+  // Authenticator::Resolve), kPermissionDenied (no role that the rule names).
+  absl::Status Admit(const MethodRule& rule, const Credentials& credentials, MonoTime deadline,
+                     CallContext& call);
+  // Whether the caller of a call that goes on is still who it was. Errors:
+  // kUnauthenticated (revoked, expired, or a role less).
+  absl::Status Recheck(const CallContext& call) const;
 
   // Runs `work` on the threads of the call's class. Errors: kUnavailable (the
   // queue is full, or shutting down); `work` was then not taken.
@@ -91,7 +112,11 @@ class Gate {
   const Executor& ExecutorOf(CallClass call_class) const;
   Executor& ExecutorOf(CallClass call_class);
 
+  absl::Status Authenticate(const MethodRule& rule, const Credentials& credentials,
+                            CallContext& call);
+
   const GateOptions options_;
+  const Authenticator& authenticator_;
   Clock& clock_;
   RpcObserver& observer_;
   ByteBudget bytes_;

@@ -35,14 +35,17 @@ class StreamCall : public Reactor, public WatchedStream {
   // First of all, when the object is whole.
   absl::Status Admit() {
     gate_.watchdog().Add(*this);
-    return gate_.Admit(rule_, DeadlineOf(*context_, gate_.clock()), call_);
+    return AdmitCall(gate_, rule_, *context_, call_);
   }
 
-  // Passes the turn to `work` on the executor, or ends the call if its queue is full.
+  // Passes the turn to `work` on the executor, or ends the call if its queue is full
+  // or if its caller's credential has ended meanwhile.
   template <typename Self>
   void Submit(void (Self::*work)()) {
-    const absl::Status status =
-        gate_.Submit(call_, [self = static_cast<Self*>(this), work] { (self->*work)(); });
+    absl::Status status = gate_.Recheck(call_);
+    if (status.ok()) {
+      status = gate_.Submit(call_, [self = static_cast<Self*>(this), work] { (self->*work)(); });
+    }
     if (!status.ok()) End(status);
   }
 

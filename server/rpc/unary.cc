@@ -1,5 +1,7 @@
 #include "server/rpc/unary.h"
 
+#include "server/rpc/credentials.h"
+
 namespace mnemo {
 namespace {
 
@@ -28,8 +30,22 @@ absl::StatusCode CodeAtEnd(const grpc::CallbackServerContext& context, absl::Sta
   return told ? code : absl::StatusCode::kCancelled;
 }
 
+absl::Status AdmitCall(Gate& gate, const MethodRule& rule,
+                       const grpc::CallbackServerContext& context, CallContext& call) {
+  const ShownCredentials shown(context);
+  absl::Status status = gate.Admit(rule, shown.view(), DeadlineOf(context, gate.clock()), call);
+  if (absl::IsUnauthenticated(status) || absl::IsPermissionDenied(status)) {
+    gate.observer().OnRefused(
+        {.method = rule.method,
+         .peer = context.peer(),
+         .caller = absl::IsPermissionDenied(status) ? &call.identity : nullptr,
+         .status = status});
+  }
+  return status;
+}
+
 void UnaryCall::Begin() {
-  absl::Status status = gate_.Admit(rule_, DeadlineOf(*context_, gate_.clock()), call_);
+  absl::Status status = AdmitCall(gate_, rule_, *context_, call_);
   if (status.ok()) {
     status = gate_.Submit(call_, [this] {
       if (call_.cancelled) return End(absl::CancelledError("the call was cancelled"));

@@ -21,6 +21,11 @@ void AddPushback(grpc::CallbackServerContext& context, const absl::Status& statu
 // cancelled has not learnt our code. Only in OnDone, when gRPC is sure of it.
 absl::StatusCode CodeAtEnd(const grpc::CallbackServerContext& context, absl::StatusCode code);
 
+// Brings a call before the gate with what it shows of its caller; one that is
+// refused for that is told to the observer. Errors: of Gate::Admit.
+absl::Status AdmitCall(Gate& gate, const MethodRule& rule,
+                       const grpc::CallbackServerContext& context, CallContext& call);
+
 // Owns itself until OnDone. `Work` fills the response and may block.
 class UnaryCall final : public grpc::ServerUnaryReactor {
  public:

@@ -7,6 +7,7 @@
         results = space.get(keys[: match.blocks], lease=match.lease)
 """
 
+from ._channel import Tls
 from ._retry import RetryPolicy
 from ._version import VERSION as __version__
 from .aio import AsyncClient, AsyncSpaceHandle, AsyncWatch

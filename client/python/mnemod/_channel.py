@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, List, Optional, Sequence, Tuple
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, List, Optional, Sequence, Tuple, Union
 
 import grpc
 
@@ -40,6 +42,47 @@ _OPTIONS: Tuple[Tuple[str, int], ...] = (
     # Two clients are two connections.
     ("grpc.use_local_subchannel_pool", 1),
 )
+
+
+@dataclass(frozen=True)
+class Tls:
+    """TLS of a connection; every text is PEM.
+
+    `ca` is what the server's certificate is checked against, by default what the
+    system trusts. `certificate` and `key` show who the client is, where the server
+    asks. `server_name` is the name that the server's certificate must have, by
+    default the host of the target.
+    """
+
+    ca: Optional[bytes] = None
+    certificate: Optional[bytes] = None
+    key: Optional[bytes] = field(default=None, repr=False)
+    server_name: Optional[str] = None
+
+    def __post_init__(self) -> None:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("tls: certificate and key come together or not at all")
+
+    @classmethod
+    def from_files(
+        cls,
+        ca: Union[str, Path, None] = None,
+        certificate: Union[str, Path, None] = None,
+        key: Union[str, Path, None] = None,
+        server_name: Optional[str] = None,
+    ) -> "Tls":
+        """Reads the texts. Errors: OSError, ValueError."""
+        texts = [None if path is None else Path(path).read_bytes() for path in (ca, certificate, key)]
+        return cls(texts[0], texts[1], texts[2], server_name)
+
+
+def with_token(metadata: Metadata, token: Optional[str]) -> Metadata:
+    """Metadata that shows `token` as well. Errors: ValueError, without the token."""
+    if token is None:
+        return metadata
+    if not token or not all("!" <= letter <= "~" for letter in token):
+        raise ValueError("token: it must be printable ASCII without spaces, and not empty")
+    return (*metadata, ("authorization", f"Bearer {token}"))
 
 
 def channel_options(extra: Sequence[Tuple[str, Any]] = ()) -> List[Tuple[str, Any]]:
@@ -91,10 +134,19 @@ def _pushback(trailers: Optional[Any]) -> Optional[float]:
     return None
 
 
-def make_channel(target: str, credentials: Optional[Any], options: Any, aio: bool) -> Any:
-    """Opens a channel; nothing is connected before the first call."""
+def make_channel(
+    target: str, credentials: Optional[Any], tls: Optional[Tls], options: Any, aio: bool
+) -> Any:
+    """Opens a channel; nothing is connected before the first call. Errors: ValueError."""
     address = parse_target(target)
     module = grpc.aio if aio else grpc
+    extra = list(options)
+    if tls is not None:
+        if credentials is not None:
+            raise ValueError("tls: not together with credentials")
+        credentials = grpc.ssl_channel_credentials(tls.ca, tls.key, tls.certificate)
+        if tls.server_name is not None:
+            extra.append(("grpc.ssl_target_name_override", tls.server_name))
     if credentials is None:
-        return module.insecure_channel(address, options=channel_options(options))
-    return module.secure_channel(address, credentials, options=channel_options(options))
+        return module.insecure_channel(address, options=channel_options(extra))
+    return module.secure_channel(address, credentials, options=channel_options(extra))

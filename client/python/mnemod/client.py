@@ -6,7 +6,7 @@ from typing import Any, Iterable, Iterator, List, Mapping, Optional, Sequence, T
 
 from . import _context_convert, _convert, admin
 from ._buffers import Source
-from ._channel import Metadata, make_channel
+from ._channel import Metadata, Tls, make_channel, with_token
 from ._contract import pb
 from ._requests import (
     MAX_DESCRIBE_KEYS,
@@ -47,8 +47,9 @@ class Client:
     """A connection to one daemon. Thread-safe; connects with the first call.
 
     `deadline` is how many seconds a call may take in all, retries included,
-    unless the call names its own. `credentials` are gRPC channel credentials;
-    without them the connection is plain. Every call raises MnemoError.
+    unless the call names its own. `token` shows who calls, and `tls` makes the
+    connection private; `credentials` are gRPC channel credentials instead of it.
+    Without either it is plain. Every call raises MnemoError.
     """
 
     def __init__(
@@ -57,11 +58,14 @@ class Client:
         *,
         deadline: float = DEFAULT_DEADLINE,
         retry: RetryPolicy = RetryPolicy(),
+        token: Optional[str] = None,
+        tls: Optional[Tls] = None,
         credentials: Optional[Any] = None,
         metadata: Metadata = (),
         options: Sequence[Tuple[str, Any]] = (),
     ) -> None:
-        self._channel = make_channel(target, credentials, options, aio=False)
+        metadata = with_token(metadata, token)
+        self._channel = make_channel(target, credentials, tls, options, aio=False)
         self._transport = Transport(
             self._channel, Retrier(retry, RetryBudget()), deadline, metadata
         )

@@ -3,6 +3,7 @@
 import os
 import threading
 
+import grpc
 import numpy
 import pytest
 
@@ -28,6 +29,7 @@ from mnemod import (
     RopePairing,
     Scales,
     Space,
+    Tls,
     Verdict,
     chain,
 )
@@ -289,6 +291,30 @@ def test_metadata_goes_with_every_call(server):
     with Client(server.target, metadata=[("authorization", "Bearer t")]) as client:
         client.node_status()
     assert ("authorization", "Bearer t") in server.metadata[-1]
+
+
+def test_a_token_goes_with_every_call_beside_other_metadata(server):
+    with Client(server.target, token="mnemo_1_a-._~+/=", metadata=[("x-tag", "1")]) as client:
+        client.node_status()
+        client.open_space(RICH)
+    for metadata in server.metadata[-2:]:
+        assert ("authorization", "Bearer mnemo_1_a-._~+/=") in metadata
+        assert ("x-tag", "1") in metadata
+
+
+@pytest.mark.parametrize("token", ["", "a b", "sec\nret", "s\u00e9cret"])
+def test_a_token_that_is_none_is_refused_without_saying_it(server, token):
+    with pytest.raises(ValueError, match="token: ") as error:
+        Client(server.target, token=token)
+    assert not token or token not in str(error.value)
+
+
+def test_tls_wants_certificate_and_key_together_and_no_other_credentials(server):
+    with pytest.raises(ValueError, match="certificate and key"):
+        Tls(certificate=b"x")
+    with pytest.raises(ValueError, match="not together with credentials"):
+        Client(server.target, tls=Tls(), credentials=grpc.ssl_channel_credentials())
+    assert "secret" not in repr(Tls(certificate=b"c", key=b"secret"))
 
 
 def test_a_closed_client_says_so(server, handle, client):

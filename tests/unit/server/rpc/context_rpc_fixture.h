@@ -9,6 +9,7 @@
 
 #include "mnemo/v1/context.grpc.pb.h"
 #include "server/rpc/context_service.h"
+#include "tests/support/fake_authenticator.h"
 #include "tests/unit/server/rpc/fake_context_engine.h"
 #include "tests/unit/server/rpc/rpc_fixture.h"
 
@@ -17,7 +18,8 @@ namespace mnemo {
 class ContextRpcTest : public ::testing::Test {
  protected:
   static constexpr uint32_t kDimension = 4;
-  explicit ContextRpcTest(const GateOptions& options = {}) : gate_(options, clock_, observer_) {
+  explicit ContextRpcTest(const GateOptions& options = {})
+      : gate_(options, authenticator_, clock_, observer_) {
     grpc::ServerBuilder builder;
     int port = 0;
     builder.SetMaxReceiveMessageSize(9 << 20);
@@ -108,6 +110,7 @@ class ContextRpcTest : public ::testing::Test {
 
   FakeClock clock_;
   CountingObserver observer_;
+  FakeAuthenticator authenticator_;
   Gate gate_;
   FakeContextEngine engine_;
   ContextServiceHandler handler_{gate_, engine_};

@@ -1,40 +1,18 @@
 #include "server/rpc/gate.h"
 
 #include <google/protobuf/descriptor.h>
-#include <grpcpp/generic/generic_stub.h>
 
 #include <algorithm>
 #include <set>
 #include <thread>
 
-#include "mnemo/v1/context.grpc.pb.h"
+#include "tests/support/fake_authenticator.h"
 #include "tests/unit/server/rpc/rpc_fixture.h"
 
 namespace mnemo {
 namespace {
 
 using ::testing::HasSubstr;
-
-// Every method of the contract, from the descriptors.
-std::vector<const google::protobuf::MethodDescriptor*> AllMethods() {
-  std::vector<const google::protobuf::MethodDescriptor*> methods;
-  for (const auto* file :
-       {v1::OpenSpaceRequest::descriptor()->file(), v1::OfferRequest::descriptor()->file(),
-        v1::CreateContextRequest::descriptor()->file(),
-        v1::GetNodeStatusRequest::descriptor()->file()}) {
-    for (int s = 0; s < file->service_count(); ++s) {
-      for (int m = 0; m < file->service(s)->method_count(); ++m) {
-        methods.push_back(file->service(s)->method(m));
-      }
-    }
-  }
-  return methods;
-}
-
-// "mnemo.v1.BlockService/Match"
-std::string PathOf(const google::protobuf::MethodDescriptor& method) {
-  return std::string(method.service()->full_name()) + "/" + std::string(method.name());
-}
 
 TEST(GateRulesTest, EveryMethodHasOneRuleAndEveryRuleAMethod) {
   std::multiset<std::string> ruled;
@@ -54,44 +32,6 @@ TEST(GateRulesTest, OnlyStreamsThatTheirClientsEndAreEndless) {
                                 rule.method == "mnemo.v1.ContextService/Append")
         << rule.method;
   }
-}
-
-// Calls a method with an empty message, or with whatever bytes.
-grpc::Status CallRaw(const std::shared_ptr<grpc::Channel>& channel, const std::string& path,
-                     const std::string& message, std::string* answer = nullptr,
-                     grpc::ClientContext* context = nullptr) {
-  grpc::ClientContext own;
-  if (context == nullptr) context = &own;
-  grpc::GenericStub stub(channel);
-  grpc::CompletionQueue queue;
-  const auto next = [&queue] {
-    void* tag = nullptr;
-    bool ok = false;
-    return queue.Next(&tag, &ok) && ok;
-  };
-  auto call = stub.PrepareCall(context, "/" + path, &queue);
-  call->StartCall(nullptr);
-  next();
-  const grpc::Slice slice(message);
-  call->WriteLast(grpc::ByteBuffer(&slice, 1), grpc::WriteOptions(), nullptr);
-  next();
-  grpc::ByteBuffer reply;
-  call->Read(&reply, nullptr);
-  if (next() && answer != nullptr) {
-    std::vector<grpc::Slice> slices;
-    if (reply.Dump(&slices).ok()) {
-      for (const grpc::Slice& piece : slices) {
-        answer->append(reinterpret_cast<const char*>(piece.begin()), piece.size());
-      }
-    }
-  }
-  grpc::Status status;
-  call->Finish(&status, nullptr);
-  next();
-  queue.Shutdown();
-  while (next()) {
-  }
-  return status;
 }
 
 TEST_F(RpcTest, NoMethodComesPastTheGate) {
@@ -217,7 +157,7 @@ TEST_F(OneThreadRpcTest, WorkWhoseDeadlineHasPassedIsNotDone) {
   // The class's one thread is busy while the call comes, until its time is over.
   Gate& gate = node_.gate();
   CallContext busy;
-  ASSERT_OK(gate.Admit(RuleOf("mnemo.v1.BlockService/Delete"), MonoTime::max(), busy));
+  ASSERT_OK(gate.Admit(RuleOf("mnemo.v1.BlockService/Delete"), {}, MonoTime::max(), busy));
   ASSERT_OK(gate.Submit(busy, [&] {
     while (gate.queued(CallClass::kDefault) == 0) std::this_thread::yield();
     node_.clock().Advance(std::chrono::seconds(60));
@@ -250,14 +190,15 @@ TEST_F(RpcTest, AShedCallIsToldWhenToComeAgain) {
 
 class GateTest : public ::testing::Test {
  protected:
+  FakeAuthenticator authenticator_;
   FakeClock clock_;
   CountingObserver observer_;
 };
 
 TEST_F(GateTest, AFullQueueShedsNamingTheClass) {
-  Gate gate({.critical_threads = 1, .max_queued = 1}, clock_, observer_);
+  Gate gate({.critical_threads = 1, .max_queued = 1}, authenticator_, clock_, observer_);
   CallContext call;
-  ASSERT_OK(gate.Admit(RuleOf("mnemo.v1.BlockService/Match"), MonoTime::max(), call));
+  ASSERT_OK(gate.Admit(RuleOf("mnemo.v1.BlockService/Match"), {}, MonoTime::max(), call));
   Mutex mutex;
   CondVar changed;
   bool running = false;
@@ -278,7 +219,7 @@ TEST_F(GateTest, AFullQueueShedsNamingTheClass) {
   EXPECT_EQ(observer_.shed("queue-full"), 1u);
   // Other classes have queues of their own.
   CallContext batch;
-  ASSERT_OK(gate.Admit(RuleOf("mnemo.v1.BlockService/Put"), MonoTime::max(), batch));
+  ASSERT_OK(gate.Admit(RuleOf("mnemo.v1.BlockService/Put"), {}, MonoTime::max(), batch));
   EXPECT_OK(gate.Submit(batch, [] {}));
   {
     MutexLock lock(mutex);
@@ -289,21 +230,21 @@ TEST_F(GateTest, AFullQueueShedsNamingTheClass) {
 }
 
 TEST_F(GateTest, AStoppingGateAdmitsNothingNew) {
-  Gate gate({}, clock_, observer_);
+  Gate gate({}, authenticator_, clock_, observer_);
   CallContext call;
   gate.StopAdmitting();
-  EXPECT_THAT(gate.Admit(RuleOf("mnemo.v1.BlockService/Match"), MonoTime::max(), call),
+  EXPECT_THAT(gate.Admit(RuleOf("mnemo.v1.BlockService/Match"), {}, MonoTime::max(), call),
               StatusIs(absl::StatusCode::kUnavailable, HasSubstr("shutting down")));
   EXPECT_EQ(observer_.shed("shutdown"), 1u);
   gate.Shutdown();
 }
 
 TEST_F(GateTest, GivesADeadlineToWhoHasNone) {
-  Gate gate({.default_deadline = std::chrono::seconds(3)}, clock_, observer_);
+  Gate gate({.default_deadline = std::chrono::seconds(3)}, authenticator_, clock_, observer_);
   CallContext call;
-  ASSERT_OK(gate.Admit(RuleOf("mnemo.v1.BlockService/Match"), MonoTime::max(), call));
+  ASSERT_OK(gate.Admit(RuleOf("mnemo.v1.BlockService/Match"), {}, MonoTime::max(), call));
   EXPECT_EQ(call.deadline, clock_.Mono() + std::chrono::seconds(3));
-  ASSERT_OK(gate.Admit(RuleOf("mnemo.v1.BlockService/Watch"), MonoTime::max(), call));
+  ASSERT_OK(gate.Admit(RuleOf("mnemo.v1.BlockService/Watch"), {}, MonoTime::max(), call));
   EXPECT_EQ(call.deadline, MonoTime::max());
 }
 

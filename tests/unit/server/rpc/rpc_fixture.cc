@@ -1,7 +1,12 @@
 #include "tests/unit/server/rpc/rpc_fixture.h"
 
+#include <google/protobuf/descriptor.h>
+#include <grpcpp/generic/generic_stub.h>
+
 #include <algorithm>
 #include <utility>
+
+#include "mnemo/v1/context.grpc.pb.h"
 
 namespace mnemo {
 namespace {
@@ -24,6 +29,62 @@ std::vector<NodeFacts::Setting> FixedFacts::Settings() const {
   return {{.key = "memory.total", .value = "1GiB", .origin = "flag", .description = "RAM."}};
 }
 
+std::vector<const google::protobuf::MethodDescriptor*> AllMethods() {
+  std::vector<const google::protobuf::MethodDescriptor*> methods;
+  for (const auto* file :
+       {v1::OpenSpaceRequest::descriptor()->file(), v1::OfferRequest::descriptor()->file(),
+        v1::CreateContextRequest::descriptor()->file(),
+        v1::GetNodeStatusRequest::descriptor()->file()}) {
+    for (int s = 0; s < file->service_count(); ++s) {
+      for (int m = 0; m < file->service(s)->method_count(); ++m) {
+        methods.push_back(file->service(s)->method(m));
+      }
+    }
+  }
+  return methods;
+}
+
+std::string PathOf(const google::protobuf::MethodDescriptor& method) {
+  return std::string(method.service()->full_name()) + "/" + std::string(method.name());
+}
+
+grpc::Status CallRaw(const std::shared_ptr<grpc::Channel>& channel, const std::string& path,
+                     const std::string& message, std::string* answer,
+                     grpc::ClientContext* context) {
+  grpc::ClientContext own;
+  if (context == nullptr) context = &own;
+  grpc::GenericStub stub(channel);
+  grpc::CompletionQueue queue;
+  const auto next = [&queue] {
+    void* tag = nullptr;
+    bool ok = false;
+    return queue.Next(&tag, &ok) && ok;
+  };
+  auto call = stub.PrepareCall(context, "/" + path, &queue);
+  call->StartCall(nullptr);
+  next();
+  const grpc::Slice slice(message);
+  call->WriteLast(grpc::ByteBuffer(&slice, 1), grpc::WriteOptions(), nullptr);
+  next();
+  grpc::ByteBuffer reply;
+  call->Read(&reply, nullptr);
+  if (next() && answer != nullptr) {
+    std::vector<grpc::Slice> slices;
+    if (reply.Dump(&slices).ok()) {
+      for (const grpc::Slice& piece : slices) {
+        answer->append(reinterpret_cast<const char*>(piece.begin()), piece.size());
+      }
+    }
+  }
+  grpc::Status status;
+  call->Finish(&status, nullptr);
+  next();
+  queue.Shutdown();
+  while (next()) {
+  }
+  return status;
+}
+
 void CountingObserver::OnShed(CallClass, std::string_view reason) {
   MutexLock lock(mutex_);
   ++shed_[std::string(reason)];
@@ -33,6 +94,30 @@ void CountingObserver::OnFinished(const MethodRule& rule, absl::StatusCode code,
   MutexLock lock(mutex_);
   ++finished_[{std::string(rule.method), code}];
   changed_.SignalAll();
+}
+
+void CountingObserver::OnAuthenticated(AuthOutcome outcome) {
+  MutexLock lock(mutex_);
+  ++authenticated_[outcome];
+}
+
+void CountingObserver::OnRefused(const RefusedCall& call) {
+  EXPECT_FALSE(call.peer.empty());
+  MutexLock lock(mutex_);
+  refused_.push_back(std::string(call.method) + " " +
+                     (call.caller != nullptr ? call.caller->principal : "-") + " " +
+                     absl::StatusCodeToString(call.status.code()));
+}
+
+uint64_t CountingObserver::authenticated(AuthOutcome outcome) const {
+  MutexLock lock(mutex_);
+  const auto found = authenticated_.find(outcome);
+  return found == authenticated_.end() ? 0 : found->second;
+}
+
+std::vector<std::string> CountingObserver::refused() const {
+  MutexLock lock(mutex_);
+  return refused_;
 }
 
 uint64_t CountingObserver::shed(const std::string& reason) const {
@@ -53,12 +138,16 @@ void CountingObserver::AwaitFinished(const std::string& method, absl::StatusCode
   while (finished_[{method, code}] < count) changed_.Wait(mutex_);
 }
 
-TestNode::TestNode(const GateOptions& gate, BlockStoreOptions store) {
+TestNode::TestNode(const GateOptions& gate, BlockStoreOptions store,
+                   const IdentityOptions& identity) {
   store.directory = dir_ / "data";
   auto opened = BlockStore::Open(store, *files_, clock_,
                                  [this](const PartEvent& event) { events_.Publish(event); });
   MNEMO_CHECK(opened.ok());
   store_ = *std::move(opened);
+  auto book = IdentityBook::Load(identity, store_->state(), clock_);
+  MNEMO_CHECK(book.ok());
+  identity_ = *std::move(book);
   auto registry = SpaceRegistry::Load(store_->state(), clock_);
   MNEMO_CHECK(registry.ok());
   registry_ = *std::move(registry);
@@ -70,7 +159,7 @@ TestNode::TestNode(const GateOptions& gate, BlockStoreOptions store) {
   contexts_ = std::make_unique<StoredContextEngine>(*context_store_, *spaces_, clock_,
                                                     ContextEngineOptions{});
   admin_ = std::make_unique<AdminEngine>(*spaces_, *store_);
-  gate_ = std::make_unique<Gate>(gate, clock_, observer_);
+  gate_ = std::make_unique<Gate>(gate, *identity_, clock_, observer_);
   auto server = RpcServer::Start({.addresses = {"127.0.0.1:0"}, .unix_socket = dir_ / "socket"},
                                  *gate_, *spaces_, *blocks_, *contexts_, *admin_, facts_);
   MNEMO_CHECK(server.ok());

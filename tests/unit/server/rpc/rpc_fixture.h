@@ -19,6 +19,7 @@
 #include "server/engine/event_hub.h"
 #include "server/engine/space_engine.h"
 #include "server/engine/stored_context_engine.h"
+#include "server/identity/identity_book.h"
 #include "server/rpc/admin_service.h"
 #include "server/rpc/gate.h"
 #include "server/rpc/server.h"
@@ -26,6 +27,15 @@
 #include "tests/support/block_store_fixture.h"
 
 namespace mnemo {
+
+// Every method of the contract, from the descriptors.
+std::vector<const google::protobuf::MethodDescriptor*> AllMethods();
+// "mnemo.v1.BlockService/Match"
+std::string PathOf(const google::protobuf::MethodDescriptor& method);
+// Calls a method with whatever bytes for a message, and ends its own side.
+grpc::Status CallRaw(const std::shared_ptr<grpc::Channel>& channel, const std::string& path,
+                     const std::string& message, std::string* answer = nullptr,
+                     grpc::ClientContext* context = nullptr);
 
 // Facts that no test computes from.
 class FixedFacts final : public NodeFacts {
@@ -41,8 +51,13 @@ class CountingObserver final : public RpcObserver {
   void OnQueued(CallClass, Nanos) override {}
   void OnShed(CallClass, std::string_view reason) override;
   void OnFinished(const MethodRule& rule, absl::StatusCode code, Nanos) override;
+  void OnAuthenticated(AuthOutcome outcome) override;
+  void OnRefused(const RefusedCall& call) override;
   uint64_t shed(const std::string& reason) const;
   uint64_t finished(const std::string& method, absl::StatusCode code) const;
+  uint64_t authenticated(AuthOutcome outcome) const;
+  // "METHOD PRINCIPAL CODE" of each; "-" for a principal that nobody knows.
+  std::vector<std::string> refused() const;
   // Blocks until `count` calls of the method have ended with `code`.
   void AwaitFinished(const std::string& method, absl::StatusCode code, uint64_t count);
 
@@ -50,13 +65,16 @@ class CountingObserver final : public RpcObserver {
   mutable Mutex mutex_;
   CondVar changed_;
   std::map<std::string, uint64_t> shed_ ABSL_GUARDED_BY(mutex_);
+  std::map<AuthOutcome, uint64_t> authenticated_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::string> refused_ ABSL_GUARDED_BY(mutex_);
   std::map<std::pair<std::string, absl::StatusCode>, uint64_t> finished_ ABSL_GUARDED_BY(mutex_);
 };
 
 // Not thread-safe, but the clock and what it serves are.
 class TestNode {
  public:
-  explicit TestNode(const GateOptions& gate = {}, BlockStoreOptions store = SmallStore(""));
+  explicit TestNode(const GateOptions& gate = {}, BlockStoreOptions store = SmallStore(""),
+                    const IdentityOptions& identity = {});
   ~TestNode();
   TestNode(const TestNode&) = delete;
   TestNode& operator=(const TestNode&) = delete;
@@ -74,6 +92,7 @@ class TestNode {
   BlockStore& store() { return *store_; }
   BlockEngine& blocks() { return *blocks_; }
   ContextEngine& contexts() { return *contexts_; }
+  IdentityBook& identity() { return *identity_; }
   RpcServer& server() { return *server_; }
   CountingObserver& observer() { return observer_; }
 
@@ -86,6 +105,7 @@ class TestNode {
   FixedFacts facts_;
   EventHub events_{1};
   std::unique_ptr<BlockStore> store_;
+  std::unique_ptr<IdentityBook> identity_;
   std::unique_ptr<SpaceRegistry> registry_;
   std::unique_ptr<SpaceEngine> spaces_;
   std::unique_ptr<BlockEngine> blocks_;
@@ -123,8 +143,9 @@ struct GetAnswer {
 class RpcTest : public ::testing::Test {
  protected:
   static constexpr uint64_t kPartBytes = 32768;  // of KvSpace
-  explicit RpcTest(const GateOptions& gate = {}, const BlockStoreOptions& store = SmallStore(""))
-      : node_(gate, store), channel_(node_.NewChannel()) {}
+  explicit RpcTest(const GateOptions& gate = {}, const BlockStoreOptions& store = SmallStore(""),
+                   const IdentityOptions& identity = {})
+      : node_(gate, store, identity), channel_(node_.NewChannel()) {}
 
   // Two groups: "attention" (full, 4 layers, K and V) and "swa" (window of 32
   // tokens, optional); 16 tokens a block.
