@@ -67,11 +67,15 @@ const uint8_t* BuildVectors::InRam(RowId row) const {
 
 absl::Status BuildVectors::ReadChunks(RowId first, RowId last) const {
   chunks_.clear();
-  return reader_.ScanChunks(context_, first_position_ + first, first_position_ + last + 1,
-                            /*with_rows=*/true, [&](ChunkPiece& piece) {
-                              chunks_.push_back(std::move(piece.rows));
-                              return true;
-                            });
+  Pieces read;
+  const absl::Status status =
+      reader_.ScanChunks(context_, first_position_ + first, first_position_ + last + 1,
+                         /*with_rows=*/true, [&read](ChunkPiece& piece) {
+                           read.push_back(std::move(piece.rows));
+                           return true;
+                         });
+  chunks_ = std::move(read);
+  return status;
 }
 
 const uint8_t* BuildVectors::InChunks(RowId row, ReadScratch* scratch) const {
