@@ -41,6 +41,7 @@ absl::StatusOr<std::pair<ContextRecord, bool>> ContextRegistry::Create(uint64_t 
   absl::StatusOr<ContextRecord> present = ByName(tenant, spec.name);
   if (present.ok()) {
     const std::string difference = FirstDifference(present->spec, spec);
+    MNEMO_RETURN_IF_ERROR(store_.Writable());
     if (difference.empty()) return std::pair(*std::move(present), false);
     return absl::FailedPreconditionError(
         fmt::format("context '{}' is there and differs: {}", spec.name, difference));
@@ -70,6 +71,7 @@ absl::StatusOr<ContextRecord> ContextRegistry::ById(uint64_t tenant, uint64_t id
   const StoredKey key = RecordKey(scope);
   const absl::StatusOr<std::string> value = store_.Get(key);
   if (absl::IsNotFound(value.status())) {
+    MNEMO_RETURN_IF_ERROR(store_.Writable());
     return absl::NotFoundError(fmt::format("no context with id {:016x}", id));
   }
   if (!value.ok()) return value.status();
@@ -80,6 +82,7 @@ absl::StatusOr<ContextRecord> ContextRegistry::ByName(uint64_t tenant,
                                                       const std::string& name) const {
   const absl::StatusOr<std::string> value = store_.Get(NameKey(tenant, name));
   if (absl::IsNotFound(value.status())) {
+    MNEMO_RETURN_IF_ERROR(store_.Writable());
     return absl::NotFoundError(fmt::format("no context named '{}'", name));
   }
   if (!value.ok()) return value.status();

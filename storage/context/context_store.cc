@@ -104,7 +104,11 @@ absl::StatusOr<AppendResult> ContextStore::Append(const ContextRecord& context,
                                              tokens.first_position, head.next_position));
   }
   if (tokens.first_position < head.next_position) {
-    return CheckRepeat(context, head, tokens, digest);
+    MNEMO_ASSIGN_OR_RETURN(const AppendResult repeated, CheckRepeat(context, head, tokens, digest));
+    // The first may have been refused, or been content with less.
+    Store& store = stores_.Of(context);
+    MNEMO_RETURN_IF_ERROR(durability == Durability::kSync ? store.Sync() : store.Writable());
+    return repeated;
   }
   if (head.sealed) return SealedError(context);
   head.last_first = tokens.first_position;
@@ -203,7 +207,10 @@ absl::StatusOr<bool> ContextStore::SameTokens(const ContextRecord& context,
 absl::StatusOr<uint64_t> ContextStore::Seal(const ContextRecord& context) {
   MutexLock lock(LockOf(context));
   MNEMO_ASSIGN_OR_RETURN(ContextHead head, HeadForChange(context));
-  if (head.sealed) return head.next_position;
+  if (head.sealed) {
+    MNEMO_RETURN_IF_ERROR(stores_.Of(context).Writable());
+    return head.next_position;
+  }
   head.sealed = true;
   std::string payload;
   AppendLittle<uint64_t>(payload, head.next_position);

@@ -100,7 +100,7 @@ class BlockLevel {
   // class. Errors: kNotFound. RAM levels keep no metadata and answer ok.
   virtual absl::Status UpdateMetadata(const StoredKey& key, const BlockMetadata& metadata) = 0;
 
-  // Ok if nothing is there. Logged like a Put where the level keeps a log.
+  // Ok if nothing is there, for good. Logged like a Put where the level keeps a log.
   virtual absl::Status Erase(const StoredKey& key, Locator locator) = 0;
 
   // Calls `visit` for every value, from metadata alone, in key order, until it

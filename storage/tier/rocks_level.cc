@@ -129,12 +129,17 @@ absl::Status RocksLevel::CheckPut(const StoredKey& key, const BlockMetadata& met
   return absl::OkStatus();
 }
 
+absl::Status RocksLevel::Found(const absl::Status& read) const {
+  if (absl::IsNotFound(read)) MNEMO_RETURN_IF_ERROR(writer_.db().Writable());
+  return read;
+}
+
 absl::StatusOr<uint64_t> RocksLevel::PresentBytes(const RocksDb::Session& session,
                                                   const StoredKey& key) const {
   rocksdb::PinnableSlice value;
-  MNEMO_RETURN_IF_ERROR(FromRocks(
+  MNEMO_RETURN_IF_ERROR(Found(FromRocks(
       session.db().Get(rocksdb::ReadOptions(), session.metadata(), AsSlice(key.bytes()), &value),
-      "block metadata"));
+      "block metadata")));
   const absl::StatusOr<BlockMetadata> metadata = DecodeMetadata(AsBytes(value));
   return metadata.ok() ? metadata->stored_bytes : 0;
 }
@@ -192,9 +197,9 @@ absl::StatusOr<PinnedBytes> RocksLevel::Get(const StoredKey& key, Locator) const
   MNEMO_ASSIGN_OR_RETURN(const RocksDb::Session session, writer_.db().Acquire());
   // shared_ptr because PinnedBytes shares its owner among slices.
   const auto value = std::make_shared<rocksdb::PinnableSlice>();
-  MNEMO_RETURN_IF_ERROR(FromRocks(session.db().Get(rocksdb::ReadOptions(), session.payloads(),
-                                                   AsSlice(key.bytes()), value.get()),
-                                  "block"));
+  MNEMO_RETURN_IF_ERROR(Found(FromRocks(session.db().Get(rocksdb::ReadOptions(), session.payloads(),
+                                                         AsSlice(key.bytes()), value.get()),
+                                        "block")));
   return PinnedBytes({AsBytes(*value)}, value);
 }
 
@@ -261,7 +266,10 @@ absl::StatusOr<uint64_t> RocksLevel::ErasePrefix(uint16_t shard, std::string_vie
   MNEMO_ASSIGN_OR_RETURN(const std::unique_ptr<OperationLog::Turn> turn, log_.Take({shard}));
   const auto visit = [](const StoredKey&, const BlockMetadata&) { return true; };
   MNEMO_ASSIGN_OR_RETURN(const Scanned scanned, ScanMetadata(prefix, end, visit));
-  if (scanned.values == 0 && scanned.damaged == 0) return uint64_t{0};
+  if (scanned.values == 0 && scanned.damaged == 0) {
+    MNEMO_RETURN_IF_ERROR(writer_.db().Writable());
+    return uint64_t{0};
+  }
   rocksdb::WriteBatch batch;
   for (rocksdb::ColumnFamilyHandle* family : {session.metadata(), session.payloads()}) {
     MNEMO_RETURN_IF_ERROR(

@@ -54,7 +54,10 @@ class RocksLevel final : public DurableLevel {
   };
 
   absl::Status CheckPut(const StoredKey& key, const BlockMetadata& metadata, uint64_t bytes) const;
-  // Bytes of the present value; kNotFound. Damaged metadata counts as 0 bytes.
+  // The status of a read. While writes are refused, kNotFound becomes the reason:
+  // a refused erasure may be seen, and its value be back after the recovery.
+  absl::Status Found(const absl::Status& read) const;
+  // Bytes of the present value; kNotFound, as Found. Damaged metadata counts as 0 bytes.
   absl::StatusOr<uint64_t> PresentBytes(const RocksDb::Session& session,
                                         const StoredKey& key) const;
   // Erases the payload unless there is metadata by now.

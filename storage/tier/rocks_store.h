@@ -27,6 +27,7 @@ class RocksStore final : public Store {
   uint64_t LastSequence(uint16_t shard) const override;
   absl::Status TrimLog(uint16_t shard, uint64_t first_kept) override;
   absl::Status Sync() override { return writer_.Sync(); }
+  absl::Status Writable() const override { return writer_.db().Writable(); }
 
  private:
   DurableWriter& writer_;

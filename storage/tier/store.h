@@ -112,6 +112,11 @@ class Store {
 
   // Makes everything applied so far durable.
   virtual absl::Status Sync() = 0;
+
+  // OK, or why writes are refused since an I/O error. Until they are accepted
+  // again, what is read may be more than what is durable, refused changes among
+  // it: who acknowledges on the strength of a read asks here after it.
+  virtual absl::Status Writable() const = 0;
 };
 
 }  // namespace mnemo

@@ -211,5 +211,67 @@ TEST_F(ContextPowerLossTest, AnIntervalContextLosesASuffixUnlessSyncIsAskedFor) 
   EXPECT_OK(CheckTestTokens(store().reader(), made.first, 100));
 }
 
+TEST_F(ContextPowerLossTest, ARepeatIsAcknowledgedAsItAsksFor) {
+  ASSERT_OK(TryOpen());
+  ContextSpec spec = TestContext("c");
+  spec.durability = Durability::kInterval;
+  ASSERT_OK_AND_ASSIGN(const auto made, store().Create(kTenant, spec));
+  ASSERT_OK_AND_ASSIGN(const WriterClaim claim, store().Claim(made.first, 1));
+  const TestTokens tokens(0, 50, 8);
+  ASSERT_OK(store().Append(made.first, claim, tokens.columns(), Durability::kInterval));
+  ASSERT_OK_AND_ASSIGN(const AppendResult repeated,
+                       store().Append(made.first, claim, tokens.columns(), Durability::kSync));
+  ASSERT_TRUE(repeated.repeated);
+  LosePower(std::nullopt);
+  ASSERT_OK(TryOpen());
+  EXPECT_OK(CheckTestTokens(store().reader(), made.first, 50));
+}
+
+// A refused change is seen until the instance is opened anew: nobody may take it
+// for one that holds.
+TEST_F(ContextPowerLossTest, WhatWasRefusedIsNotAcknowledgedTheSecondTime) {
+  ASSERT_OK(TryOpen());
+  ASSERT_OK_AND_ASSIGN(const auto made, store().Create(kTenant, TestContext("c")));
+  ASSERT_OK_AND_ASSIGN(const WriterClaim claim, store().Claim(made.first, 1));
+  const TestTokens tokens(0, 50, 8);
+  const auto append = [&] {
+    return store().Append(made.first, claim, tokens.columns(), Durability::kSync).status();
+  };
+  const auto refused = StatusIs(absl::StatusCode::kUnavailable);
+  files_->FailSyncs(1);
+  EXPECT_THAT(append(), refused);
+  EXPECT_THAT(append(), refused);
+  ASSERT_OK(node_->sync().MaintainSpace());
+  ASSERT_OK(append());
+
+  files_->FailSyncs(1);
+  EXPECT_THAT(store().Seal(made.first), refused);
+  EXPECT_THAT(store().Seal(made.first), refused);
+  ASSERT_OK(node_->sync().MaintainSpace());
+  ASSERT_OK(store().Seal(made.first));
+
+  files_->FailSyncs(1);
+  EXPECT_THAT(store().Create(kTenant, TestContext("d")), refused);
+  EXPECT_THAT(store().Create(kTenant, TestContext("d")), refused);
+  ASSERT_OK(node_->sync().MaintainSpace());
+  ASSERT_OK_AND_ASSIGN(const auto other, store().Create(kTenant, TestContext("d")));
+
+  files_->FailSyncs(1);
+  EXPECT_THAT(store().Delete(other.first), refused);
+  EXPECT_THAT(store().ByName(kTenant, "d"), refused);
+  ASSERT_OK(node_->sync().MaintainSpace());
+  // A refused change may hold after the recovery, or not.
+  if (store().ByName(kTenant, "d").ok()) {
+    ASSERT_OK(store().Delete(other.first));
+  }
+
+  LosePower(std::nullopt);
+  ASSERT_OK(TryOpen());
+  EXPECT_OK(CheckTestTokens(store().reader(), made.first, 50));
+  ASSERT_OK_AND_ASSIGN(const ContextHead head, store().reader().Head(made.first));
+  EXPECT_TRUE(head.sealed);
+  EXPECT_THAT(store().ByName(kTenant, "d"), StatusIs(absl::StatusCode::kNotFound));
+}
+
 }  // namespace
 }  // namespace mnemo

@@ -143,6 +143,34 @@ TEST_P(FullDiskTest, AFailedSyncIsNeverTakenForSuccess) {
   ASSERT_NO_FATAL_FAILURE(ExpectBlocks(*instance, 2, 1));
 }
 
+// What was refused is seen all the same: the log was lost, the memory was not.
+TEST_P(FullDiskTest, AnErasureThatWasRefusedIsNotDoneTheSecondTime) {
+  InstanceOptions options = Options();
+  options.interval_sync_period = std::chrono::seconds(60);
+  auto instance = Open(options);
+  ASSERT_NE(instance, nullptr);
+  ASSERT_OK(PutTestBlock(instance->blocks(), 0, 20'000));
+  ASSERT_OK(instance->blocks().Sync());
+  files_.FailSyncs(1);
+  absl::Status erased = instance->blocks().Erase(TestKey(0), {});
+  if (erased.ok()) erased = instance->blocks().Sync();  // where that is what makes it durable
+  ASSERT_THAT(erased, StatusIs(absl::StatusCode::kUnavailable));
+  EXPECT_THAT(instance->blocks().Erase(TestKey(0), {}), StatusIs(absl::StatusCode::kUnavailable));
+  EXPECT_THAT(instance->blocks().Get(TestKey(0), {}), StatusIs(absl::StatusCode::kUnavailable))
+      << "not kNotFound, which would be taken for damage";
+
+  ASSERT_OK(instance->MaintainSpace());
+  ASSERT_OK(instance->blocks().Erase(TestKey(0), {}));
+  ASSERT_OK(instance->blocks().Sync());
+  files_.SetDead(true);
+  instance.reset();
+  files_.SetDead(false);
+  ASSERT_OK(files_.DropUnsynced());
+  instance = Open(Options());
+  ASSERT_NE(instance, nullptr);
+  EXPECT_THAT(instance->blocks().Get(TestKey(0), {}), StatusIs(absl::StatusCode::kNotFound));
+}
+
 TEST_P(FullDiskTest, SurvivesTheFailureOfEveryNthWrite) {
   for (uint64_t n = 0; n < 60; n += 3) {
     SCOPED_TRACE(testing::Message() << "n " << n);

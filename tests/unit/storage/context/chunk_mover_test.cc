@@ -100,6 +100,7 @@ class FlickeringArchive final : public Store {
     return store_.TrimLog(shard, first);
   }
   absl::Status Sync() override { return store_.Sync(); }
+  absl::Status Writable() const override { return store_.Writable(); }
   void Miss(int times) { misses_ = times; }
 
  private:

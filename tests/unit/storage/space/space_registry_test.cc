@@ -57,6 +57,7 @@ class RecordingStore final : public Store {
   uint64_t LastSequence(uint16_t) const override { return logged.size(); }
   absl::Status TrimLog(uint16_t, uint64_t) override { return absl::OkStatus(); }
   absl::Status Sync() override { return absl::OkStatus(); }
+  absl::Status Writable() const override { return absl::OkStatus(); }
 
   absl::Status failure;  // of every Apply
   std::map<std::string, std::string> records;
