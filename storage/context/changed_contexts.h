@@ -22,7 +22,7 @@ class ChangedContexts {
     std::vector<KeyScope> contexts;  // each once, in no order
     bool all = false;                // more than are known by name
   };
-  // Those since the last call.
+  // Those since the last call. For one worker: what it took nobody else hears of.
   Changes Take();
 
  private:

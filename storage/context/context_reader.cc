@@ -235,7 +235,6 @@ absl::StatusOr<std::vector<ChunkCache::RowsPtr>> ContextReader::ReadRows(
       cache_.Insert(context.scope, chunk, parts.front());
     }
   }
-  if (!parts.empty()) uses_.Note(context.scope, chunk * kChunkTokens / kRunTokens);
   if (level != nullptr) *level = found;
   return parts;
 }

@@ -42,13 +42,13 @@ class ContextReader {
   absl::Status ScanChunks(const ContextRecord& context, uint64_t first, uint64_t end,
                           bool with_rows, const std::function<bool(ChunkPiece&)>& visit) const;
   // The embeddings of a chunk, whole or in fragments, by position, and where
-  // they were found. Empty behind the end. What was read is cached, and counts
-  // as a use of its run.
+  // they were found. Empty behind the end. What was read is cached; it is no use
+  // of its run, since a search looks at candidates almost everywhere.
   absl::StatusOr<std::vector<ChunkCache::RowsPtr>> ReadRows(const ContextRecord& context,
                                                             uint64_t chunk,
                                                             Level* level = nullptr) const;
 
-  // A use of the run that `position` lies in, for reads that go another way.
+  // The run that `position` lies in was of use to somebody: read, or found.
   void NoteUse(const ContextRecord& context, uint64_t position) const {
     uses_.Note(context.scope, position / kRunTokens);
   }

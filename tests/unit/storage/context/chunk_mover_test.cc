@@ -139,6 +139,8 @@ TEST_F(ChunkMoverTest, TheLevelOfATokenIsKnownWithoutReadingIt) {
 TEST_F(ChunkMoverTest, UsesCountAnewInTheArchive) {
   ChunkMover mover(contexts());
   ASSERT_OK(contexts().reader().ReadRows(context_, 3));
+  ASSERT_FALSE(contexts().uses().Find(context_.scope, 0));
+  contexts().reader().NoteUse(context_, 3 * kChunkTokens);
   ASSERT_TRUE(contexts().uses().Find(context_.scope, 0));
   ASSERT_OK(mover.Demote(context_, 0));
   EXPECT_FALSE(contexts().uses().Find(context_.scope, 0));
