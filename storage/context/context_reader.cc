@@ -210,6 +210,33 @@ absl::Status ContextReader::ScanChunks(const ContextRecord& context, uint64_t fi
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::vector<ChunkCache::RowsPtr>> ContextReader::ReadStoredRows(
+    const ContextRecord& context, uint64_t chunk, Level& level) const {
+  std::vector<ChunkCache::RowsPtr> parts;
+  const Store& store = stores_.Of(context);
+  // Most are whole: one look-up instead of an iterator.
+  const StoredKey first = ChunkKey(context.scope, ChunkPart::kRows, chunk, 0);
+  absl::StatusOr<std::string> whole = store.Get(first);
+  if (absl::IsNotFound(whole.status())) return parts;
+  if (!whole.ok()) return whole.status();
+  MNEMO_ASSIGN_OR_RETURN(parts.emplace_back(),
+                         DecodeRows(context, first, *std::move(whole), level));
+  if (parts.front()->count() == kChunkTokens) return parts;
+  parts.clear();
+  const uint64_t range = chunk / kChunksPerRange;
+  std::vector<std::pair<StoredKey, std::string>> values;
+  MNEMO_RETURN_IF_ERROR(store.Scan(
+      first.bytes(), ChunkBound(context.scope, ChunkPart::kRows, range, chunk + 1).bytes(),
+      [&](const StoredKey& key, std::string_view value) {
+        values.emplace_back(key, value);
+        return true;
+      }));
+  for (auto& [key, value] : values) {
+    MNEMO_ASSIGN_OR_RETURN(parts.emplace_back(), DecodeRows(context, key, std::move(value), level));
+  }
+  return parts;
+}
+
 absl::StatusOr<std::vector<ChunkCache::RowsPtr>> ContextReader::ReadRows(
     const ContextRecord& context, uint64_t chunk, Level* level) const {
   Level found = Level::kL1;
@@ -217,20 +244,7 @@ absl::StatusOr<std::vector<ChunkCache::RowsPtr>> ContextReader::ReadRows(
   if (ChunkCache::RowsPtr cached = cache_.Find(context.scope, chunk)) {
     parts.push_back(std::move(cached));
   } else {
-    const uint64_t range = chunk / kChunksPerRange;
-    std::vector<std::pair<StoredKey, std::string>> values;
-    MNEMO_RETURN_IF_ERROR(stores_.Of(context).Scan(
-        ChunkBound(context.scope, ChunkPart::kRows, range, chunk).bytes(),
-        ChunkBound(context.scope, ChunkPart::kRows, range, chunk + 1).bytes(),
-        [&](const StoredKey& key, std::string_view value) {
-          values.emplace_back(key, value);
-          return true;
-        }));
-    for (auto& [key, value] : values) {
-      MNEMO_ASSIGN_OR_RETURN(ChunkCache::RowsPtr rows,
-                             DecodeRows(context, key, std::move(value), found));
-      parts.push_back(std::move(rows));
-    }
+    MNEMO_ASSIGN_OR_RETURN(parts, ReadStoredRows(context, chunk, found));
     if (parts.size() == 1 && parts.front()->count() == kChunkTokens) {
       cache_.Insert(context.scope, chunk, parts.front());
     }

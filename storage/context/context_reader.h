@@ -77,6 +77,10 @@ class ContextReader {
   absl::Status ReadWindow(const ContextRecord& context, uint64_t range, uint64_t first_chunk,
                           uint64_t end_chunk, bool with_rows,
                           std::vector<ChunkPiece>& pieces) const;
+  // As ReadRows, past the cache.
+  absl::StatusOr<std::vector<ChunkCache::RowsPtr>> ReadStoredRows(const ContextRecord& context,
+                                                                  uint64_t chunk,
+                                                                  Level& level) const;
   absl::StatusOr<ChunkCache::RowsPtr> DecodeRows(const ContextRecord& context, const StoredKey& key,
                                                  std::string value, Level& level) const;
   // The embeddings that a mark stands for, and where they were found.
