@@ -141,7 +141,7 @@ bench-contexts: deps build/release/build.ninja $(if $(CONTEXT_STORE_ONLY),,$(SEA
 	@mkdir -p build/bench
 	@cmake $(if $(CONTEXT_STORE_ONLY),,-DMNEMO_HNSWLIB=$(CURDIR)/$(HNSWLIB)) build/release >build/configure-release.log
 	@ninja -C build/release -j $(JOBS) $(CONTEXT_STORE_PARTS:%=bench_contexts_%) \
-	  $(if $(CONTEXT_STORE_ONLY),,bench_hnsw_mnemo bench_hnsw_faiss bench_hnsw_hnswlib bench_ivf)
+	  $(if $(CONTEXT_STORE_ONLY),,bench_hnsw_mnemo bench_hnsw_faiss bench_hnsw_hnswlib bench_ivf bench_context_engine)
 	@$(PYTHON) tests/bench/contexts/run.py --build build/release --states $(STATES) \
 	  --folder build/bench --out build/bench/contexts.json $(if $(ONLY),--only $(ONLY))
 

@@ -1,5 +1,8 @@
 """The search side of bench-contexts: graphs beside their peers, lists over millions of tokens.
 
+A million tokens are searched in the engine, appended, indexed and stored as the daemon does it;
+ten million and the real states are searched in the index alone.
+
 Graphs: four sides over the same real states, each a program of its own (side.h), each with the
 least ef that reaches the recall. Rounds are interleaved, one pass of each side in turn; what is
 reported is the median of the rounds. A ratio is a peer's time over ours in the same round, again
@@ -22,6 +25,8 @@ RECALL = 0.95
 LINKS = 16
 EF_CONSTRUCTION = 100
 QUERIES = 1024
+# memory.contexts where mnemod has a machine of 16 GiB to itself.
+ENGINE_MIB = 819
 
 # Part -> rows (0: the real states), and of how many the neighbours are known exactly.
 LISTS = {"real": (0, 1000), "1m": (1_000_000, 200), "10m": (10_000_000, 50)}
@@ -97,11 +102,11 @@ def compare_graphs(
 
 
 def search_lists(
-    program: pathlib.Path, folder: pathlib.Path, held_out: int, suffix: str
+    program: pathlib.Path, folder: pathlib.Path, held_out: int, suffix: str, *more: str
 ) -> dict[str, float]:
     answer = subprocess.run(
         [str(program), str(folder / "base.f32"), str(folder / "queries.f32"), "256",
-         str(held_out), suffix],
+         str(held_out), suffix, *more],
         check=True, stdout=subprocess.PIPE, text=True,
     )
     return dict(json.loads(answer.stdout))
@@ -134,6 +139,10 @@ def measure(part: str, options: argparse.Namespace, folder: pathlib.Path) -> dic
         data.write_graph_set(states, 256, QUERIES, vectors)
     else:
         data.write_mixture_set(states, rows, QUERIES, vectors)
-    return search_lists(
-        options.build / "tests/bench/contexts/bench_ivf", vectors, held_out, part
-    )
+    programs = options.build / "tests/bench/contexts"
+    if part == "1m":
+        store = folder / "store"
+        store.mkdir()
+        more = (str(store), str(ENGINE_MIB))
+        return search_lists(programs / "bench_context_engine", vectors, held_out, part, *more)
+    return search_lists(programs / "bench_ivf", vectors, held_out, part)
