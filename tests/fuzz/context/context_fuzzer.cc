@@ -6,6 +6,7 @@
 #include "storage/context/chunk.h"
 #include "storage/context/context_reader.h"
 #include "storage/context/context_record.h"
+#include "storage/context/context_segments.h"
 #include "storage/context/sealed_value.h"
 #include "storage/context/tree_node.h"
 
@@ -45,7 +46,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::string value(AsText({data + 1, size - 1}));
   SealValue(value, kSeed);
   const ByteView bytes = AsBytes(value);
-  switch (data[0] % 8) {
+  switch (data[0] % 9) {
     case 0:
       CheckColumns(bytes);
       break;
@@ -78,9 +79,14 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
                                   kSeed) == value);
       }
       break;
-    default:
+    case 7:
       if (const auto erased = DecodeErased(bytes, kSeed); Decoded(erased)) {
         MNEMO_CHECK(EncodeErased(*erased, kSeed) == value);
+      }
+      break;
+    default:
+      if (const auto segments = DecodeSegments(bytes, kSeed); Decoded(segments)) {
+        MNEMO_CHECK(EncodeSegments(*segments, kSeed) == value);
       }
   }
   return 0;

@@ -1,5 +1,6 @@
 #include "server/engine/context_indexer.h"
 
+#include <functional>
 #include <set>
 #include <thread>
 
@@ -281,6 +282,49 @@ TEST_F(ContextIndexerTest, AfterTheStopNothingIsBuilt) {
   engine_->StopIndexing();
   IndexAll();
   EXPECT_EQ(built().builds, 0U);
+}
+
+// A graph takes a good part of a second to build: time enough to come between.
+class GivenUpBuildTest : public GraphContextIndexerTest {
+ protected:
+  // Starts to build the graph of a context, does `meanwhile`, and returns when
+  // the build has ended.
+  void During(const std::function<void()>& meanwhile) {
+    Create("c");
+    Append("c", 0, 2 * kRun);
+    // The sweep.
+    ASSERT_OK(engine_->IndexStep().status());
+    ASSERT_EQ(built().waiting, 1U);
+    std::thread indexer([&] { EXPECT_OK(engine_->IndexStep().status()); });
+    while (built().waiting > 0) std::this_thread::yield();
+    meanwhile();
+    indexer.join();
+    EXPECT_EQ(built().cancelled, 1U);
+    EXPECT_EQ(built().builds, 0U);
+  }
+};
+
+TEST_F(GivenUpBuildTest, WhereTheContextOutgrowsGraphs) {
+  During([&] { Append("c", 2 * kRun, kMaxTokensPerAppend); });
+  IndexAll();
+  EXPECT_EQ(built().builds, 1U);
+  EXPECT_EQ(static_cast<SegmentKind>(Stored("c").segments.at(0).kind), SegmentKind::kIvf);
+}
+
+TEST_F(GivenUpBuildTest, WhereTheContextIsDeleted) {
+  ContextRecord context;
+  During([&] {
+    context = Record("c");
+    ASSERT_OK(engine_->Delete(call_, "c", /*wait=*/true).status());
+  });
+  IndexAll();
+  EXPECT_EQ(built().builds, 0U);
+  EXPECT_EQ(SegmentKeys(context), 0U);
+}
+
+TEST_F(GivenUpBuildTest, AtTheEnd) {
+  During([&] { engine_->StopIndexing(); });
+  EXPECT_EQ(SegmentKeys(Record("c")), 0U);
 }
 
 TEST_F(GraphContextIndexerTest, ALongContextExchangesGraphsForLists) {
