@@ -19,8 +19,8 @@ inline VectorShape ShapeOf(const ContextSpec& spec) {
   return {.dimension = spec.dimension, .type = spec.stored, .metric = spec.metric};
 }
 
-// For searches: what is read is cached, and counts as a use. Row 0 is the token
-// at `first_position`, which is the first of a range. Thread-safe; borrows both.
+// For searches: what is read is cached. Row 0 is the token at `first_position`,
+// which is the first of a range. Thread-safe; borrows both.
 class SearchVectors final : public VectorReader {
  public:
   SearchVectors(const ContextReader& reader, const ContextRecord& context, uint64_t first_position)
@@ -37,9 +37,9 @@ class SearchVectors final : public VectorReader {
 };
 
 // For builds, which read all rows some times over: from what `snapshot` holds in
-// RAM, and otherwise from the store, neighbours together, past the cache and
-// without counting as a use. Single rows, which a calibration asks for again and
-// again, are kept, up to kKeptBytes. Thread-safe, but one call at a time reads.
+// RAM, and otherwise from the store, neighbours together, past the cache. Single
+// rows, which a calibration asks for again and again, are kept, up to
+// kKeptBytes. Thread-safe, but one call at a time reads.
 class BuildVectors final : public VectorReader {
  public:
   static constexpr size_t kKeptBytes = size_t{32} << 20;
