@@ -113,6 +113,26 @@ void EncodeRows(ElementType from, ByteView rows, size_t count, size_t dimension,
   }
 }
 
+float Dot(const float* a, const float* b, size_t dimension) {
+  // Named, not an array, so that they stay in registers; in a single sum each
+  // addition would wait for the one before.
+  float s0 = 0, s1 = 0, s2 = 0, s3 = 0, s4 = 0, s5 = 0, s6 = 0, s7 = 0;
+  size_t i = 0;
+  for (; i + 8 <= dimension; i += 8) {
+    s0 += a[i] * b[i];
+    s1 += a[i + 1] * b[i + 1];
+    s2 += a[i + 2] * b[i + 2];
+    s3 += a[i + 3] * b[i + 3];
+    s4 += a[i + 4] * b[i + 4];
+    s5 += a[i + 5] * b[i + 5];
+    s6 += a[i + 6] * b[i + 6];
+    s7 += a[i + 7] * b[i + 7];
+  }
+  float rest = 0;
+  for (; i < dimension; ++i) rest += a[i] * b[i];
+  return ((s0 + s4) + (s2 + s6)) + ((s1 + s5) + (s3 + s7)) + rest;
+}
+
 void DecodeRows(ElementType type, const uint8_t* rows, size_t count, size_t dimension, float* out) {
   const size_t row_bytes = RowBytes(type, dimension);
   for (size_t i = 0; i < count; ++i) {

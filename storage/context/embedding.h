@@ -25,6 +25,9 @@ std::optional<size_t> FindBadElement(ElementType type, ByteView bytes);
 void EncodeRows(ElementType from, ByteView rows, size_t count, size_t dimension, ElementType to,
                 std::string& out);
 
+// Inner product of two rows, summed in the same order on every machine.
+float Dot(const float* a, const float* b, size_t dimension);
+
 // `count` rows of any type to fp32, [count, dimension].
 void DecodeRows(ElementType type, const uint8_t* rows, size_t count, size_t dimension, float* out);
 

@@ -13,12 +13,6 @@ namespace {
 
 constexpr uint8_t kVersion = 1;
 
-float Dot(const float* a, const float* b, size_t dimension) {
-  float sum = 0;
-  for (size_t i = 0; i < dimension; ++i) sum += a[i] * b[i];
-  return sum;
-}
-
 // 1 / |row|, or 0 for a row of zeros, which has no direction.
 float InverseNorm(const float* row, size_t dimension) {
   const float square = Dot(row, row, dimension);
@@ -33,13 +27,13 @@ ContextSummary SummarizeValues(const ContextSpec& spec, uint8_t level, uint64_t 
   const size_t count = values.size() / dimension;
   MNEMO_CHECK(count == TreeNodeTokens(level));
   const bool directions = spec.metric == Metric::kCosine;
-  std::vector<float> mean(dimension, 0), centre(dimension, 0);
+  std::vector<float> mean(dimension, 0), centre(dimension, 0), scales(count, 1);
   for (size_t i = 0; i < count; ++i) {
     const float* const row = values.data() + i * dimension;
-    const float scale = directions ? InverseNorm(row, dimension) : 1;
+    if (directions) scales[i] = InverseNorm(row, dimension);
     for (size_t j = 0; j < dimension; ++j) {
       mean[j] += row[j];
-      centre[j] += row[j] * scale;
+      centre[j] += row[j] * scales[i];
     }
   }
   for (size_t j = 0; j < dimension; ++j) {
@@ -51,9 +45,9 @@ ContextSummary SummarizeValues(const ContextSpec& spec, uint8_t level, uint64_t 
   float least = 0;
   for (size_t i = 0; i < count; ++i) {
     const float* const row = values.data() + i * dimension;
-    const float distance = directions
-                               ? -Dot(row, centre.data(), dimension) * InverseNorm(row, dimension)
-                               : Dot(row, row, dimension) - 2 * Dot(row, centre.data(), dimension);
+    const float product = Dot(row, centre.data(), dimension);
+    const float distance =
+        directions ? -product * scales[i] : Dot(row, row, dimension) - 2 * product;
     if (i == 0 || distance < least) {
       medoid = i;
       least = distance;

@@ -76,14 +76,12 @@ TreeNode SummarizeTokens(const ChunkColumns& columns, ElementType type, uint32_t
   for (uint32_t i = 0; i < columns.count; ++i) {
     DecodeRows(type, rows + i * row_bytes, 1, dimension, values.data());
     if (i == 0) node.min = node.max = values;
-    float square = 0;
     for (uint32_t j = 0; j < dimension; ++j) {
       node.sum[j] += values[j];
       node.min[j] = std::min(node.min[j], values[j]);
       node.max[j] = std::max(node.max[j], values[j]);
     }
-    for (uint32_t j = 0; j < dimension; ++j) square += values[j] * values[j];
-    node.sum_square_norms += square;
+    node.sum_square_norms += Dot(values.data(), values.data(), dimension);
   }
   return node;
 }

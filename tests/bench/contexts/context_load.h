@@ -10,6 +10,7 @@
 #include <random>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "mnemo/client.h"
@@ -136,15 +137,18 @@ inline uint64_t SettledBytes(const DaemonProcess& daemon, int seconds = 5) {
 }
 
 // Waits until workers have brought a context's summaries and indexes no further
-// for some seconds.
+// for some seconds: for longer than one build takes, while there is a run of
+// tokens to be indexed.
 inline void WaitForWorkers(client::Client& client, const std::string& name) {
+  constexpr uint64_t kIndexedRun = 16'384;
   std::pair<uint64_t, uint64_t> last;
-  for (int unchanged = 0; unchanged < 5; ++unchanged) {
+  for (int unchanged = 0;; ++unchanged) {
     std::this_thread::sleep_for(std::chrono::seconds(1));
     const auto now = Require(client.contexts().Describe(name, 0, kPatient), "describe");
     const std::pair progress(now.summaries, now.indexed_tokens);
-    if (progress != last) unchanged = 0;
-    last = progress;
+    if (std::exchange(last, progress) != progress) unchanged = 0;
+    const bool indexed = now.context.tokens - now.indexed_tokens < kIndexedRun;
+    if (unchanged >= (indexed ? 3 : 30)) return;
   }
 }
 

@@ -10,8 +10,9 @@
 // with the start after it.
 //
 // idle_bytes_per_context is resident memory of the daemon: after that start, over
-// a daemon with an empty folder. idle_bytes_per_context_written is how much it
-// grew, for each context, while the second half of them was written.
+// a daemon with an empty folder. Both have 256 MiB, so that the caches, which fill
+// with whatever is there up to their bounds, are a small part of it. idle_bytes_per_context_written
+// is how much it grew, for each context, while the second half of them was written.
 #include <nlohmann/json.hpp>
 
 #include "tests/bench/contexts/context_load.h"
@@ -22,6 +23,7 @@ namespace {
 constexpr uint64_t kSearchedEach = 100;
 constexpr uint32_t kSearchedDimension = 256;
 constexpr uint32_t kOtherDimension = 32;
+constexpr char kMeasuredMemory[] = "256MiB";
 constexpr uint64_t kWriters = 4;
 constexpr uint64_t kSearches = 500;  // of each kind, at most
 
@@ -30,10 +32,10 @@ uint32_t DimensionOf(uint64_t number) {
   return number % kSearchedEach == 0 ? kSearchedDimension : kOtherDimension;
 }
 
-std::unique_ptr<DaemonProcess> Start(const std::string& folder) {
+std::unique_ptr<DaemonProcess> Start(const std::string& folder, const std::string& memory) {
   std::filesystem::create_directories(folder);
-  return Require(DaemonProcess::Start(
-                     folder, {"--memory-total=1GiB", "--disk-total=64GiB", "--log-level=warning"}),
+  return Require(DaemonProcess::Start(folder, {"--memory-total=" + memory, "--disk-total=64GiB",
+                                               "--log-level=warning"}),
                  "start");
 }
 
@@ -59,7 +61,7 @@ void Write(client::Client& client, uint64_t first, uint64_t end, uint64_t tokens
 }
 
 int Prepare(const std::string& folder, uint64_t contexts, uint64_t tokens) {
-  const auto daemon = Start(folder);
+  const auto daemon = Start(folder, "1GiB");
   const auto client = Connect(*daemon);
   Write(*client, 0, contexts / 2, tokens);
   const uint64_t half = SettledBytes(*daemon);
@@ -95,12 +97,12 @@ int Measure(const std::string& folder, uint64_t contexts) {
     return 2;
   }
   nlohmann::ordered_json out;
-  const uint64_t empty = SettledBytes(*Start(folder + "-empty"));
+  const uint64_t empty = SettledBytes(*Start(folder + "-empty", kMeasuredMemory));
 
   RowMaker rows(kSearchedDimension, 3);
   const std::vector<float> query = rows.DrawQuery();
   const auto began = BenchClock::now();
-  const auto daemon = Start(folder);
+  const auto daemon = Start(folder, kMeasuredMemory);
   out["restart_100k_contexts_ready_s"] = Seconds(BenchClock::now() - began);
   const auto client = Connect(*daemon);
   SearchMs(*client, NameOf(0), query);

@@ -76,6 +76,19 @@ TEST(EmbeddingTest, FloatsAndBfloatsRoundToTheNearestHalf) {
   }
 }
 
+TEST(EmbeddingTest, ADotProductTakesEveryElementOfAnyDimension) {
+  for (size_t dimension = 1; dimension <= 40; ++dimension) {
+    std::vector<float> a(dimension), b(dimension);
+    float expected = 0;  // of small whole numbers: exact in any order
+    for (size_t i = 0; i < dimension; ++i) {
+      a[i] = static_cast<float>(i + 1);
+      b[i] = i % 2 == 0 ? 3.0F : -2.0F;
+      expected += a[i] * b[i];
+    }
+    EXPECT_EQ(Dot(a.data(), b.data(), dimension), expected) << dimension;
+  }
+}
+
 TEST(EmbeddingTest, Int8IsOffByHalfAStepAtMost) {
   std::mt19937 random(2);
   std::normal_distribution<float> normal;
