@@ -73,7 +73,8 @@ class Daemon::Facts final : public NodeFacts {
             .disk_free_bytes = figures.disk_free_bytes,
             .addresses = description.addresses,
             .recovery = description.recovery,
-            .insecure = description.insecure};
+            .insecure = description.insecure,
+            .contexts = figures.contexts};
   }
 
   std::array<LevelTimes, kLevelCount> LevelLatencies() const override {

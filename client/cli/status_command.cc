@@ -35,7 +35,11 @@ Json ToJson(const client::NodeStatus& status) {
           {"disk_free_bytes", status.disk_free_bytes},
           {"addresses", status.addresses},
           {"recovery", status.recovery},
-          {"insecure", status.insecure}};
+          {"insecure", status.insecure},
+          {"context_l3_bytes", status.context_l3_bytes},
+          {"context_l3_capacity_bytes", status.context_l3_capacity_bytes},
+          {"context_archive_bytes", status.context_archive_bytes},
+          {"contexts_waiting", status.contexts_waiting}};
 }
 
 void PrintStatus(Invocation& run, const client::NodeStatus& status) {
@@ -58,6 +62,11 @@ void PrintStatus(Invocation& run, const client::NodeStatus& status) {
   line("disk", fmt::format("{} used of {}, {} free", FormatByteSize(status.disk_used_bytes),
                            FormatByteSize(status.disk_budget_bytes),
                            FormatByteSize(status.disk_free_bytes)));
+  line("contexts",
+       fmt::format("{} of {} at L3, {} in the archive; {} wait for summaries",
+                   FormatByteSize(status.context_l3_bytes),
+                   FormatByteSize(status.context_l3_capacity_bytes),
+                   FormatByteSize(status.context_archive_bytes), Grouped(status.contexts_waiting)));
   for (const std::string& address : status.addresses) line("listens", Printable(address));
   if (status.insecure)
     line("security", paint(Tone::kBad, "INSECURE: listens beyond this host without TLS"));

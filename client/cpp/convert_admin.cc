@@ -19,7 +19,11 @@ NodeStatus FromMessage(const v1::GetNodeStatusResponse& message) {
           .disk_free_bytes = message.disk_free_bytes(),
           .addresses = {message.addresses().begin(), message.addresses().end()},
           .recovery = message.recovery(),
-          .insecure = message.insecure()};
+          .insecure = message.insecure(),
+          .context_l3_bytes = message.context_l3_bytes(),
+          .context_l3_capacity_bytes = message.context_l3_capacity_bytes(),
+          .context_archive_bytes = message.context_archive_bytes(),
+          .contexts_waiting = message.contexts_waiting()};
 }
 
 LevelInfo FromMessage(const v1::LevelInfo& message) {

@@ -47,6 +47,10 @@ void FillStatus(const NodeFacts::Status& status, v1::GetNodeStatusResponse* out)
   for (const std::string& address : status.addresses) out->add_addresses(address);
   out->set_recovery(status.recovery);
   out->set_insecure(status.insecure);
+  out->set_context_l3_bytes(status.contexts.l3.bytes);
+  out->set_context_l3_capacity_bytes(status.contexts.l3_capacity_bytes);
+  out->set_context_archive_bytes(status.contexts.archive.bytes);
+  out->set_contexts_waiting(status.contexts.waiting);
 }
 
 }  // namespace
@@ -91,17 +95,17 @@ grpc::ServerUnaryReactor* AdminServiceHandler::ListTiers(grpc::CallbackServerCon
 grpc::ServerUnaryReactor* AdminServiceHandler::ExplainPlacement(
     grpc::CallbackServerContext* context, const v1::ExplainPlacementRequest* request,
     v1::ExplainPlacementResponse* response) {
-  return UnaryCall::Start(
-      gate_, RuleOf("mnemo.v1.AdminService/ExplainPlacement"), context,
-      [this, request, response](const CallContext& call) -> absl::Status {
-        MNEMO_ASSIGN_OR_RETURN(const auto placements,
-                               admin_.Explain(call, FromProto(request->space()), request->salt(),
-                                              request->key(), request->stretch()));
-        for (const Placement& placement : placements) {
-          ToProto(placement, response->add_parts());
-        }
-        return absl::OkStatus();
-      });
+  return UnaryCall::Start(gate_, RuleOf("mnemo.v1.AdminService/ExplainPlacement"), context,
+                          [this, request, response](const CallContext& call) -> absl::Status {
+                            MNEMO_ASSIGN_OR_RETURN(
+                                const auto placements,
+                                admin_.Explain(call, FromProto(request->space()), request->salt(),
+                                               request->key(), request->stretch()));
+                            for (const Placement& placement : placements) {
+                              ToProto(placement, response->add_parts());
+                            }
+                            return absl::OkStatus();
+                          });
 }
 
 grpc::ServerUnaryReactor* AdminServiceHandler::GetConfig(grpc::CallbackServerContext* context,

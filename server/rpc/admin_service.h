@@ -7,6 +7,7 @@
 
 #include "mnemo/v1/admin.grpc.pb.h"
 #include "server/engine/admin_engine.h"
+#include "server/engine/context_upkeep_figures.h"
 #include "server/rpc/unary.h"
 
 namespace mnemo {
@@ -32,6 +33,7 @@ class NodeFacts {
     std::vector<std::string> addresses;
     std::string recovery;
     bool insecure = false;
+    ContextUpkeepFigures contexts;
   };
   // Of reads answered at a level, since the start; 0 where there were none.
   struct LevelTimes {

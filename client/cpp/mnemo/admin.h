@@ -28,6 +28,10 @@ struct NodeStatus {
   std::vector<std::string> addresses;
   std::string recovery;
   bool insecure = false;
+  uint64_t context_l3_bytes = 0;
+  uint64_t context_l3_capacity_bytes = 0;
+  uint64_t context_archive_bytes = 0;
+  uint64_t contexts_waiting = 0;
 };
 
 struct LevelInfo {

@@ -29,6 +29,10 @@ class NodeStatus:
     addresses: Mapping[str, str]
     recovery: str
     insecure: bool
+    context_l3_bytes: int
+    context_l3_capacity_bytes: int
+    context_archive_bytes: int
+    contexts_waiting: int
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,11 @@ def test_cold_runs_leave_l3_and_hot_ones_come_back(tmp_path):
             assert at(metrics, "mnemo_context_run_bytes", "archive") == archived * RUN_BYTES
             assert archived >= 17
 
+            status = client.node_status()
+            assert status.contexts_waiting == 0
+            assert status.context_archive_bytes == archived * RUN_BYTES
+            assert status.context_l3_capacity_bytes == 1 << 20
+
             known = context.describe(max_runs=1024)
             assert known.summaries == summaries_of(len(base))
             assert {share.resolution: share.count for share in known.summary_shares} == {

@@ -24,6 +24,10 @@ class StatusCommandTest : public ::testing::Test {
     status_.set_parts(12345);
     status_.set_spaces(2);
     status_.add_addresses("grpc=somewhere");
+    status_.set_context_l3_bytes(24 << 20);
+    status_.set_context_l3_capacity_bytes(32 << 20);
+    status_.set_context_archive_bytes(5 << 20);
+    status_.set_contexts_waiting(1234);
     daemon_.admin.status = [this](v1::GetNodeStatusResponse& response) {
       response = status_;
       return answer_;
@@ -44,6 +48,8 @@ TEST_F(StatusCommandTest, HealthyNodeIsZero) {
   EXPECT_EQ(ran.code, ExitCode::kOk);
   EXPECT_THAT(ran.out, HasSubstr("state     ready, up "));
   EXPECT_THAT(ran.out, HasSubstr("holds     12,345 parts in 2 spaces\n"));
+  EXPECT_THAT(ran.out, HasSubstr("contexts  24 MiB of 32 MiB at L3, 5 MiB in the archive; 1,234 "
+                                 "wait for summaries\n"));
   EXPECT_THAT(ran.out, HasSubstr("listens   grpc=somewhere\n"));
   EXPECT_THAT(ran.out, Not(HasSubstr("problem")));
   EXPECT_THAT(ran.out, Not(HasSubstr("\033")));
@@ -87,7 +93,9 @@ TEST_F(StatusCommandTest, JsonHoldsEveryField) {
   EXPECT_EQ(json["parts"], 12345);
   EXPECT_EQ(json["ready"], true);
   EXPECT_EQ(json["problems"], std::vector<std::string>{"p"});
-  EXPECT_EQ(json.size(), 16u);
+  EXPECT_EQ(json["context_archive_bytes"], 5 << 20);
+  EXPECT_EQ(json["contexts_waiting"], 1234);
+  EXPECT_EQ(json.size(), 20u);
 }
 
 // What the daemon answers becomes the exit code, and its words the message.

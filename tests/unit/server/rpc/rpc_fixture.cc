@@ -16,7 +16,14 @@ constexpr uint64_t kMaxPiece = kMiB;
 }  // namespace
 
 NodeFacts::Status FixedFacts::NodeStatus() const {
-  return {.node_id = "node-1", .version = "1.2.3", .ready = true, .problems = {"none"}};
+  return {.node_id = "node-1",
+          .version = "1.2.3",
+          .ready = true,
+          .problems = {"none"},
+          .contexts = {.waiting = 1,
+                       .l3 = {.runs = 2, .bytes = 3},
+                       .archive = {.runs = 4, .bytes = 5},
+                       .l3_capacity_bytes = 6}};
 }
 
 std::array<NodeFacts::LevelTimes, kLevelCount> FixedFacts::LevelLatencies() const {

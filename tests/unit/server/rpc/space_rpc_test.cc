@@ -33,9 +33,9 @@ TEST_F(SpaceRpcTest, ADifferenceNamesTheFieldAndBothValues) {
   ASSERT_THAT(TryOpen(KvSpace()), GrpcOk());
   v1::Space other = KvSpace();
   other.mutable_groups(1)->set_window_tokens(64);
-  EXPECT_THAT(TryOpen(other), GrpcIs(grpc::StatusCode::FAILED_PRECONDITION,
-                                     AllOf(HasSubstr("window_tokens"), HasSubstr("32"),
-                                           HasSubstr("64"))));
+  EXPECT_THAT(TryOpen(other),
+              GrpcIs(grpc::StatusCode::FAILED_PRECONDITION,
+                     AllOf(HasSubstr("window_tokens"), HasSubstr("32"), HasSubstr("64"))));
 }
 
 TEST_F(SpaceRpcTest, MustExistDoesNotCreate) {
@@ -96,12 +96,13 @@ TEST_F(SpaceRpcTest, AnUnknownEnumerationValueIsNamedWithItsRange) {
           "groups[0].dtype is 8");
   refused([](v1::Space& s) { s.mutable_groups(0)->set_layout(static_cast<v1::Layout>(-1)); },
           "groups[0].layout is -1");
-  refused([](v1::Space& s) {
-    s.mutable_groups(0)->mutable_rope()->set_pairing(static_cast<v1::RopePairing>(3));
-  }, "groups[0].rope.pairing is 3");
-  refused([](v1::Space& s) {
-    s.mutable_policy()->set_durability(static_cast<v1::Durability>(4));
-  }, "policy.durability is 4");
+  refused(
+      [](v1::Space& s) {
+        s.mutable_groups(0)->mutable_rope()->set_pairing(static_cast<v1::RopePairing>(3));
+      },
+      "groups[0].rope.pairing is 3");
+  refused([](v1::Space& s) { s.mutable_policy()->set_durability(static_cast<v1::Durability>(4)); },
+          "policy.durability is 4");
 }
 
 TEST_F(SpaceRpcTest, ListsPageByPage) {
@@ -177,6 +178,10 @@ TEST_F(RpcTest, AdminTellsOfTheNodeItsLevelsTiersAndSettings) {
   ASSERT_THAT(admin_->GetNodeStatus(&status_context, {}, &status), GrpcOk());
   EXPECT_EQ(status.node_id(), "node-1");
   EXPECT_EQ(status.problems(0), "none");
+  EXPECT_EQ(status.contexts_waiting(), 1u);
+  EXPECT_EQ(status.context_l3_bytes(), 3u);
+  EXPECT_EQ(status.context_archive_bytes(), 5u);
+  EXPECT_EQ(status.context_l3_capacity_bytes(), 6u);
 
   grpc::ClientContext levels_context;
   v1::ListLevelsResponse levels;
