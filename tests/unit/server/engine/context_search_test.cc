@@ -261,6 +261,13 @@ TEST_F(ContextSearchTest, StoredSummariesAreFoundAsNodesAreAndTellTheirMedoid) {
     request.filter.kinds = 1U << static_cast<int>(TestTokens::Kind(0));
     ASSERT_OK_AND_ASSIGN(const ContextSearchAnswer filtered, engine_->Search(call_, request));
     EXPECT_LT(filtered.hits[0].size(), stored.hits[0].size());
+    for (const ContextHit& hit : filtered.hits[0]) {
+      bool kept = false;
+      for (uint64_t p = hit.first_position; p < hit.first_position + hit.count; ++p) {
+        kept |= TestTokens::Kind(p) == TestTokens::Kind(0);
+      }
+      EXPECT_TRUE(kept) << hit.first_position;
+    }
   }
 }
 
