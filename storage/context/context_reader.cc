@@ -41,6 +41,16 @@ StoredKey ChunkBound(KeyScope scope, ChunkPart part, uint64_t range, uint64_t ch
   return StoredKey(ShardOfRange(scope, range), KeyKind::kChunk, scope, key.suffix());
 }
 
+absl::StatusOr<ChunkColumns> DecodeColumnsAt(const ContextRecord& context, const StoredKey& key,
+                                             std::string_view value) {
+  absl::StatusOr<ChunkColumns> decoded = DecodeColumns(AsBytes(value), SeedOf(key));
+  if (decoded.ok() && decoded->first_position != PositionOfChunkKey(key)) {
+    decoded = absl::DataLossError("columns of another position");
+  }
+  if (!decoded.ok()) return Located(context, PositionOfChunkKey(key), decoded.status());
+  return decoded;
+}
+
 }  // namespace
 
 std::string EncodeMovedMark(uint64_t seed) {
@@ -130,6 +140,30 @@ absl::StatusOr<ChunkCache::RowsPtr> ContextReader::DecodeRows(const ContextRecor
   return std::make_shared<const ChunkRows>(*std::move(rows));
 }
 
+absl::Status ContextReader::ReadWholeChunk(const ContextRecord& context, uint64_t chunk,
+                                           bool with_rows, std::vector<ChunkPiece>& pieces) const {
+  const uint64_t first = chunk * kChunkTokens;
+  const StoredKey key = ChunkKey(context.scope, ChunkPart::kColumns, chunk, 0);
+  const absl::StatusOr<std::string> value = stores_.Of(context).Get(key);
+  if (absl::IsNotFound(value.status())) return Missing(context, first, first + kChunkTokens);
+  if (!value.ok()) return value.status();
+  MNEMO_ASSIGN_OR_RETURN(ChunkColumns columns, DecodeColumnsAt(context, key, *value));
+  ChunkPiece piece{.columns = std::move(columns)};
+  bool whole = piece.columns.count == kChunkTokens;
+  if (with_rows) {
+    piece.rows = cache_.Find(context.scope, chunk);
+    piece.level = Level::kL1;
+  }
+  if (with_rows && piece.rows == nullptr) {
+    MNEMO_ASSIGN_OR_RETURN(auto rows, ReadStoredRows(context, chunk, piece.level));
+    whole = whole && rows.size() == 1 && rows.front()->count() == kChunkTokens;
+    if (whole) piece.rows = std::move(rows.front());
+  }
+  if (!whole) return Missing(context, first, first + kChunkTokens);
+  pieces.push_back(std::move(piece));
+  return absl::OkStatus();
+}
+
 absl::Status ContextReader::ReadWindow(const ContextRecord& context, uint64_t range,
                                        uint64_t first_chunk, uint64_t end_chunk, bool with_rows,
                                        std::vector<ChunkPiece>& pieces) const {
@@ -138,12 +172,9 @@ absl::Status ContextReader::ReadWindow(const ContextRecord& context, uint64_t ra
   const std::unique_ptr<StoreSnapshot> snapshot = with_rows ? store.Snapshot() : nullptr;
   absl::Status damage;
   const auto columns = [&](const StoredKey& key, std::string_view value) {
-    absl::StatusOr<ChunkColumns> decoded = DecodeColumns(AsBytes(value), SeedOf(key));
-    if (decoded.ok() && decoded->first_position != PositionOfChunkKey(key)) {
-      decoded = absl::DataLossError("columns of another position");
-    }
+    absl::StatusOr<ChunkColumns> decoded = DecodeColumnsAt(context, key, value);
     if (!decoded.ok()) {
-      damage = Located(context, PositionOfChunkKey(key), decoded.status());
+      damage = decoded.status();
       return false;
     }
     pieces.push_back({.columns = *std::move(decoded)});
@@ -195,7 +226,12 @@ absl::Status ContextReader::ScanChunks(const ContextRecord& context, uint64_t fi
     const uint64_t end_chunk = std::min({chunk + kWindowChunks, (range + 1) * kChunksPerRange,
                                          (end + kChunkTokens - 1) / kChunkTokens});
     std::vector<ChunkPiece> pieces;
-    MNEMO_RETURN_IF_ERROR(ReadWindow(context, range, chunk, end_chunk, with_rows, pieces));
+    // A chunk that is complete is one value a part, under a key that is known. A
+    // scan would read a block of every sorted run to find it.
+    const bool complete = (chunk + 1) * kChunkTokens <= head.next_position;
+    MNEMO_RETURN_IF_ERROR(end_chunk == chunk + 1 && complete
+                              ? ReadWholeChunk(context, chunk, with_rows, pieces)
+                              : ReadWindow(context, range, chunk, end_chunk, with_rows, pieces));
     for (ChunkPiece& piece : pieces) {
       if (piece.columns.first_position != next) {
         return Missing(context, next, piece.columns.first_position);

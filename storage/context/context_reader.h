@@ -77,6 +77,9 @@ class ContextReader {
   absl::Status ReadWindow(const ContextRecord& context, uint64_t range, uint64_t first_chunk,
                           uint64_t end_chunk, bool with_rows,
                           std::vector<ChunkPiece>& pieces) const;
+  // A chunk that the head says is complete.
+  absl::Status ReadWholeChunk(const ContextRecord& context, uint64_t chunk, bool with_rows,
+                              std::vector<ChunkPiece>& pieces) const;
   // As ReadRows, past the cache.
   absl::StatusOr<std::vector<ChunkCache::RowsPtr>> ReadStoredRows(const ContextRecord& context,
                                                                   uint64_t chunk,
