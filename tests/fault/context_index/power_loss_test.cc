@@ -11,7 +11,6 @@
 #include "server/engine/context_range_cache.h"
 #include "server/engine/context_vectors.h"
 #include "storage/base/units.h"
-#include "storage/context/context_keys.h"
 #include "tests/fault/context/power_loss_fixture.h"
 
 namespace mnemo {
@@ -162,22 +161,6 @@ class IndexPowerLossTest : public ContextPowerLossTest {
     const size_t wanted = kQueries * std::min<size_t>(kResults, rows);
     ASSERT_GE(static_cast<double>(right), kLeastRecall * static_cast<double>(wanted));
   }
-  // Of all that lies there of segments, nothing is unnamed.
-  void CheckNothingIsLeftOver(const std::string& name) {
-    const auto context = store().ByName(kTenant, name);
-    if (!context.ok()) return;
-    ASSERT_OK_AND_ASSIGN(const SegmentRecord record, index_->segments.Read(*context, 0));
-    std::set<uint64_t> named;
-    for (const StoredSegment& stored : record.segments) named.insert(stored.number);
-    const StoredKey key = SegmentsKey(context->scope, 0);
-    ASSERT_OK(store().stores().Of(*context).Scan(
-        key.bytes(), PrefixEnd(key.bytes()), [&](const StoredKey& at, std::string_view) {
-          if (at != key) {
-            EXPECT_TRUE(named.contains(LoadBig<uint64_t>(at.suffix().data() + 8)));
-          }
-          return true;
-        }));
-  }
 
   std::unique_ptr<NodeIndex> index_;
   std::map<std::string, Known> known_;
@@ -210,7 +193,6 @@ TEST_F(IndexPowerLossTest, IndexAndStoreAgreeIn20Cycles) {
     ASSERT_OK_AND_ASSIGN(more, index_->indexer.Step());
   }
   Verify();
-  CheckNothingIsLeftOver("sync");
 }
 
 }  // namespace
