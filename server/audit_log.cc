@@ -30,4 +30,13 @@ void AuditLog::Refused(const RefusedCall& call) {
                                 {"unwritten", unwritten}});
 }
 
+void AuditLog::Changed(const IdentityChange& change) {
+  log_.Info("identity-changed", {{"what", change.what},
+                                 {"tenant", change.tenant},
+                                 {"principal", change.principal},
+                                 {"token", change.token == 0 ? "" : TokenIdText(change.token)},
+                                 {"by_tenant", change.by.tenant},
+                                 {"by", change.by.principal}});
+}
+
 }  // namespace mnemo

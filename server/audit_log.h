@@ -1,6 +1,7 @@
-// Who was refused, as lines of the log.
+// Who was refused, and who changed whose credentials, as lines of the log.
 #pragma once
 
+#include "server/identity/identity_admin.h"
 #include "server/observe/log.h"
 #include "server/rpc/gate.h"
 #include "storage/base/clock.h"
@@ -19,6 +20,8 @@ class AuditLog {
 
   // "call-refused"; never a credential.
   void Refused(const RefusedCall& call);
+  // "identity-changed"; every one of them.
+  void Changed(const IdentityChange& change);
 
  private:
   Logger& log_;

@@ -27,9 +27,22 @@ absl::Status CredentialFiles::ReloadIdentity() {
   return absl::OkStatus();
 }
 
+absl::Status CredentialFiles::ReloadTls() {
+  if (tls_ == nullptr) return absl::OkStatus();
+  const uint64_t before = tls_->generation();
+  MNEMO_RETURN_IF_ERROR(tls_->Reload());
+  if (tls_->generation() == before) return absl::OkStatus();
+  MutexLock lock(mutex_);
+  ++generation_;
+  return absl::OkStatus();
+}
+
 absl::Status CredentialFiles::Reload() {
   MutexLock reload(reload_);
-  const absl::Status status = ReloadIdentity();
+  // One that is bad does not keep the other from being read.
+  const absl::Status identity = ReloadIdentity();
+  const absl::Status tls = ReloadTls();
+  const absl::Status status = identity.ok() ? tls : identity;
   MutexLock lock(mutex_);
   last_ = status;
   return status;

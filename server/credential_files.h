@@ -5,6 +5,7 @@
 
 #include "absl/status/status.h"
 #include "server/identity/identity_book.h"
+#include "server/identity/tls_material.h"
 #include "storage/base/file_system.h"
 #include "storage/base/mutex.h"
 
@@ -13,13 +14,15 @@ namespace mnemo {
 // Thread-safe. What it is made of outlives it.
 class CredentialFiles {
  public:
-  // `identity_file` may be empty: none.
-  CredentialFiles(std::string identity_file, FileSystem& files, IdentityBook& book)
-      : identity_file_(std::move(identity_file)), files_(files), book_(book) {}
+  // `identity_file` may be empty, and `tls` null: none.
+  CredentialFiles(std::string identity_file, FileSystem& files, IdentityBook& book,
+                  TlsMaterial* tls = nullptr)
+      : identity_file_(std::move(identity_file)), files_(files), book_(book), tls_(tls) {}
 
-  // Reads the files and takes over what changed since they were last good: a file
-  // as a whole, or nothing of it, so that what was in force stays. Errors: those of
-  // reading, of ParseIdentityFile and of IdentityBook::ApplyFile.
+  // Reads the files and takes over what changed since they were last good: the
+  // identity file as a whole or nothing of it, and so those of TLS together; what
+  // was in force stays. Errors, the first there is: those of reading, of
+  // ParseIdentityFile, of IdentityBook::ApplyFile and of TlsMaterial::Reload.
   absl::Status Reload();
   // What the last Reload answered.
   absl::Status last() const;
@@ -27,11 +30,13 @@ class CredentialFiles {
   uint64_t generation() const;
 
  private:
+  absl::Status ReloadTls() ABSL_EXCLUSIVE_LOCKS_REQUIRED(reload_);
   absl::Status ReloadIdentity() ABSL_EXCLUSIVE_LOCKS_REQUIRED(reload_);
 
   const std::string identity_file_;
   FileSystem& files_;
   IdentityBook& book_;
+  TlsMaterial* const tls_;
   // Serialises reloads, and is held across files and book: taken before mutex_.
   Mutex reload_;
   std::string applied_ ABSL_GUARDED_BY(reload_);

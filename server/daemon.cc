@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "server/config/address.h"
 #include "server/exit_code.h"
 #include "server/observe/measured_file_system.h"
 #include "server/options.h"
@@ -25,6 +24,7 @@ constexpr Nanos kErasureInterval = std::chrono::seconds(1);
 constexpr Nanos kIndexInterval = std::chrono::milliseconds(200);
 constexpr Nanos kLongestIndexRest = std::chrono::seconds(5);
 constexpr Nanos kProblemInterval = std::chrono::seconds(5);
+constexpr Nanos kCertificateWarning = std::chrono::hours(7 * 24);
 constexpr Nanos kCredentialInterval = std::chrono::seconds(1);
 // Below this share of the file system, compaction may soon want for room.
 constexpr double kLeastFreeShare = 0.05;
@@ -35,11 +35,6 @@ std::vector<std::string> MethodNames() {
   std::vector<std::string> names;
   for (const MethodRule& rule : AllMethodRules()) names.emplace_back(rule.method);
   return names;
-}
-
-bool IsOpenToOthers(const std::string& address) {
-  const absl::StatusOr<ListenAddress> parsed = ParseListenAddress(address);
-  return parsed.ok() && !parsed->is_loopback;
 }
 
 double Micros(Nanos duration) { return static_cast<double>(duration.count()) / 1e3; }
@@ -215,11 +210,19 @@ absl::Status Daemon::OpenIdentity() {
       IdentityBook::Load(MakeIdentityOptions(config_), store_->state(), clock_);
   if (!book.ok()) return WithExitCode(book.status(), ExitCodeOfOpen(book.status()));
   identity_ = *std::move(book);
-  credentials_ = std::make_unique<CredentialFiles>(config_.auth.file, files_, *identity_);
+  identity_admin_ = std::make_unique<IdentityAdmin>(
+      *identity_, clock_, [this](const IdentityChange& change) { audit_.Changed(change); });
+  if (const TlsFiles tls = MakeTlsFiles(config_); !tls.certificate.empty()) {
+    absl::StatusOr<std::unique_ptr<TlsMaterial>> material = TlsMaterial::Load(tls, files_, clock_);
+    if (!material.ok()) return WithExitCode(material.status(), ExitCode::kConfig);
+    tls_ = *std::move(material);
+  }
+  credentials_ =
+      std::make_unique<CredentialFiles>(config_.auth.file, files_, *identity_, tls_.get());
   // A file that was good once may be bad for a while; at the start nothing is in force.
   const absl::Status read = credentials_->Reload();
   if (!read.ok()) return WithExitCode(read, ExitCode::kConfig);
-  if (!config_.auth.file.empty()) {
+  if (!config_.auth.file.empty() || tls_) {
     reloads_ = std::make_unique<PeriodicTask>(kCredentialInterval, [this] { ReloadCredentials(); });
   }
   return absl::OkStatus();
@@ -294,9 +297,16 @@ absl::Status Daemon::StartRpc() {
   rpc_metrics_ = std::make_unique<RpcMetrics>(metrics_, audit_);
   gate_ = std::make_unique<Gate>(MakeGateOptions(config_), *identity_, clock_, *rpc_metrics_);
   facts_ = std::make_unique<Facts>(*this);
+  RpcServerOptions options = MakeRpcServerOptions(config_);
+  options.tls = tls_.get();
   absl::StatusOr<std::unique_ptr<RpcServer>> server =
-      RpcServer::Start(MakeRpcServerOptions(config_), *gate_, *space_engine_, *block_engine_,
-                       *context_engine_, *admin_engine_, *facts_);
+      RpcServer::Start(options, *gate_,
+                       {.spaces = *space_engine_,
+                        .blocks = *block_engine_,
+                        .contexts = *context_engine_,
+                        .admin = *admin_engine_,
+                        .identity = *identity_admin_,
+                        .node = *facts_});
   if (!server.ok()) return WithExitCode(server.status(), ExitCode::kAddress);
   rpc_ = *std::move(server);
   bound_.grpc = rpc_->bound_addresses().front();
@@ -358,6 +368,10 @@ void Daemon::CheckProblems() {
   const absl::Status reloaded = credentials_->last();
   const std::string credentials =
       reloaded.ok() ? "" : fmt::format("credentials: {}", std::string(reloaded.message()));
+  std::string certificate;
+  if (tls_ && tls_->expires().nanos - clock_.Wall().nanos < kCertificateWarning.count()) {
+    certificate = "certificate: tls.certificate ends within 7 days, or has ended";
+  }
   const std::pair<const char*, const std::string&> all[] = {
       {"disk", disk}, {"memory", memory}, {"corruption", corruption}, {"credentials", credentials}};
   for (const auto& [name, text] : all) {
@@ -391,6 +405,7 @@ NodeFigures Daemon::Figures() const {
   }
   const absl::StatusOr<FileSystem::Space> space = files_.FreeSpace(config_.data_dir);
   if (space.ok()) figures.disk_free_bytes = space->free_bytes;
+  if (tls_) figures.certificate_expires = tls_->expires();
   return figures;
 }
 
@@ -399,7 +414,7 @@ NodeDescription Daemon::Describe() const {
           .format_version = kDataDirectoryFormat,
           .node_id = store_->node_id(),
           .started = started_,
-          .insecure = IsOpenToOthers(config_.listen) || IsOpenToOthers(config_.metrics_listen),
+          .insecure = IsOpenToAnybody(config_),
           .addresses = Addresses(),
           .recovery = store_->recovery().detail,
           .objectives = MakeLevelObjectives(config_)};

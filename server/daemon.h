@@ -15,7 +15,9 @@
 #include "server/engine/event_hub.h"
 #include "server/engine/space_engine.h"
 #include "server/engine/stored_context_engine.h"
+#include "server/identity/identity_admin.h"
 #include "server/identity/identity_book.h"
+#include "server/identity/tls_material.h"
 #include "server/observe/announce.h"
 #include "server/observe/health.h"
 #include "server/observe/http_server.h"
@@ -103,6 +105,8 @@ class Daemon {
   EventHub events_;
   std::unique_ptr<BlockStore> store_;
   std::unique_ptr<IdentityBook> identity_;
+  std::unique_ptr<IdentityAdmin> identity_admin_;
+  std::unique_ptr<TlsMaterial> tls_;  // null: no TLS
   std::unique_ptr<CredentialFiles> credentials_;
   std::unique_ptr<PeriodicTask> reloads_;
   std::unique_ptr<SpaceRegistry> spaces_;

@@ -32,6 +32,16 @@ ContextEngineOptions MakeContextEngineOptions(const Config& config) {
   return {.search_memory_bytes = config.memory.contexts / 2};
 }
 
+TlsFiles MakeTlsFiles(const Config& config) {
+  TlsFiles files{.certificate = config.tls.certificate,
+                 .key = config.tls.key,
+                 .client_ca = config.tls.client_ca,
+                 .clients = ClientCertificates::kRequired};
+  if (config.tls.clients == "off") files.clients = ClientCertificates::kOff;
+  if (config.tls.clients == "optional") files.clients = ClientCertificates::kOptional;
+  return files;
+}
+
 IdentityOptions MakeIdentityOptions(const Config& config) {
   return {.required = config.auth.required};
 }

@@ -4,6 +4,7 @@
 #include "server/config/config.h"
 #include "server/engine/stored_context_engine.h"
 #include "server/identity/identity_book.h"
+#include "server/identity/tls_material.h"
 #include "server/observe/node_figures.h"
 #include "server/rpc/gate.h"
 #include "server/rpc/server.h"
@@ -17,6 +18,8 @@ namespace mnemo {
 BlockStoreOptions MakeBlockStoreOptions(const Config& config);
 ContextStoreOptions MakeContextStoreOptions(const Config& config);
 ContextEngineOptions MakeContextEngineOptions(const Config& config);
+// Of `tls.*`; `certificate` is empty without TLS.
+TlsFiles MakeTlsFiles(const Config& config);
 IdentityOptions MakeIdentityOptions(const Config& config);
 GateOptions MakeGateOptions(const Config& config);
 RpcServerOptions MakeRpcServerOptions(const Config& config);

@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "storage/base/status_macros.h"
@@ -12,6 +14,44 @@ namespace mnemo::cli {
 namespace {
 
 constexpr char kDefaultServer[] = "127.0.0.1:7070";
+constexpr size_t kLargestFile = 1 << 20;
+
+absl::StatusOr<std::string> ReadText(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::string text(kLargestFile + 1, '\0');
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  text.resize(static_cast<size_t>(std::max<std::streamsize>(file.gcount(), 0)));
+  if (file.bad() || text.empty() || text.size() > kLargestFile) {
+    return absl::InvalidArgumentError(
+        fmt::format("{}: cannot be read, is empty or larger than 1 MiB", path));
+  }
+  return text;
+}
+
+absl::Status ReadIfGiven(const std::string& path, std::string& into) {
+  if (path.empty()) return absl::OkStatus();
+  MNEMO_ASSIGN_OR_RETURN(into, ReadText(path));
+  return absl::OkStatus();
+}
+
+std::string FirstGiven(const std::string& flag, const std::string& environment) {
+  return flag.empty() ? environment : flag;
+}
+
+// Fills what `files` name into the client's options.
+absl::Status ReadConnectionFiles(const ConnectionFiles& files, bool tls,
+                                 client::ClientOptions& options) {
+  MNEMO_RETURN_IF_ERROR(ReadIfGiven(files.token, options.token));
+  while (options.token.ends_with('\n') || options.token.ends_with('\r')) options.token.pop_back();
+  if (!tls && files.ca.empty() && files.certificate.empty() && files.key.empty()) {
+    return absl::OkStatus();
+  }
+  client::TlsOptions& read = options.tls.emplace();
+  read.server_name = files.server_name;
+  MNEMO_RETURN_IF_ERROR(ReadIfGiven(files.ca, read.ca));
+  MNEMO_RETURN_IF_ERROR(ReadIfGiven(files.certificate, read.certificate));
+  return ReadIfGiven(files.key, read.key);
+}
 
 }  // namespace
 
@@ -23,6 +63,14 @@ absl::StatusOr<client::Client*> Invocation::Connect() {
     client::ClientOptions options{.target = server, .user_agent = "mnemoctl"};
     options.timeout = std::chrono::duration_cast<client::Millis>(limit);
     options.transfer_timeout = options.timeout;
+    const ConnectionFiles& defaults = surroundings_.default_files;
+    MNEMO_RETURN_IF_ERROR(
+        ReadConnectionFiles({.token = FirstGiven(files.token, defaults.token),
+                             .ca = FirstGiven(files.ca, defaults.ca),
+                             .certificate = FirstGiven(files.certificate, defaults.certificate),
+                             .key = FirstGiven(files.key, defaults.key),
+                             .server_name = FirstGiven(files.server_name, defaults.server_name)},
+                            tls, options));
     MNEMO_ASSIGN_OR_RETURN(client_, client::Client::Connect(options));
   }
   return client_.get();

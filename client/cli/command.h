@@ -16,6 +16,16 @@
 
 namespace mnemo::cli {
 
+// What a command shows of its caller, and how it knows the daemon: names of files,
+// but for `server_name`. Empty: not given.
+struct ConnectionFiles {
+  std::string token;        // a token and nothing else
+  std::string ca;           // PEM
+  std::string certificate;  // PEM
+  std::string key;          // PEM
+  std::string server_name;
+};
+
 // Where a command reads and writes, and what the environment says. Data goes to
 // `out`, everything else to `err`.
 struct Surroundings {
@@ -23,9 +33,10 @@ struct Surroundings {
   std::ostream& err;
   std::istream& in;
   bool input_is_terminal = false;
-  bool messages_on_terminal = false;  // `err`: whether progress may be drawn
-  bool colour = false;                // `out`: see MayColour
-  std::string default_server;         // of the environment; may be empty
+  bool messages_on_terminal = false;   // `err`: whether progress may be drawn
+  bool colour = false;                 // `out`: see MayColour
+  std::string default_server = {};     // of the environment; may be empty
+  ConnectionFiles default_files = {};  // the same
 };
 
 // One run of the program.
@@ -52,6 +63,8 @@ class Invocation {
 
   // Set by the command line.
   std::string server;
+  ConnectionFiles files;
+  bool tls = false;  // also without any of its files
   std::string timeout = "10s";
   Format format = Format::kTable;
   bool yes = false;
@@ -69,6 +82,8 @@ void AddStatusCommand(CLI::App& app, Invocation& run);
 void AddTierCommands(CLI::App& app, Invocation& run);
 void AddSpaceCommands(CLI::App& app, Invocation& run);
 void AddContextCommands(CLI::App& app, Invocation& run);
+void AddAuthCommands(CLI::App& app, Invocation& run);
+void AddTenantCommands(CLI::App& app, Invocation& run);
 void AddConfigCommands(CLI::App& app, Invocation& run);
 void AddBenchCommand(CLI::App& app, Invocation& run);
 void AddVersionCommand(CLI::App& app, Invocation& run);

@@ -1,7 +1,6 @@
 // mnemoctl context list, show and delete; context_search.cc has search.
 #include "client/cli/context_command.h"
 
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
@@ -26,10 +25,6 @@ std::string_view MetricName(client::Metric metric) {
 
 std::string_view StoredName(client::DType type) {
   return type == client::DType::kInt8 ? "int8" : "fp16";
-}
-
-std::string Date(int64_t unix_us) {
-  return fmt::format("{:%Y-%m-%d %H:%M:%S}Z", fmt::gmtime(static_cast<time_t>(unix_us / 1000000)));
 }
 
 std::string LabelsOf(const client::Context& context) {

@@ -4,6 +4,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <iostream>
+#include <string>
 #include <thread>
 
 #include "client/cli/command.h"
@@ -18,16 +19,25 @@ int main(int argc, char** argv) {
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
 
   // The only place of the client side that reads the environment.
-  const char* server = std::getenv("MNEMO_SERVER");
+  const auto environment = [](const char* name) {
+    const char* value = std::getenv(name);
+    return std::string(value == nullptr ? "" : value);
+  };
   const bool colour = mnemo::cli::MayColour(isatty(STDOUT_FILENO) != 0, std::getenv("NO_COLOR"),
                                             std::getenv("TERM"));
-  const mnemo::cli::Surroundings surroundings{.out = std::cout,
-                                              .err = std::cerr,
-                                              .in = std::cin,
-                                              .input_is_terminal = isatty(STDIN_FILENO) != 0,
-                                              .messages_on_terminal = isatty(STDERR_FILENO) != 0,
-                                              .colour = colour,
-                                              .default_server = server == nullptr ? "" : server};
+  const mnemo::cli::Surroundings surroundings{
+      .out = std::cout,
+      .err = std::cerr,
+      .in = std::cin,
+      .input_is_terminal = isatty(STDIN_FILENO) != 0,
+      .messages_on_terminal = isatty(STDERR_FILENO) != 0,
+      .colour = colour,
+      .default_server = environment("MNEMO_SERVER"),
+      .default_files = {.token = environment("MNEMO_TOKEN_FILE"),
+                        .ca = environment("MNEMO_TLS_CA"),
+                        .certificate = environment("MNEMO_TLS_CERT"),
+                        .key = environment("MNEMO_TLS_KEY"),
+                        .server_name = environment("MNEMO_TLS_SERVER_NAME")}};
   const auto watch_signals = [&](mnemo::client::CancelSource& cancel) {
     std::thread([&cancel, signals] {
       int signal = 0;

@@ -30,6 +30,18 @@ std::string CheckFormat(const std::string& text) {
 void AddGlobalOptions(CLI::App& app, Invocation& run) {
   app.add_option("--server", run.server,
                  "HOST:PORT or unix:PATH; default MNEMO_SERVER, then 127.0.0.1:7070");
+  // Files, not values: a command line is everybody's to read.
+  app.add_option("--token-file", run.files.token,
+                 "file with the token to show; default MNEMO_TOKEN_FILE");
+  app.add_flag("--tls", run.tls, "connect with TLS, trusting what the system trusts");
+  app.add_option("--tls-ca", run.files.ca,
+                 "PEM of the CA to trust instead, with TLS; default MNEMO_TLS_CA");
+  app.add_option("--tls-cert", run.files.certificate,
+                 "PEM of the certificate to show; default MNEMO_TLS_CERT");
+  app.add_option("--tls-key", run.files.key, "PEM of its key; default MNEMO_TLS_KEY");
+  app.add_option("--tls-server-name", run.files.server_name,
+                 "the name on the daemon's certificate; default MNEMO_TLS_SERVER_NAME, then the "
+                 "host of --server");
   app.add_option("--timeout", run.timeout, "how long a call may take, such as 500ms or 10s")
       ->capture_default_str()
       ->check(CheckTimeout);
@@ -85,6 +97,8 @@ ExitCode RunMnemoctl(int argc, const char* const* argv, const Surroundings& surr
   AddTierCommands(app, run);
   AddSpaceCommands(app, run);
   AddContextCommands(app, run);
+  AddAuthCommands(app, run);
+  AddTenantCommands(app, run);
   AddConfigCommands(app, run);
   AddBenchCommand(app, run);
   AddVersionCommand(app, run);

@@ -1,5 +1,6 @@
 #include "client/cli/output.h"
 
+#include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <yaml-cpp/yaml.h>
 
@@ -81,6 +82,10 @@ std::string Grouped(uint64_t number) {
   std::string digits = fmt::to_string(number);
   for (size_t at = digits.size(); at > 3; at -= 3) digits.insert(at - 3, ",");
   return digits;
+}
+
+std::string Date(int64_t unix_us) {
+  return fmt::format("{:%Y-%m-%d %H:%M:%S}Z", fmt::gmtime(static_cast<time_t>(unix_us / 1000000)));
 }
 
 std::string Percent(double share) { return fmt::format("{:.1f} %", share * 100); }

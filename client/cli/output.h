@@ -38,6 +38,8 @@ std::string Hex(std::string_view bytes);
 // "12,345".
 std::string Grouped(uint64_t number);
 std::string Percent(double share);
+// "2026-01-31 12:00:00Z", of microseconds since the Unix epoch.
+std::string Date(int64_t unix_us);
 
 // Whether a stream may be coloured: it is a terminal that can, and nobody said
 // NO_COLOR (https://no-color.org). Both variables may be null.

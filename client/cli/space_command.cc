@@ -1,5 +1,4 @@
 // mnemoctl space list, show, create and delete.
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
@@ -13,10 +12,6 @@ namespace mnemo::cli {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-std::string Date(int64_t unix_us) {
-  return fmt::format("{:%Y-%m-%d %H:%M:%S}Z", fmt::gmtime(static_cast<time_t>(unix_us / 1000000)));
-}
 
 ExitCode List(Invocation& run) {
   const auto client = run.Connect();

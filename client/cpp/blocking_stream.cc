@@ -25,6 +25,7 @@ grpc::ClientContext& BlockingStream::NewContext() {
   MutexLock lock(mutex_);
   context_ = std::make_unique<grpc::ClientContext>();
   context_->set_deadline(deadline_);
+  core_.ShowToken(*context_);
   if (cancelled_) context_->TryCancel();
   return *context_;
 }

@@ -69,6 +69,7 @@ void Call::Attempt() {
     if (!cancelled_) {
       context_ = std::make_unique<grpc::ClientContext>();
       context_->set_deadline(settings_.deadline);
+      core_.ShowToken(*context_);
       context = context_.get();
     }
   }

@@ -23,6 +23,7 @@ Blocks Client::blocks() { return Blocks(*core_); }
 AsyncBlocks Client::async_blocks() { return AsyncBlocks(*core_); }
 Contexts Client::contexts() { return Contexts(*core_); }
 Admin Client::admin() { return Admin(*core_); }
+Auth Client::auth() { return Auth(*core_); }
 
 absl::Status Client::WaitUntilConnected(Millis timeout) {
   const auto deadline = std::chrono::system_clock::now() + timeout;

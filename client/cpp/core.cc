@@ -33,7 +33,17 @@ grpc::ChannelArguments ArgumentsFor(const ClientOptions& options) {
   // Otherwise clients of one process would share a connection, and a
   // client's connections would be one.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  if (options.tls && !options.tls->server_name.empty()) {
+    arguments.SetSslTargetNameOverride(options.tls->server_name);
+  }
   return arguments;
+}
+
+std::shared_ptr<grpc::ChannelCredentials> CredentialsFor(const ClientOptions& options) {
+  if (!options.tls) return grpc::InsecureChannelCredentials();
+  return grpc::SslCredentials({.pem_root_certs = options.tls->ca,
+                               .pem_private_key = options.tls->key,
+                               .pem_cert_chain = options.tls->certificate});
 }
 
 }  // namespace
@@ -43,13 +53,15 @@ Connection::Connection(std::shared_ptr<grpc::Channel> to)
       spaces(v1::SpaceService::NewStub(channel)),
       blocks(v1::BlockService::NewStub(channel)),
       contexts(v1::ContextService::NewStub(channel)),
-      admin(v1::AdminService::NewStub(channel)) {}
+      admin(v1::AdminService::NewStub(channel)),
+      auth(v1::AuthService::NewStub(channel)) {}
 
 Core::Core(const ClientOptions& options) : options_(options), budget_(options.retry) {
   const grpc::ChannelArguments arguments = ArgumentsFor(options);
+  const auto credentials = CredentialsFor(options);
   for (int i = 0; i < options.connections; ++i) {
     connections_.push_back(std::make_unique<Connection>(
-        grpc::CreateCustomChannel(options.target, grpc::InsecureChannelCredentials(), arguments)));
+        grpc::CreateCustomChannel(options.target, credentials, arguments)));
   }
 }
 
@@ -57,6 +69,10 @@ Core::~Core() {
   all_.Cancel();
   MutexLock lock(mutex_);
   while (outstanding_ > 0) ended_.Wait(mutex_);
+}
+
+void Core::ShowToken(grpc::ClientContext& context) const {
+  if (!options_.token.empty()) context.AddMetadata("authorization", "Bearer " + options_.token);
 }
 
 Connection& Core::NextConnection() {

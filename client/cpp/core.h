@@ -3,6 +3,7 @@
 #pragma once
 
 #include <grpcpp/channel.h>
+#include <grpcpp/client_context.h>
 
 #include <atomic>
 #include <memory>
@@ -13,6 +14,7 @@
 #include "client/cpp/retry.h"
 #include "mnemo/options.h"
 #include "mnemo/v1/admin.grpc.pb.h"
+#include "mnemo/v1/auth.grpc.pb.h"
 #include "mnemo/v1/block.grpc.pb.h"
 #include "mnemo/v1/context.grpc.pb.h"
 #include "mnemo/v1/space.grpc.pb.h"
@@ -29,6 +31,7 @@ struct Connection {
   const std::unique_ptr<v1::BlockService::Stub> blocks;
   const std::unique_ptr<v1::ContextService::Stub> contexts;
   const std::unique_ptr<v1::AdminService::Stub> admin;
+  const std::unique_ptr<v1::AuthService::Stub> auth;
 };
 
 // Thread-safe.
@@ -40,6 +43,8 @@ class Core {
 
   const ClientOptions& options() const { return options_; }
   RetryBudget& budget() { return budget_; }
+  // What every call shows: call it for each new context.
+  void ShowToken(grpc::ClientContext& context) const;
   // Connections in turn.
   Connection& NextConnection();
   // Uniform in [0, 1).

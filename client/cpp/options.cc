@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "storage/base/status_macros.h"
 
 namespace mnemo::client {
@@ -21,6 +23,16 @@ constexpr int64_t kDayMillis = 24LL * 3600 * 1000;
 absl::Status ClientOptions::Validate() const {
   if (target.empty()) {
     return absl::InvalidArgumentError("target is empty, allowed are HOST:PORT and unix:PATH");
+  }
+  // Never the token itself: whoever reads the message may not know it.
+  constexpr size_t kMaxTokenBytes = 512;
+  if (token.size() > kMaxTokenBytes ||
+      !std::all_of(token.begin(), token.end(), [](char c) { return c > ' ' && c < 0x7f; })) {
+    return absl::InvalidArgumentError(
+        "token is not printable ASCII without spaces of at most 512 bytes");
+  }
+  if (tls && tls->certificate.empty() != tls->key.empty()) {
+    return absl::InvalidArgumentError("tls.certificate and tls.key come together or not at all");
   }
   if (user_agent.size() > 64) {
     return absl::InvalidArgumentError(

@@ -18,6 +18,7 @@ Watch::Impl::Impl(Core& core, const SpaceRef& space, uint64_t from_sequence) : c
   *request_.mutable_space() = ToMessage(space);
   request_.set_from_sequence(from_sequence);
   context_.emplace();
+  core_.ShowToken(*context_);
   core_.Begin(*this);
   core_.NextConnection().blocks->async()->Watch(&*context_, &request_, this);
   // Reads start outside of reactions too, so gRPC must not finish between.

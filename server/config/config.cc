@@ -85,26 +85,58 @@ absl::Status AssignEnvironment(const std::vector<Setting>& registry, const Envir
   return absl::OkStatus();
 }
 
-absl::Status CheckAddress(std::string_view key, const std::string& text, const Config& config,
+bool WantsClientCertificates(const Config& config) {
+  return !config.tls.certificate.empty() && config.tls.clients == "required";
+}
+
+bool IsLoopback(const std::string& text) {
+  const absl::StatusOr<ListenAddress> address = ParseListenAddress(text);
+  return text.empty() || (address.ok() && address->is_loopback);
+}
+
+// `safe`: no need to be loopback, and `needs` is what would make it so.
+absl::Status CheckAddress(std::string_view key, const std::string& text, bool safe,
+                          std::string_view needs, const Config& config,
                           std::vector<std::string>& warnings) {
-  if (text.empty()) return absl::OkStatus();
-  MNEMO_ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress(text));
-  if (address.is_loopback) return absl::OkStatus();
+  if (safe || IsLoopback(text)) return absl::OkStatus();
   if (!config.insecure) {
     return absl::InvalidArgumentError(fmt::format(
-        "{}: {} is not a loopback address, and this version has no TLS; bind loopback behind a "
-        "proxy with TLS, or say --insecure to let everybody in who reaches the port",
-        key, text));
+        "{}: {} is not a loopback address; {}bind loopback behind a proxy with TLS, or say "
+        "--insecure to let everybody in who reaches the port",
+        key, text, needs));
   }
   warnings.push_back(
-      fmt::format("{}={} is open to everybody who reaches it: no TLS, no authentication (insecure)",
-                  key, text));
+      fmt::format("{}={} is open to everybody who reaches it (insecure): {}", key, text,
+                  config.auth.required ? "only credentials stand before it" : "no authentication"));
+  return absl::OkStatus();
+}
+
+absl::Status CheckTls(const Config& config) {
+  const Config::Tls& tls = config.tls;
+  if (tls.certificate.empty() != tls.key.empty()) {
+    return absl::InvalidArgumentError(
+        "tls.certificate and tls.key: one is given without the other");
+  }
+  if (tls.certificate.empty()) {
+    if (tls.client_ca.empty()) return absl::OkStatus();
+    return absl::InvalidArgumentError("tls.client_ca: is given without tls.certificate");
+  }
+  if ((tls.clients == "off") != tls.client_ca.empty()) {
+    return absl::InvalidArgumentError(fmt::format(
+        "tls.client_ca: is {} while tls.clients is {}; it is given for required and optional, and "
+        "not for off",
+        tls.client_ca.empty() ? "not given" : "given", tls.clients));
+  }
   return absl::OkStatus();
 }
 
 absl::Status CheckTogether(Config& config, std::vector<std::string>& warnings) {
-  MNEMO_RETURN_IF_ERROR(CheckAddress("listen", config.listen, config, warnings));
-  MNEMO_RETURN_IF_ERROR(CheckAddress("metrics.listen", config.metrics_listen, config, warnings));
+  MNEMO_RETURN_IF_ERROR(CheckTls(config));
+  MNEMO_RETURN_IF_ERROR(CheckAddress("listen", config.listen, WantsClientCertificates(config),
+                                     "give tls.certificate, tls.key and tls.client_ca, ", config,
+                                     warnings));
+  MNEMO_RETURN_IF_ERROR(
+      CheckAddress("metrics.listen", config.metrics_listen, /*safe=*/false, "", config, warnings));
   if (config.low_watermark >= config.high_watermark) {
     return absl::InvalidArgumentError(
         fmt::format("watermark.low: {} is not below watermark.high: {}", config.low_watermark,
@@ -127,6 +159,11 @@ absl::Status DeriveSocket(const std::vector<Setting>& registry, Config& config) 
 }
 
 }  // namespace
+
+bool IsOpenToAnybody(const Config& config) {
+  return (!IsLoopback(config.listen) && !WantsClientCertificates(config)) ||
+         !IsLoopback(config.metrics_listen);
+}
 
 Environment ReadEnvironment() {
   Environment environment;

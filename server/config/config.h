@@ -38,6 +38,12 @@ struct Config {
     bool required = false;
     std::string file;  // empty: none
   } auth;
+  struct Tls {
+    std::string certificate;  // empty: no TLS
+    std::string key;
+    std::string client_ca;
+    std::string clients;  // "off", "optional", "required"
+  } tls;
 
   struct Memory {
     uint64_t total = kAutoSize;
@@ -126,6 +132,10 @@ using Environment = std::map<std::string, std::string>;
 
 // The process's environment.
 Environment ReadEnvironment();
+
+// Whether somebody beyond this host may reach data without having shown a client
+// certificate: what `insecure` has allowed.
+bool IsOpenToAnybody(const Config& config);
 
 // Puts together what the command line, the environment and the file say,
 // derives the sizes left open, and checks everything. Errors:

@@ -24,15 +24,15 @@ std::vector<Setting> AddressSettings() {
       {.key = "insecure",
        .field = MNEMO_FIELD(BooleanField, insecure),
        .default_text = "false",
-       .description = "Allows `listen` and `metrics.listen` beyond loopback without TLS. Whoever "
-                      "reaches the port then reads and writes everything.",
+       .description = "Allows `listen` and `metrics.listen` beyond loopback without TLS and client "
+                      "certificates. Who may call is up to `auth.required` alone then.",
        .has_flag = true},
       {.key = "listen",
        .field = MNEMO_FIELD(AddressField, listen),
        .default_text = "127.0.0.1:7070",
        .description =
            "Address of the gRPC service. Port 0 takes any free one. Beyond loopback only "
-           "with `insecure`.",
+           "with TLS and client certificates, or with `insecure`.",
        .has_flag = true},
       {.key = "metrics.listen",
        .field = AddressField{[](Config & config) -> auto& {return config.metrics_listen;
@@ -87,6 +87,24 @@ std::vector<Setting> IdentitySettings() {
        .default_text = "false",
        .description = "Refuses who shows no token and no client certificate of a principal. "
                       "Otherwise that is the tenant `local` with every role."},
+      {.key = "tls.certificate",
+       .field = MNEMO_FIELD(TextField, tls.certificate),
+       .default_text = "",
+       .description = "PEM file of the node's certificate and what leads to its CA; makes `listen` "
+                      "TLS. Read again, with the other two, when it changes."},
+      {.key = "tls.client_ca",
+       .field = MNEMO_FIELD(TextField, tls.client_ca),
+       .default_text = "",
+       .description = "PEM file of the CAs that clients' certificates are checked against."},
+      {.key = "tls.clients",
+       .field = MNEMO_FIELD(ChoiceField, tls.clients),
+       .default_text = "required",
+       .choices = {"off", "optional", "required"},
+       .description = "Whether a client must show a certificate; one that is shown must be good."},
+      {.key = "tls.key",
+       .field = MNEMO_FIELD(TextField, tls.key),
+       .default_text = "",
+       .description = "PEM file of the certificate's private key, without a passphrase."},
   };
 }
 

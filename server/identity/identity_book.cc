@@ -306,6 +306,14 @@ absl::StatusOr<Tenant> IdentityBook::TenantByName(std::string_view name) const {
   return found->second;
 }
 
+absl::StatusOr<Tenant> IdentityBook::TenantById(uint64_t id) const {
+  MutexLock lock(mutex_);
+  const auto found = std::find_if(tenants_.begin(), tenants_.end(),
+                                  [&](const auto& entry) { return entry.second.id == id; });
+  if (found == tenants_.end()) return absl::NotFoundError("no such tenant");
+  return found->second;
+}
+
 absl::Status IdentityBook::ReplacePrincipal(const PrincipalKey& key, const Principal* changed) {
   StoreBatch batch;
   const StoredKey stored = PrincipalStoredKey(key.first, key.second);
@@ -337,10 +345,8 @@ absl::StatusOr<NewToken> IdentityBook::CreateToken(uint64_t tenant, const std::s
   MutexLock change(change_);
   const PrincipalKey key{tenant, name};
   {
+    MNEMO_RETURN_IF_ERROR(TenantById(tenant).status());
     MutexLock lock(mutex_);
-    const bool known = std::any_of(tenants_.begin(), tenants_.end(),
-                                   [&](const auto& entry) { return entry.second.id == tenant; });
-    if (!known) return absl::NotFoundError("no such tenant");
     if (principals_.contains(key)) {
       return absl::AlreadyExistsError(
           fmt::format("principal '{}' is there already; rotate its token", name));
@@ -354,7 +360,8 @@ absl::StatusOr<NewToken> IdentityBook::CreateToken(uint64_t tenant, const std::s
   return token;
 }
 
-absl::StatusOr<Principal> IdentityBook::ChangeablePrincipal(const PrincipalKey& key) const {
+absl::StatusOr<Principal> IdentityBook::ChangeablePrincipal(const PrincipalKey& key,
+                                                            RoleSet within) const {
   MutexLock lock(mutex_);
   const auto found = principals_.find(key);
   if (found == principals_.end()) return NoPrincipal(key.second);
@@ -362,14 +369,18 @@ absl::StatusOr<Principal> IdentityBook::ChangeablePrincipal(const PrincipalKey& 
     return absl::FailedPreconditionError(
         fmt::format("principal '{}' is of the identity file: change it there", key.second));
   }
+  if (!within.Contains(found->second.roles)) {
+    return absl::PermissionDeniedError(
+        fmt::format("principal '{}' has other roles than {}", key.second, within.ToString()));
+  }
   return found->second;
 }
 
 absl::StatusOr<NewToken> IdentityBook::RotateToken(uint64_t tenant, const std::string& name,
-                                                   WallTime expires) {
+                                                   WallTime expires, RoleSet within) {
   MutexLock change(change_);
   const PrincipalKey key{tenant, name};
-  MNEMO_ASSIGN_OR_RETURN(Principal principal, ChangeablePrincipal(key));
+  MNEMO_ASSIGN_OR_RETURN(Principal principal, ChangeablePrincipal(key, within));
   const WallTime now = clock_.Wall();
   DropExpired(principal.tokens, now);
   while (principal.tokens.size() >= kMaxLiveTokens) {
@@ -381,10 +392,11 @@ absl::StatusOr<NewToken> IdentityBook::RotateToken(uint64_t tenant, const std::s
   return token;
 }
 
-absl::Status IdentityBook::RevokeToken(uint64_t tenant, const std::string& name, uint64_t token) {
+absl::Status IdentityBook::RevokeToken(uint64_t tenant, const std::string& name, uint64_t token,
+                                       RoleSet within) {
   MutexLock change(change_);
   const PrincipalKey key{tenant, name};
-  MNEMO_ASSIGN_OR_RETURN(Principal principal, ChangeablePrincipal(key));
+  MNEMO_ASSIGN_OR_RETURN(Principal principal, ChangeablePrincipal(key, within));
   if (token == 0) return ReplacePrincipal(key, nullptr);
   const size_t ended = std::erase_if(principal.tokens,
                                      [&](const TokenRecord& record) { return record.id == token; });

@@ -62,18 +62,21 @@ class IdentityBook final : public Authenticator {
   std::vector<Tenant> ListTenants() const;
   // Errors: kNotFound.
   absl::StatusOr<Tenant> TenantByName(std::string_view name) const;
+  absl::StatusOr<Tenant> TenantById(uint64_t id) const;
 
   // Makes a principal with its first token. Errors: kInvalidArgument (name, no
   // roles), kAlreadyExists (rotate instead), kNotFound (no such tenant).
   absl::StatusOr<NewToken> CreateToken(uint64_t tenant, const std::string& name, RoleSet roles,
                                        WallTime expires = kNever);
   // Gives a principal one more token. The one before stays good; one older than
-  // that ends. Errors: kNotFound, kFailedPrecondition (of the identity file).
+  // that ends. Errors: kNotFound, kFailedPrecondition (of the identity file),
+  // kPermissionDenied (it has a role that is not among `within`).
   absl::StatusOr<NewToken> RotateToken(uint64_t tenant, const std::string& name,
-                                       WallTime expires = kNever);
+                                       WallTime expires = kNever, RoleSet within = RoleSet::All());
   // Ends a token, or all of a principal's and the principal where `token` is 0.
-  // Errors: kNotFound, kFailedPrecondition (of the identity file).
-  absl::Status RevokeToken(uint64_t tenant, const std::string& name, uint64_t token);
+  // Errors: as of RotateToken.
+  absl::Status RevokeToken(uint64_t tenant, const std::string& name, uint64_t token,
+                           RoleSet within = RoleSet::All());
   // By name; without the tokens' hashes. Errors: kNotFound.
   absl::StatusOr<Principal> PrincipalOf(uint64_t tenant, const std::string& name) const;
   std::vector<Principal> ListPrincipals(uint64_t tenant) const;
@@ -109,7 +112,7 @@ class IdentityBook final : public Authenticator {
   // Stores `changed` under its key, or deletes it where it is null, then shows it.
   absl::Status ReplacePrincipal(const PrincipalKey& key, const Principal* changed)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(change_);
-  absl::StatusOr<Principal> ChangeablePrincipal(const PrincipalKey& key) const;
+  absl::StatusOr<Principal> ChangeablePrincipal(const PrincipalKey& key, RoleSet within) const;
   absl::StatusOr<Identity> FollowLocked(uint64_t credential) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<Identity> ByTokenLocked(const Sha256Digest& digest) const

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,6 +38,7 @@ struct NodeFigures {
   uint64_t disk_budget_bytes = 0;
   uint64_t disk_used_bytes = 0;
   uint64_t disk_free_bytes = 0;
+  std::optional<WallTime> certificate_expires;  // none: no TLS
 };
 // Called on the threads that serve pages.
 using FiguresSource = std::function<NodeFigures()>;

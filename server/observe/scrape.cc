@@ -238,8 +238,9 @@ std::string Scrape::Text() const {
            MetricType::Gauge, static_cast<double>(description_.started.nanos) / 1e9);
   AddValue(families, "mnemo_ready", "1 while the daemon takes calls.", MetricType::Gauge,
            health_.ready() ? 1 : 0);
-  AddValue(families, "mnemo_insecure", "1 if it serves beyond loopback without TLS.",
-           MetricType::Gauge, description_.insecure ? 1 : 0);
+  AddValue(families, "mnemo_insecure",
+           "1 if it serves beyond loopback without TLS and client certificates.", MetricType::Gauge,
+           description_.insecure ? 1 : 0);
   families.push_back(MetricFamilyBuilder("mnemo_build_info", "Always 1; the labels say what runs.",
                                          MetricType::Gauge)
                          .Add(1, {{"version", description_.version},
@@ -253,6 +254,11 @@ std::string Scrape::Text() const {
     AddContexts(families, figures.contexts);
     AddBudgets(families, figures);
     AddIndex(families, figures.index);
+    if (const auto& expires = figures.certificate_expires) {
+      AddValue(families, "mnemo_tls_certificate_expiry_timestamp_seconds",
+               "When the node's certificate ends, since the Unix epoch.", MetricType::Gauge,
+               static_cast<double>(expires->nanos) / 1e9);
+    }
     MetricFamilyBuilder ratios("mnemo_qos_objective_ratio",
                                "Measured over objective since the start; at least 1 is met.",
                                MetricType::Gauge);

@@ -19,6 +19,7 @@ constexpr RoleSet kWrites = {Role::kWriter, Role::kTenantAdmin};
 constexpr RoleSet kAdministers = {Role::kTenantAdmin};
 constexpr RoleSet kWatchesNode = {Role::kOperator, Role::kMetrics};
 constexpr RoleSet kOperates = {Role::kOperator};
+constexpr RoleSet kHandsOutTokens = {Role::kTenantAdmin, Role::kOperator};
 
 constexpr MethodRule kRules[] = {
     {"mnemo.v1.SpaceService/Open", CallClass::kDefault, kWrites},
@@ -55,6 +56,12 @@ constexpr MethodRule kRules[] = {
     {"mnemo.v1.AdminService/ListTiers", CallClass::kDefault, kWatchesNode},
     {"mnemo.v1.AdminService/ExplainPlacement", CallClass::kDefault, kReads},
     {"mnemo.v1.AdminService/GetConfig", CallClass::kDefault, kOperates},
+    {"mnemo.v1.AuthService/CreateTenant", CallClass::kDefault, kOperates},
+    {"mnemo.v1.AuthService/ListTenants", CallClass::kDefault, kOperates},
+    {"mnemo.v1.AuthService/CreateToken", CallClass::kDefault, kHandsOutTokens},
+    {"mnemo.v1.AuthService/RotateToken", CallClass::kDefault, kHandsOutTokens},
+    {"mnemo.v1.AuthService/RevokeToken", CallClass::kDefault, kHandsOutTokens},
+    {"mnemo.v1.AuthService/ListPrincipals", CallClass::kDefault, kHandsOutTokens},
 };
 
 }  // namespace

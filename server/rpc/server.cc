@@ -10,9 +10,11 @@
 #include <utility>
 
 #include "server/rpc/admin_service.h"
+#include "server/rpc/auth_service.h"
 #include "server/rpc/block_service.h"
 #include "server/rpc/context_service.h"
 #include "server/rpc/space_service.h"
+#include "server/rpc/tls_credentials.h"
 #include "storage/base/mutex.h"
 
 namespace mnemo {
@@ -45,13 +47,13 @@ void Tune(const RpcServerOptions& options, grpc::ServerBuilder& builder) {
 
 class RpcServerImpl final : public RpcServer {
  public:
-  RpcServerImpl(Gate& gate, SpaceEngine& spaces, BlockEngine& blocks, ContextEngine& contexts,
-                AdminEngine& admin, const NodeFacts& node)
+  RpcServerImpl(Gate& gate, const RpcRooms& rooms)
       : gate_(gate),
-        space_service_(gate, spaces),
-        block_service_(gate, blocks),
-        context_service_(gate, contexts),
-        admin_service_(gate, admin, node) {}
+        space_service_(gate, rooms.spaces),
+        block_service_(gate, rooms.blocks),
+        context_service_(gate, rooms.contexts),
+        admin_service_(gate, rooms.admin, rooms.node),
+        auth_service_(gate, rooms.identity) {}
   ~RpcServerImpl() override { Shutdown(Nanos(0)); }
 
   absl::Status Serve(const RpcServerOptions& options) {
@@ -59,19 +61,21 @@ class RpcServerImpl final : public RpcServer {
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
     grpc::ServerBuilder builder;
     Tune(options, builder);
-    const auto credentials = grpc::InsecureServerCredentials();
+    const auto plain = grpc::InsecureServerCredentials();
     std::vector<int> ports(options.addresses.size(), 0);
     for (size_t i = 0; i < options.addresses.size(); ++i) {
-      builder.AddListeningPort(options.addresses[i], credentials, &ports[i]);
+      credentials_.push_back(options.tls != nullptr ? MakeTlsCredentials(*options.tls) : plain);
+      builder.AddListeningPort(options.addresses[i], credentials_.back(), &ports[i]);
     }
     int unix_bound = 0;
     if (!options.unix_socket.empty()) {
-      builder.AddListeningPort("unix:" + options.unix_socket, credentials, &unix_bound);
+      builder.AddListeningPort("unix:" + options.unix_socket, plain, &unix_bound);
     }
     builder.RegisterService(&space_service_);
     builder.RegisterService(&block_service_);
     builder.RegisterService(&context_service_);
     builder.RegisterService(&admin_service_);
+    builder.RegisterService(&auth_service_);
     std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
     for (size_t i = 0; i < ports.size(); ++i) {
       if (ports[i] == 0) return CannotBind(options.addresses[i]);
@@ -111,8 +115,9 @@ class RpcServerImpl final : public RpcServer {
   void Announce(bool ready) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService();
     health->SetServingStatus("", true);
-    for (const char* name : {"mnemo.ready", "mnemo.v1.SpaceService", "mnemo.v1.BlockService",
-                             "mnemo.v1.ContextService", "mnemo.v1.AdminService"}) {
+    for (const char* name :
+         {"mnemo.ready", "mnemo.v1.SpaceService", "mnemo.v1.BlockService",
+          "mnemo.v1.ContextService", "mnemo.v1.AdminService", "mnemo.v1.AuthService"}) {
       health->SetServingStatus(name, ready);
     }
   }
@@ -127,7 +132,9 @@ class RpcServerImpl final : public RpcServer {
   BlockServiceHandler block_service_;
   ContextServiceHandler context_service_;
   AdminServiceHandler admin_service_;
+  AuthServiceHandler auth_service_;
   std::vector<std::string> bound_;
+  std::vector<std::shared_ptr<grpc::ServerCredentials>> credentials_;  // outlive server_
   Mutex mutex_;
   std::unique_ptr<grpc::Server> server_ ABSL_GUARDED_BY(mutex_);
   bool shutting_down_ ABSL_GUARDED_BY(mutex_) = false;
@@ -135,10 +142,9 @@ class RpcServerImpl final : public RpcServer {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(
-    const RpcServerOptions& options, Gate& gate, SpaceEngine& spaces, BlockEngine& blocks,
-    ContextEngine& contexts, AdminEngine& admin, const NodeFacts& node) {
-  auto server = std::make_unique<RpcServerImpl>(gate, spaces, blocks, contexts, admin, node);
+absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const RpcServerOptions& options,
+                                                            Gate& gate, const RpcRooms& rooms) {
+  auto server = std::make_unique<RpcServerImpl>(gate, rooms);
   if (absl::Status status = server->Serve(options); !status.ok()) return status;
   return server;
 }

@@ -14,13 +14,26 @@ namespace mnemo {
 class AdminEngine;
 class BlockEngine;
 class ContextEngine;
+class IdentityAdmin;
 class NodeFacts;
 class SpaceEngine;
+class TlsMaterial;
+
+// What the services stand on; all of it outlives the server.
+struct RpcRooms {
+  SpaceEngine& spaces;
+  BlockEngine& blocks;
+  ContextEngine& contexts;
+  AdminEngine& admin;
+  IdentityAdmin& identity;
+  const NodeFacts& node;
+};
 
 struct RpcServerOptions {
-  std::vector<std::string> addresses;                   // "127.0.0.1:7070", "[::1]:0"
-  std::string unix_socket;                              // a path; empty: none
-  int max_concurrent_streams = 1024;                    // of one connection
+  std::vector<std::string> addresses;  // "127.0.0.1:7070", "[::1]:0"
+  std::string unix_socket;             // a path; empty: none
+  const TlsMaterial* tls = nullptr;    // of `addresses`, outlives the server; null: plain
+  int max_concurrent_streams = 1024;   // of one connection
   uint64_t receive_buffer_bytes = uint64_t{256} << 20;  // of all connections: ResourceQuota
 };
 
@@ -29,9 +42,8 @@ class RpcServer {
  public:
   // Errors: kAlreadyExists (an address is taken; it is named),
   // kInvalidArgument. What is handed in outlives the server.
-  static absl::StatusOr<std::unique_ptr<RpcServer>> Start(
-      const RpcServerOptions& options, Gate& gate, SpaceEngine& spaces, BlockEngine& blocks,
-      ContextEngine& contexts, AdminEngine& admin, const NodeFacts& node);
+  static absl::StatusOr<std::unique_ptr<RpcServer>> Start(const RpcServerOptions& options,
+                                                          Gate& gate, const RpcRooms& rooms);
   virtual ~RpcServer() = default;
   // As bound: a port 0 is replaced by the one that was given.
   virtual const std::vector<std::string>& bound_addresses() const = 0;

@@ -17,6 +17,7 @@
 
 #include "absl/status/statusor.h"
 #include "mnemo/admin.h"
+#include "mnemo/auth.h"
 #include "mnemo/blocks.h"
 #include "mnemo/contexts.h"
 #include "mnemo/options.h"
@@ -163,6 +164,26 @@ class Admin {
   Core& core_;
 };
 
+// Who may call: for operators, and for tenant-admins within their tenant.
+// Thread-safe.
+class Auth {
+ public:
+  explicit Auth(Core& core) : core_(core) {}
+
+  absl::StatusOr<Tenant> CreateTenant(const std::string& name, const CallOptions& options = {});
+  absl::StatusOr<std::vector<Tenant>> ListTenants(const CallOptions& options = {});
+  absl::StatusOr<NewToken> CreateToken(const CreateTokenRequest& request,
+                                       const CallOptions& options = {});
+  absl::StatusOr<NewToken> RotateToken(const RotateTokenRequest& request,
+                                       const CallOptions& options = {});
+  absl::Status RevokeToken(const RevokeTokenRequest& request, const CallOptions& options = {});
+  absl::StatusOr<std::vector<Principal>> ListPrincipals(const std::string& tenant,
+                                                        const CallOptions& options = {});
+
+ private:
+  Core& core_;
+};
+
 // Thread-safe.
 class Client {
  public:
@@ -179,6 +200,7 @@ class Client {
   AsyncBlocks async_blocks();
   Contexts contexts();
   Admin admin();
+  Auth auth();
 
   // Waits until the daemon can be reached. Errors: kUnavailable.
   absl::Status WaitUntilConnected(Millis timeout);

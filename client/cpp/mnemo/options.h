@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -29,9 +30,27 @@ struct RetryOptions {
   double token_ratio = 0.1;
 };
 
+// TLS of the connections; every text is PEM.
+struct TlsOptions {
+  // What the server's certificate is checked against; empty: what the system
+  // trusts.
+  std::string ca;
+  // Show who the client is, where the server asks. Both or none.
+  std::string certificate;
+  std::string key;
+  // The name that the server's certificate must have; empty: the target's host.
+  std::string server_name;
+};
+
 struct ClientOptions {
   // "HOST:PORT" or "unix:PATH".
   std::string target;
+
+  // Shows who calls, with every call; empty: nothing. Printable ASCII without
+  // spaces, at most 512 bytes. Without TLS it travels in the clear.
+  std::string token = {};
+  // None: plain connections.
+  std::optional<TlsOptions> tls = std::nullopt;
 
   // Deadlines of calls that name none: of those without payload, and of Get,
   // Put and Flush. At least 1 ms.

@@ -277,7 +277,9 @@ def test_completion_prints_a_script(shell):
 
 @pytest.mark.parametrize("line, offered", [
     ("mnemoctl ti", "tier"),
-    ("mnemoctl tier ", "list stats inspect --help --server --timeout --output --yes"),
+    ("mnemoctl tier ",
+     "list stats inspect --help --server --token-file --tls --tls-ca --tls-cert --tls-key "
+     "--tls-server-name --timeout --output --yes"),
     ("mnemoctl -o json tier s", "stats"),
     ("mnemoctl tier inspect 00ff --sp", "--space"),
     ("mnemoctl tier inspect --space list --sal", "--salt"),

@@ -80,9 +80,9 @@ def test_another_address_needs_insecure(tmp_path):
     result = run(*serve_arguments(tmp_path, listen="0.0.0.0:0"))
     assert result.returncode == 2
     assert reason_of(result) == (
-        "mnemod: listen: 0.0.0.0:0 is not a loopback address, and this version has no TLS; bind "
-        "loopback behind a proxy with TLS, or say --insecure to let everybody in who reaches the "
-        "port")
+        "mnemod: listen: 0.0.0.0:0 is not a loopback address; give tls.certificate, tls.key and "
+        "tls.client_ca, bind loopback behind a proxy with TLS, or say --insecure to let everybody "
+        "in who reaches the port")
 
 
 def test_insecure_is_said_out_loud(tmp_path):

@@ -13,9 +13,8 @@ using ::testing::StartsWith;
 TEST(CompletionCommandTest, BashKnowsEveryCommandWithItsOptions) {
   const Ran ran = RunMnemoctl({"completion", "bash"});
   EXPECT_EQ(ran.code, ExitCode::kOk);
-  EXPECT_THAT(
-      ran.out,
-      HasSubstr("'') words='status tier space context config bench version completion --help "));
+  EXPECT_THAT(ran.out, HasSubstr("'') words='status tier space context auth tenant config bench "
+                                 "version completion --help "));
   EXPECT_THAT(ran.out, HasSubstr("'tier') words='list stats inspect "));
   EXPECT_THAT(ran.out, HasSubstr("'space create') words=' --file --opaque --dry-run --help "));
   EXPECT_THAT(ran.out, HasSubstr("'completion') words='bash zsh fish "));

@@ -16,6 +16,7 @@ struct Around {
   bool input_is_terminal = false;
   bool messages_on_terminal = false;
   bool colour = false;
+  ConnectionFiles files = {};  // of the environment
 };
 
 struct Ran {
@@ -37,7 +38,8 @@ inline Ran RunMnemoctl(const std::vector<std::string>& arguments, const Around& 
                                      .input_is_terminal = around.input_is_terminal,
                                      .messages_on_terminal = around.messages_on_terminal,
                                      .colour = around.colour,
-                                     .default_server = around.server});
+                                     .default_server = around.server,
+                                     .default_files = around.files});
   return {code, out.str(), err.str()};
 }
 

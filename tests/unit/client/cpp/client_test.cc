@@ -15,8 +15,10 @@
 namespace mnemo::client {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 constexpr uint64_t kMiB = 1 << 20;
 const std::string_view kKeys[] = {"k0", "k1", "k2"};
@@ -52,11 +54,67 @@ void SendPart(FakeBlocks::GetWriter& writer, uint32_t index, const std::string& 
   }
 }
 
+// Unary calls, streams of both kinds and a try that is repeated.
+TEST(ClientTest, EveryCallShowsTheToken) {
+  FakeDaemon daemon;
+  std::vector<std::string> shown;
+  std::atomic<int> tries = 0;
+  daemon.blocks.match = [&](grpc::ServerContext& context, const v1::MatchRequest&,
+                            v1::MatchResponse&) {
+    shown.push_back(AuthorizationOf(context));
+    return tries++ == 0 ? Unavailable() : grpc::Status::OK;
+  };
+  daemon.blocks.get = [&](grpc::ServerContext& context, const v1::GetRequest&,
+                          FakeBlocks::GetWriter&) {
+    shown.push_back(AuthorizationOf(context));
+    return grpc::Status(grpc::StatusCode::NOT_FOUND, "none");
+  };
+  daemon.blocks.watch = [&](grpc::ServerContext& context, const v1::WatchRequest&,
+                            FakeBlocks::WatchWriter&) {
+    shown.push_back(AuthorizationOf(context));
+    return grpc::Status(grpc::StatusCode::NOT_FOUND, "none");
+  };
+  daemon.contexts.append = [&](grpc::ServerContext& context, FakeContexts::AppendStream&) {
+    shown.push_back(AuthorizationOf(context));
+    return grpc::Status(grpc::StatusCode::NOT_FOUND, "none");
+  };
+  daemon.contexts.describe = [](const auto&, v1::DescribeContextResponse& response) {
+    response.mutable_context()->set_dimension(1);
+    return grpc::Status::OK;
+  };
+  auto client = Client::Connect(
+      {.target = daemon.target(), .token = "t1", .retry = {.initial_backoff = Millis(1)}});
+  ASSERT_OK(client);
+  EXPECT_OK((*client)->blocks().Match({.space = "s", .keys = kKeys}));
+  std::vector<uint8_t> memory(1);
+  const Destination to[] = {{.memory = memory}};
+  EXPECT_THAT((*client)
+                  ->blocks()
+                  .Get({.space = "s", .keys = std::span(kKeys, 1), .destinations = to})
+                  .status(),
+              StatusIs(absl::StatusCode::kNotFound));
+  auto watch = (*client)->blocks().Watch("s");
+  ASSERT_OK(watch);
+  EXPECT_FALSE((*watch)->Next(Millis(60000)).ok());
+  EXPECT_THAT((*client)->contexts().Write("c").status(), StatusIs(absl::StatusCode::kNotFound));
+  daemon.Stop();
+  EXPECT_THAT(shown, ElementsAre("Bearer t1", "Bearer t1", "Bearer t1", "Bearer t1", "Bearer t1"));
+}
+
 TEST(ClientTest, RefusesOptionsOutOfRange) {
   EXPECT_THAT(Client::Connect({}).status(),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("target")));
   EXPECT_THAT(Client::Connect({.target = "x:1", .connections = 17}).status(),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("1 to 16")));
+  for (const std::string& token : {std::string("se cret"), std::string("secret\n"),
+                                   std::string("secr\xc3\xa9t"), std::string(513, 's')}) {
+    EXPECT_THAT(Client::Connect({.target = "x:1", .token = token}).status(),
+                StatusIs(absl::StatusCode::kInvalidArgument,
+                         AllOf(HasSubstr("token is not"), Not(HasSubstr("secr")))));
+  }
+  EXPECT_THAT(
+      Client::Connect({.target = "x:1", .tls = TlsOptions{.certificate = "c"}}).status(),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("tls.certificate and tls.key")));
 }
 
 TEST(ClientTest, MatchCarriesRequestAndAnswer) {

@@ -10,6 +10,7 @@
 
 #include "mnemo/client.h"
 #include "mnemo/v1/admin.grpc.pb.h"
+#include "mnemo/v1/auth.grpc.pb.h"
 #include "mnemo/v1/block.grpc.pb.h"
 #include "mnemo/v1/context.grpc.pb.h"
 #include "mnemo/v1/space.grpc.pb.h"
@@ -19,6 +20,13 @@ namespace mnemo::client {
 
 inline grpc::Status NotInThisTest() {
   return {grpc::StatusCode::UNIMPLEMENTED, "not in this test"};
+}
+
+// The metadata "authorization" of a call; empty: none.
+inline std::string AuthorizationOf(const grpc::ServerContext& context) {
+  const auto found = context.client_metadata().find("authorization");
+  if (found == context.client_metadata().end()) return "";
+  return std::string(found->second.data(), found->second.size());
 }
 
 // Handlers run on gRPC's threads, several at once. One that is not set is
@@ -101,6 +109,41 @@ struct FakeAdmin final : v1::AdminService::Service {
   }
 };
 
+struct FakeAuth final : v1::AuthService::Service {
+  std::function<grpc::Status(const v1::CreateTenantRequest&, v1::CreateTenantResponse&)>
+      create_tenant;
+  std::function<grpc::Status(grpc::ServerContext&, v1::ListTenantsResponse&)> tenants;
+  std::function<grpc::Status(const v1::CreateTokenRequest&, v1::CreateTokenResponse&)> create;
+  std::function<grpc::Status(const v1::RotateTokenRequest&, v1::RotateTokenResponse&)> rotate;
+  std::function<grpc::Status(const v1::RevokeTokenRequest&)> revoke;
+  std::function<grpc::Status(const v1::ListPrincipalsRequest&, v1::ListPrincipalsResponse&)> list;
+
+  grpc::Status CreateTenant(grpc::ServerContext*, const v1::CreateTenantRequest* request,
+                            v1::CreateTenantResponse* response) override {
+    return create_tenant ? create_tenant(*request, *response) : NotInThisTest();
+  }
+  grpc::Status ListTenants(grpc::ServerContext* context, const v1::ListTenantsRequest*,
+                           v1::ListTenantsResponse* response) override {
+    return tenants ? tenants(*context, *response) : NotInThisTest();
+  }
+  grpc::Status CreateToken(grpc::ServerContext*, const v1::CreateTokenRequest* request,
+                           v1::CreateTokenResponse* response) override {
+    return create ? create(*request, *response) : NotInThisTest();
+  }
+  grpc::Status RotateToken(grpc::ServerContext*, const v1::RotateTokenRequest* request,
+                           v1::RotateTokenResponse* response) override {
+    return rotate ? rotate(*request, *response) : NotInThisTest();
+  }
+  grpc::Status RevokeToken(grpc::ServerContext*, const v1::RevokeTokenRequest* request,
+                           v1::RevokeTokenResponse*) override {
+    return revoke ? revoke(*request) : NotInThisTest();
+  }
+  grpc::Status ListPrincipals(grpc::ServerContext*, const v1::ListPrincipalsRequest* request,
+                              v1::ListPrincipalsResponse* response) override {
+    return list ? list(*request, *response) : NotInThisTest();
+  }
+};
+
 // As FakeBlocks, for the methods that tests need.
 struct FakeContexts final : v1::ContextService::Service {
   using AppendStream = grpc::ServerReaderWriter<v1::AppendResponse, v1::AppendRequest>;
@@ -157,6 +200,7 @@ class FakeDaemon {
     builder.RegisterService(&contexts);
     builder.RegisterService(&spaces);
     builder.RegisterService(&admin);
+    builder.RegisterService(&auth);
     builder.SetMaxReceiveMessageSize(8 << 20);
     server_ = builder.BuildAndStart();
     MNEMO_CHECK(server_ != nullptr && port != 0);
@@ -172,6 +216,7 @@ class FakeDaemon {
   FakeContexts contexts;
   FakeSpaces spaces;
   FakeAdmin admin;
+  FakeAuth auth;
 
  private:
   std::unique_ptr<grpc::Server> server_;

@@ -113,6 +113,51 @@ TEST_F(ConfigTest, UnknownKeyIsRefusedNamingTheNearest) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("did you mean --listen?")));
 }
 
+TEST_F(ConfigTest, BeyondLoopbackWithTlsAndClientCertificatesOnly) {
+  const std::vector<std::string> tls = {"--listen",           "0.0.0.0:7070", "--set",
+                                        "tls.certificate=/c", "--set",        "tls.key=/k"};
+  const auto with = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), tls.begin(), tls.end());
+    return Load(more);
+  };
+  ASSERT_OK_AND_ASSIGN(const LoadedConfig required, with({"--set", "tls.client_ca=/a"}));
+  EXPECT_THAT(required.warnings, IsEmpty());
+  EXPECT_FALSE(IsOpenToAnybody(required.config));
+  for (const char* clients : {"optional", "off"}) {
+    std::vector<std::string> more = {"--set", std::string("tls.clients=") + clients};
+    if (std::string(clients) != "off") more.insert(more.end(), {"--set", "tls.client_ca=/a"});
+    EXPECT_THAT(with(more), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("loopback")))
+        << clients;
+    more.insert(more.end(), {"--insecure", "--set", "auth.required=true"});
+    ASSERT_OK_AND_ASSIGN(const LoadedConfig open, with(more));
+    EXPECT_THAT(open.warnings, Contains(HasSubstr("only credentials stand before it")));
+    EXPECT_TRUE(IsOpenToAnybody(open.config));
+  }
+  ASSERT_OK_AND_ASSIGN(const LoadedConfig loopback, Load({}));
+  EXPECT_FALSE(IsOpenToAnybody(loopback.config));
+  EXPECT_THAT(with({"--set", "tls.client_ca=/a", "--metrics-listen", "0.0.0.0:7071"}),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("metrics.listen")));
+}
+
+TEST_F(ConfigTest, TlsFilesComeTogether) {
+  const std::vector<std::string> bad[] = {
+      {"tls.certificate=/c"},
+      {"tls.key=/k"},
+      {"tls.client_ca=/a"},
+      {"tls.certificate=/c", "tls.key=/k"},
+      {"tls.certificate=/c", "tls.key=/k", "tls.clients=optional"},
+      {"tls.certificate=/c", "tls.key=/k", "tls.clients=off", "tls.client_ca=/a"}};
+  for (const std::vector<std::string>& settings : bad) {
+    std::vector<std::string> arguments;
+    for (const std::string& setting : settings)
+      arguments.insert(arguments.end(), {"--set", setting});
+    EXPECT_THAT(Load(arguments), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("tls.")))
+        << settings.back();
+  }
+  EXPECT_OK(
+      Load({"--set", "tls.certificate=/c", "--set", "tls.key=/k", "--set", "tls.clients=off"}));
+}
+
 TEST_F(ConfigTest, UnknownEnvironmentVariableIsAWarning) {
   ASSERT_OK_AND_ASSIGN(const LoadedConfig loaded,
                        Load({}, {{"MNEMO_MEMROY_TOTAL", "1GiB"}, {"MNEMOD_BINARY", "x"}}));
@@ -155,9 +200,9 @@ TEST_F(ConfigTest, GivenTwiceOnTheCommandLineIsRefused) {
 TEST_F(ConfigTest, OnlyLoopbackWithoutInsecure) {
   EXPECT_THAT(Load({"--listen", "0.0.0.0:7070"}),
               StatusIs(absl::StatusCode::kInvalidArgument,
-                       "listen: 0.0.0.0:7070 is not a loopback address, and this version has no "
-                       "TLS; bind loopback behind a proxy with TLS, or say --insecure to let "
-                       "everybody in who reaches the port"));
+                       "listen: 0.0.0.0:7070 is not a loopback address; give tls.certificate, "
+                       "tls.key and tls.client_ca, bind loopback behind a proxy with TLS, or say "
+                       "--insecure to let everybody in who reaches the port"));
   EXPECT_THAT(Load({"--metrics-listen", "10.0.0.1:7071"}),
               StatusIs(absl::StatusCode::kInvalidArgument,
                        HasSubstr("metrics.listen: 10.0.0.1:7071 is not a loopback address")));

@@ -11,7 +11,6 @@ namespace mnemo {
 namespace {
 
 using ::testing::HasSubstr;
-using ::testing::Not;
 
 class AuditLogTest : public ::testing::Test {
  protected:
@@ -53,6 +52,15 @@ TEST_F(AuditLogTest, AFloodIsCountedInsteadOfWritten) {
   EXPECT_THAT(TakeText(), HasSubstr("unwritten=1000"));
   Refuse();
   EXPECT_THAT(TakeText(), HasSubstr("unwritten=0"));
+}
+
+TEST_F(AuditLogTest, AChangeOfCredentialsSaysWhoMadeIt) {
+  const Identity by{.tenant = 7, .principal = "boss", .roles = {Role::kTenantAdmin}};
+  audit_.Changed(
+      {.what = "token-rotated", .by = by, .tenant = "acme", .principal = "engine", .token = 0x123});
+  EXPECT_THAT(TakeText(),
+              HasSubstr("event=identity-changed what=token-rotated tenant=acme principal=engine "
+                        "token=0000000000000123 by_tenant=7 by=boss"));
 }
 
 }  // namespace

@@ -88,5 +88,34 @@ TEST_F(CredentialFilesTest, ABadOrVanishedFileLeavesWhatWasInForce) {
   EXPECT_EQ(files.generation(), 1u) << "what is in force came back";
 }
 
+TEST_F(CredentialFilesTest, EachFileIsReadAlsoWhenAnotherIsBad) {
+  const TestAuthority authority;
+  const TlsFiles names{.certificate = dir_ / "node.pem",
+                       .key = dir_ / "node.key",
+                       .client_ca = "",
+                       .clients = ClientCertificates::kOff};
+  const auto write = [&](const TestCertificate& certificate) {
+    WriteText(names.certificate, certificate.certificate);
+    WriteText(names.key, certificate.key);
+  };
+  write(authority.IssueServer("first"));
+  SystemClock system;  // as certificates are made by it
+  const auto tls = TlsMaterial::Load(names, *files_, system);
+  ASSERT_OK(tls);
+  CredentialFiles files(path_, *files_, *book_, tls->get());
+  WriteIdentity("one", "t1");
+  ASSERT_OK(files.Reload());
+  EXPECT_EQ(files.generation(), 1u);
+  write(authority.IssueServer("second"));
+  WriteText(path_, "principals: [{");
+  EXPECT_THAT(files.Reload(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("identity")));
+  EXPECT_EQ((*tls)->generation(), 2u);
+  EXPECT_EQ(files.generation(), 2u);
+  std::filesystem::remove(names.key);
+  WriteIdentity("two", "t2");
+  EXPECT_THAT(files.Reload(), StatusIs(absl::StatusCode::kNotFound, HasSubstr("node.key")));
+  EXPECT_OK(Show("t2"));
+}
+
 }  // namespace
 }  // namespace mnemo

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "mnemo/v1/auth.grpc.pb.h"
 #include "mnemo/v1/context.grpc.pb.h"
 
 namespace mnemo {
@@ -41,6 +42,7 @@ std::vector<const google::protobuf::MethodDescriptor*> AllMethods() {
   for (const auto* file :
        {v1::OpenSpaceRequest::descriptor()->file(), v1::OfferRequest::descriptor()->file(),
         v1::CreateContextRequest::descriptor()->file(),
+        v1::CreateTenantRequest::descriptor()->file(),
         v1::GetNodeStatusRequest::descriptor()->file()}) {
     for (int s = 0; s < file->service_count(); ++s) {
       for (int m = 0; m < file->service(s)->method_count(); ++m) {
@@ -69,15 +71,14 @@ grpc::Status CallRaw(const std::shared_ptr<grpc::Channel>& channel, const std::s
   };
   auto call = stub.PrepareCall(context, "/" + path, &queue);
   call->StartCall(nullptr);
-  next();
-  const grpc::Slice slice(message);
-  call->WriteLast(grpc::ByteBuffer(&slice, 1), grpc::WriteOptions(), nullptr);
-  next();
-  grpc::ByteBuffer reply;
-  call->Read(&reply, nullptr);
-  if (next() && answer != nullptr) {
+  if (next()) {
+    const grpc::Slice slice(message);
+    call->WriteLast(grpc::ByteBuffer(&slice, 1), grpc::WriteOptions(), nullptr);
+    next();
+    grpc::ByteBuffer reply;
+    call->Read(&reply, nullptr);
     std::vector<grpc::Slice> slices;
-    if (reply.Dump(&slices).ok()) {
+    if (next() && answer != nullptr && reply.Dump(&slices).ok()) {
       for (const grpc::Slice& piece : slices) {
         answer->append(reinterpret_cast<const char*>(piece.begin()), piece.size());
       }
@@ -116,6 +117,17 @@ void CountingObserver::OnRefused(const RefusedCall& call) {
                      absl::StatusCodeToString(call.status.code()));
 }
 
+void CountingObserver::OnChange(const IdentityChange& change) {
+  MutexLock lock(mutex_);
+  changes_.push_back(std::string(change.what) + " " + std::string(change.tenant) + "/" +
+                     std::string(change.principal) + " by " + change.by.principal);
+}
+
+std::vector<std::string> CountingObserver::changes() const {
+  MutexLock lock(mutex_);
+  return changes_;
+}
+
 uint64_t CountingObserver::authenticated(AuthOutcome outcome) const {
   MutexLock lock(mutex_);
   const auto found = authenticated_.find(outcome);
@@ -146,7 +158,7 @@ void CountingObserver::AwaitFinished(const std::string& method, absl::StatusCode
 }
 
 TestNode::TestNode(const GateOptions& gate, BlockStoreOptions store,
-                   const IdentityOptions& identity) {
+                   const IdentityOptions& identity, const TlsMaterial* tls) {
   store.directory = dir_ / "data";
   auto opened = BlockStore::Open(store, *files_, clock_,
                                  [this](const PartEvent& event) { events_.Publish(event); });
@@ -155,6 +167,8 @@ TestNode::TestNode(const GateOptions& gate, BlockStoreOptions store,
   auto book = IdentityBook::Load(identity, store_->state(), clock_);
   MNEMO_CHECK(book.ok());
   identity_ = *std::move(book);
+  identity_admin_ = std::make_unique<IdentityAdmin>(
+      *identity_, clock_, [this](const IdentityChange& change) { observer_.OnChange(change); });
   auto registry = SpaceRegistry::Load(store_->state(), clock_);
   MNEMO_CHECK(registry.ok());
   registry_ = *std::move(registry);
@@ -167,10 +181,19 @@ TestNode::TestNode(const GateOptions& gate, BlockStoreOptions store,
                                                     ContextEngineOptions{});
   admin_ = std::make_unique<AdminEngine>(*spaces_, *store_);
   gate_ = std::make_unique<Gate>(gate, *identity_, clock_, observer_);
-  auto server = RpcServer::Start({.addresses = {"127.0.0.1:0"}, .unix_socket = dir_ / "socket"},
-                                 *gate_, *spaces_, *blocks_, *contexts_, *admin_, facts_);
+  auto server = RpcServer::Start(
+      {.addresses = {"127.0.0.1:0"}, .unix_socket = dir_ / "socket", .tls = tls}, *gate_, rooms());
   MNEMO_CHECK(server.ok());
   server_ = *std::move(server);
+}
+
+RpcRooms TestNode::rooms() {
+  return {.spaces = *spaces_,
+          .blocks = *blocks_,
+          .contexts = *contexts_,
+          .admin = *admin_,
+          .identity = *identity_admin_,
+          .node = facts_};
 }
 
 TestNode::~TestNode() {

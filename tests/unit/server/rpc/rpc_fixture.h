@@ -19,7 +19,9 @@
 #include "server/engine/event_hub.h"
 #include "server/engine/space_engine.h"
 #include "server/engine/stored_context_engine.h"
+#include "server/identity/identity_admin.h"
 #include "server/identity/identity_book.h"
+#include "server/identity/tls_material.h"
 #include "server/rpc/admin_service.h"
 #include "server/rpc/gate.h"
 #include "server/rpc/server.h"
@@ -53,11 +55,14 @@ class CountingObserver final : public RpcObserver {
   void OnFinished(const MethodRule& rule, absl::StatusCode code, Nanos) override;
   void OnAuthenticated(AuthOutcome outcome) override;
   void OnRefused(const RefusedCall& call) override;
+  void OnChange(const IdentityChange& change);
   uint64_t shed(const std::string& reason) const;
   uint64_t finished(const std::string& method, absl::StatusCode code) const;
   uint64_t authenticated(AuthOutcome outcome) const;
   // "METHOD PRINCIPAL CODE" of each; "-" for a principal that nobody knows.
   std::vector<std::string> refused() const;
+  // "WHAT TENANT/PRINCIPAL by PRINCIPAL" of each.
+  std::vector<std::string> changes() const;
   // Blocks until `count` calls of the method have ended with `code`.
   void AwaitFinished(const std::string& method, absl::StatusCode code, uint64_t count);
 
@@ -67,6 +72,7 @@ class CountingObserver final : public RpcObserver {
   std::map<std::string, uint64_t> shed_ ABSL_GUARDED_BY(mutex_);
   std::map<AuthOutcome, uint64_t> authenticated_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::string> refused_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::string> changes_ ABSL_GUARDED_BY(mutex_);
   std::map<std::pair<std::string, absl::StatusCode>, uint64_t> finished_ ABSL_GUARDED_BY(mutex_);
 };
 
@@ -74,7 +80,7 @@ class CountingObserver final : public RpcObserver {
 class TestNode {
  public:
   explicit TestNode(const GateOptions& gate = {}, BlockStoreOptions store = SmallStore(""),
-                    const IdentityOptions& identity = {});
+                    const IdentityOptions& identity = {}, const TlsMaterial* tls = nullptr);
   ~TestNode();
   TestNode(const TestNode&) = delete;
   TestNode& operator=(const TestNode&) = delete;
@@ -93,6 +99,7 @@ class TestNode {
   BlockEngine& blocks() { return *blocks_; }
   ContextEngine& contexts() { return *contexts_; }
   IdentityBook& identity() { return *identity_; }
+  RpcRooms rooms();
   RpcServer& server() { return *server_; }
   CountingObserver& observer() { return observer_; }
 
@@ -106,6 +113,7 @@ class TestNode {
   EventHub events_{1};
   std::unique_ptr<BlockStore> store_;
   std::unique_ptr<IdentityBook> identity_;
+  std::unique_ptr<IdentityAdmin> identity_admin_;
   std::unique_ptr<SpaceRegistry> registry_;
   std::unique_ptr<SpaceEngine> spaces_;
   std::unique_ptr<BlockEngine> blocks_;
