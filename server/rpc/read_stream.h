@@ -19,8 +19,7 @@ class ReadStream : public StreamCall<grpc::ServerWriteReactor<grpc::ByteBuffer>>
   void OnWriteDone(bool ok) final {
     writing_wait_.End(/*progress=*/true);
     message_.Clear();
-    if (stalled_) return End(absl::DeadlineExceededError("the client read nothing for too long"));
-    if (!ok || call_.cancelled) return End(absl::CancelledError("the client has gone"));
+    if (!ok || call_.cancelled || stalled_) return End(WhyCancelled());
     if (SendRest()) return;
     Submit(&ReadStream::Advance);
   }
@@ -54,6 +53,11 @@ class ReadStream : public StreamCall<grpc::ServerWriteReactor<grpc::ByteBuffer>>
   // Gives back what the step that is under way holds.
   virtual void DropStep() {}
 
+  absl::Status WhyCancelled() const final {
+    return stalled_ ? absl::DeadlineExceededError("the client read nothing for too long")
+                    : absl::CancelledError("the client has gone");
+  }
+
   void Write(grpc::ByteBuffer message) {
     message_.Swap(&message);
     writing_wait_.Begin(gate_.clock().Mono());
@@ -74,6 +78,8 @@ class ReadStream : public StreamCall<grpc::ServerWriteReactor<grpc::ByteBuffer>>
  private:
   // Claims what the next step takes, without a thread while the budget is used up.
   void Advance() {
+    // A stall may be found just when the message that waited has gone.
+    if (stalled_) return End(WhyCancelled());
     if (absl::Status status = CheckGoesOn(call_, gate_.clock()); !status.ok()) return End(status);
     if (!session_) {
       absl::StatusOr<std::unique_ptr<Session>> session = OpenSession();

@@ -62,8 +62,13 @@ class StreamCall : public Reactor, public WatchedStream {
       case ByteBudget::Claim::Outcome::kWithdrawn:
         break;
     }
-    End(absl::CancelledError("the call was cancelled"));
+    End(WhyCancelled());
     return false;
+  }
+
+  // What a call that is cancelled ends with; the client may learn of it or not.
+  virtual absl::Status WhyCancelled() const {
+    return absl::CancelledError("the call was cancelled");
   }
 
   // Takes the turn and ends the call, now or when what was said has been sent.
@@ -78,7 +83,7 @@ class StreamCall : public Reactor, public WatchedStream {
 
   void OnCancel() override {
     call_.cancelled = true;
-    if (claim_.Withdraw()) End(absl::CancelledError("the call was cancelled"));
+    if (claim_.Withdraw()) End(WhyCancelled());
   }
 
   Gate& gate_;
