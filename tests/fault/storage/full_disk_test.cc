@@ -25,6 +25,14 @@ class FullDiskTest : public ::testing::TestWithParam<Durability> {
     reopened_ = instance.ok() && !report_.created;
     return instance.ok() ? *std::move(instance) : nullptr;
   }
+  void LosePowerAndOpen(std::unique_ptr<Instance>& instance) {
+    files_.SetDead(true);
+    instance.reset();
+    files_.SetDead(false);
+    ASSERT_OK(files_.DropUnsynced());
+    instance = Open(Options());
+    ASSERT_NE(instance, nullptr);
+  }
   InstanceOptions Options() { return SmallInstance(dir_ / "data/i", GetParam()); }
 
   // Puts blocks from `first` on until one is refused; returns how many were taken.
@@ -132,12 +140,7 @@ TEST_P(FullDiskTest, AFailedSyncIsNeverTakenForSuccess) {
   ASSERT_OK(instance->MaintainSpace());
   ASSERT_OK(PutTestBlock(instance->blocks(), 2, 20'000));
   ASSERT_OK(instance->blocks().Sync());
-  files_.SetDead(true);
-  instance.reset();
-  files_.SetDead(false);
-  ASSERT_OK(files_.DropUnsynced());
-  instance = Open(Options());
-  ASSERT_NE(instance, nullptr);
+  ASSERT_NO_FATAL_FAILURE(LosePowerAndOpen(instance));
   EXPECT_FALSE(report_.data_at_risk()) << report_.detail;
   ASSERT_NO_FATAL_FAILURE(ExpectBlocks(*instance, 0, 1));
   ASSERT_NO_FATAL_FAILURE(ExpectBlocks(*instance, 2, 1));
@@ -162,12 +165,7 @@ TEST_P(FullDiskTest, AnErasureThatWasRefusedIsNotDoneTheSecondTime) {
   ASSERT_OK(instance->MaintainSpace());
   ASSERT_OK(instance->blocks().Erase(TestKey(0), {}));
   ASSERT_OK(instance->blocks().Sync());
-  files_.SetDead(true);
-  instance.reset();
-  files_.SetDead(false);
-  ASSERT_OK(files_.DropUnsynced());
-  instance = Open(Options());
-  ASSERT_NE(instance, nullptr);
+  ASSERT_NO_FATAL_FAILURE(LosePowerAndOpen(instance));
   EXPECT_THAT(instance->blocks().Get(TestKey(0), {}), StatusIs(absl::StatusCode::kNotFound));
 }
 
