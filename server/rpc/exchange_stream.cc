@@ -54,7 +54,7 @@ bool ExchangeStream::WasStalled() {
 
 void ExchangeStream::HandleEndOfInput() {
   if (WasStalled()) return EndStalled();
-  if (call_.cancelled) return End(absl::CancelledError("the call was cancelled"));
+  if (call_.cancelled) return End(WhyCancelled());
   EndOfInput();
 }
 
