@@ -75,9 +75,12 @@ function(mnemo_register_test name label timeout)
   if(MNEMO_SANITIZE)
     math(EXPR timeout "4 * ${timeout}")
   endif()
+  # A case that hangs is told apart before the program's time is up, and only what
+  # failed is shown.
+  math(EXPR case_seconds "${timeout} / 3")
   set_tests_properties(${name} PROPERTIES
     LABELS "${labels}" TIMEOUT ${timeout}
-    ENVIRONMENT "GTEST_OUTPUT=xml:${PROJECT_BINARY_DIR}/junit/${name}.xml;${MNEMO_TEST_ENVIRONMENT}")
+    ENVIRONMENT "GTEST_BRIEF=1;MNEMO_TEST_CASE_SECONDS=${case_seconds};GTEST_OUTPUT=xml:${PROJECT_BINARY_DIR}/junit/${name}.xml;${MNEMO_TEST_ENVIRONMENT}")
 endfunction()
 
 # mnemo_test(NAME [LABEL label] [TIMEOUT seconds] DEPS target...): one GoogleTest
@@ -92,7 +95,7 @@ function(mnemo_test name)
   endif()
   add_executable(${name} ${sources})
   mnemo_unity(${name} ${sources})
-  target_link_libraries(${name} PRIVATE mnemo_options ${ARG_DEPS} GTest::gmock GTest::gtest_main)
+  target_link_libraries(${name} PRIVATE mnemo_options ${ARG_DEPS} mnemo_test_main)
   # Compiling tests takes longer than running them: docs/decisions/0007.
   target_compile_options(${name} PRIVATE $<$<CONFIG:Release>:-O1>)
   if(NOT ARG_LABEL)

@@ -1,6 +1,5 @@
 // The C++ client against the real daemon.
 #include <fmt/format.h>
-#include <signal.h>
 
 #include <random>
 #include <string>
@@ -334,13 +333,13 @@ TEST_F(BlocksTest, AFrozenDaemonIsAMissWithinTheDeadline) {
   Engine engine(*client_, {.lookup_timeout = Millis(100), .transfer_timeout = Millis(200)});
   const std::vector<uint8_t> bytes = RandomBytes(16 * kMiB, 14);
   const std::string_view keys[] = {"k"};
-  daemon_->Signal(SIGSTOP);
+  daemon_->Freeze();
   const auto start = std::chrono::steady_clock::now();
   EXPECT_EQ(engine.Match({.space = space, .keys = keys}).blocks, 0u);
   EXPECT_THAT(engine.Put({.space = space, .parts = {{.key = "k", .data = bytes}}}),
               ElementsAre(false));
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(5));
-  daemon_->Signal(SIGCONT);
+  daemon_->Thaw();
   EXPECT_EQ(engine.stats().failed, 2u);
 }
 

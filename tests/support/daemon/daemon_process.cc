@@ -100,6 +100,17 @@ absl::Status DaemonProcess::ReadReadyLine() {
 
 void DaemonProcess::Signal(int number) { kill(pid_, number); }
 
+// The signal alone is not enough: on a busy machine threads go on for as long as
+// none of them has been scheduled to take it.
+void DaemonProcess::Freeze() {
+  Signal(SIGSTOP);
+  siginfo_t info;
+  while (waitid(P_PID, pid_, &info, WSTOPPED) < 0 && errno == EINTR) {
+  }
+}
+
+void DaemonProcess::Thaw() { Signal(SIGCONT); }
+
 uint64_t DaemonProcess::StatusBytes(const std::string& field) const {
   std::ifstream status("/proc/" + std::to_string(pid_) + "/status");
   std::string word;

@@ -36,7 +36,10 @@ class DaemonProcess {
   void Kill();
   // Asks it to stop and answers its exit code; negative if a signal ended it.
   int Stop();
-  void Signal(int number);
+  // Stops every thread of it where it stands, and returns once none runs; Thaw
+  // lets them go on.
+  void Freeze();
+  void Thaw();
 
   // Of the process, as the kernel counts: resident now, and the most there ever
   // was. Bytes; 0 if it does not run.
@@ -47,6 +50,7 @@ class DaemonProcess {
   DaemonProcess(pid_t pid, int output) : pid_(pid), output_(output) {}
   absl::Status ReadReadyLine();
   uint64_t StatusBytes(const std::string& field) const;
+  void Signal(int number);
   int Wait();
 
   pid_t pid_;  // 0 once it was waited for
