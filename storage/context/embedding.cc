@@ -1,5 +1,6 @@
 #include "storage/context/embedding.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <vector>
@@ -20,14 +21,28 @@ float FiniteHalfToFloat(uint16_t half) {
                               (static_cast<uint32_t>(half & 0x8000) << 16));
 }
 
+// In blocks of a fixed size, which is what makes GCC take several at once
+// without -O3.
+constexpr size_t kBlock = 16;
+
+void DecodeHalf(const uint8_t* row, size_t dimension, float* __restrict out) {
+  const auto decode = [&](size_t i) {
+    out[i] = FiniteHalfToFloat(LoadLittle<uint16_t>(row + 2 * i));
+  };
+  size_t begin = 0;
+  for (; begin + kBlock <= dimension; begin += kBlock) {
+    for (size_t i = 0; i < kBlock; ++i) decode(begin + i);
+  }
+  for (; begin < dimension; ++begin) decode(begin);
+}
+
 void DecodeRow(ElementType type, const uint8_t* row, size_t dimension, float* out) {
   switch (type) {
     case ElementType::kFloat32:
       std::memcpy(out, row, dimension * sizeof(float));
       return;
     case ElementType::kFloat16:
-      for (size_t i = 0; i < dimension; ++i)
-        out[i] = FiniteHalfToFloat(LoadLittle<uint16_t>(row + 2 * i));
+      DecodeHalf(row, dimension, out);
       return;
     case ElementType::kBfloat16:
       for (size_t i = 0; i < dimension; ++i)
@@ -131,6 +146,24 @@ float Dot(const float* a, const float* b, size_t dimension) {
   float rest = 0;
   for (; i < dimension; ++i) rest += a[i] * b[i];
   return ((s0 + s4) + (s2 + s6)) + ((s1 + s5) + (s3 + s7)) + rest;
+}
+
+void Accumulate(size_t dimension, const float* sum, const float* min, const float* max,
+                float* __restrict to_sum, float* __restrict to_min, float* __restrict to_max) {
+  const auto add = [&](size_t i) { to_sum[i] += sum[i]; };
+  const auto take_min = [&](size_t i) { to_min[i] = std::min(to_min[i], min[i]); };
+  const auto take_max = [&](size_t i) { to_max[i] = std::max(to_max[i], max[i]); };
+  size_t begin = 0;
+  for (; begin + kBlock <= dimension; begin += kBlock) {
+    for (size_t i = 0; i < kBlock; ++i) add(begin + i);
+    for (size_t i = 0; i < kBlock; ++i) take_min(begin + i);
+    for (size_t i = 0; i < kBlock; ++i) take_max(begin + i);
+  }
+  for (; begin < dimension; ++begin) {
+    add(begin);
+    take_min(begin);
+    take_max(begin);
+  }
 }
 
 void DecodeRows(ElementType type, const uint8_t* rows, size_t count, size_t dimension, float* out) {

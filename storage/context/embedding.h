@@ -28,6 +28,11 @@ void EncodeRows(ElementType from, ByteView rows, size_t count, size_t dimension,
 // Inner product of two rows, summed in the same order on every machine.
 float Dot(const float* a, const float* b, size_t dimension);
 
+// to_sum += sum; to_min and to_max take what is smaller in `min` and larger in
+// `max`, element by element. The three that are read may be one and the same.
+void Accumulate(size_t dimension, const float* sum, const float* min, const float* max,
+                float* to_sum, float* to_min, float* to_max);
+
 // `count` rows of any type to fp32, [count, dimension].
 void DecodeRows(ElementType type, const uint8_t* rows, size_t count, size_t dimension, float* out);
 

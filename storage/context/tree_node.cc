@@ -1,8 +1,7 @@
 #include "storage/context/tree_node.h"
 
 #include <algorithm>
-#include <cmath>
-#include <map>
+#include <bit>
 
 #include "storage/base/bytes.h"
 #include "storage/base/status_macros.h"
@@ -14,21 +13,35 @@ namespace {
 
 constexpr uint8_t kVersion = 1;
 
+using IdCounts = std::vector<TreeNode::IdCount>;
+
+// Each id once, in the order of ids.
+void MergeEqual(IdCounts& counts) {
+  std::sort(counts.begin(), counts.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
+  size_t last = 0;
+  for (size_t i = 1; i < counts.size(); ++i) {
+    if (counts[i].id == counts[last].id) {
+      counts[last].count += counts[i].count;
+    } else {
+      counts[++last] = counts[i];
+    }
+  }
+  if (!counts.empty()) counts.resize(last + 1);
+}
+
 // The most frequent first, so that equal sets are equal bytes; at most
 // kCounters. What the smallest that is dropped counted is taken from all: the
 // bound of Misra and Gries.
-std::vector<TreeNode::IdCount> Keep(const std::map<uint32_t, uint64_t>& counts) {
-  std::vector<TreeNode::IdCount> all;
-  all.reserve(counts.size());
-  for (const auto& [id, count] : counts) all.push_back({id, count});
-  std::stable_sort(all.begin(), all.end(),
-                   [](const auto& a, const auto& b) { return a.count > b.count; });
-  if (all.size() <= TreeNode::kCounters) return all;
-  const uint64_t dropped = all[TreeNode::kCounters].count;
-  all.resize(TreeNode::kCounters);
-  for (TreeNode::IdCount& entry : all) entry.count -= dropped;
-  std::erase_if(all, [](const auto& entry) { return entry.count == 0; });
-  return all;
+void Keep(IdCounts& counts) {
+  MergeEqual(counts);
+  std::sort(counts.begin(), counts.end(), [](const auto& a, const auto& b) {
+    return a.count != b.count ? a.count > b.count : a.id < b.id;
+  });
+  if (counts.size() <= TreeNode::kCounters) return;
+  const uint64_t dropped = counts[TreeNode::kCounters].count;
+  counts.resize(TreeNode::kCounters);
+  for (TreeNode::IdCount& entry : counts) entry.count -= dropped;
+  std::erase_if(counts, [](const auto& entry) { return entry.count == 0; });
 }
 
 void AppendFloats(std::string& out, const std::vector<float>& values) {
@@ -40,7 +53,13 @@ bool TakeFloats(ByteReader& reader, size_t count, std::vector<float>& out) {
   if (!reader.ok()) return false;
   out.resize(count);
   CopyInto(bytes, out.data());
-  return std::all_of(out.begin(), out.end(), [](float value) { return std::isfinite(value); });
+  // Without a way out in the middle, since nearly always all are finite: of the
+  // others the exponent is all ones, which carries into the highest bit.
+  uint32_t carries = 0;
+  for (const float value : out) {
+    carries |= (std::bit_cast<uint32_t>(value) & 0x7f800000) + 0x00800000;
+  }
+  return (carries >> 31) == 0;
 }
 
 absl::Status TakeTopIds(ByteReader& reader, TreeNode& node) {
@@ -60,27 +79,24 @@ TreeNode SummarizeTokens(const ChunkColumns& columns, ElementType type, uint32_t
   TreeNode node;
   if (columns.count == 0) return node;
   node.count = columns.count;
-  std::map<uint32_t, uint64_t> ids;
+  node.top_ids.reserve(columns.count);
   for (uint32_t i = 0; i < columns.count; ++i) {
     node.kinds |= uint32_t{1} << static_cast<uint8_t>(columns.kind(i));
     node.payloads |= columns.has_payload(i);
     node.largest_importance = std::max(node.largest_importance, columns.importance(i));
     node.first_time_unix_us = std::min(node.first_time_unix_us, columns.times_unix_us[i]);
     node.last_time_unix_us = std::max(node.last_time_unix_us, columns.times_unix_us[i]);
-    ++ids[columns.id(i)];
+    node.top_ids.push_back({columns.id(i), 1});
   }
-  node.top_ids = Keep(ids);
+  Keep(node.top_ids);
   node.sum.assign(dimension, 0);
   std::vector<float> values(dimension);
   const size_t row_bytes = RowBytes(type, dimension);
   for (uint32_t i = 0; i < columns.count; ++i) {
     DecodeRows(type, rows + i * row_bytes, 1, dimension, values.data());
     if (i == 0) node.min = node.max = values;
-    for (uint32_t j = 0; j < dimension; ++j) {
-      node.sum[j] += values[j];
-      node.min[j] = std::min(node.min[j], values[j]);
-      node.max[j] = std::max(node.max[j], values[j]);
-    }
+    Accumulate(dimension, values.data(), values.data(), values.data(), node.sum.data(),
+               node.min.data(), node.max.data());
     node.sum_square_norms += Dot(values.data(), values.data(), dimension);
   }
   return node;
@@ -100,15 +116,10 @@ void Combine(TreeNode& node, const TreeNode& more) {
   node.sum_square_norms += more.sum_square_norms;
   node.first_time_unix_us = std::min(node.first_time_unix_us, more.first_time_unix_us);
   node.last_time_unix_us = std::max(node.last_time_unix_us, more.last_time_unix_us);
-  for (size_t j = 0; j < node.sum.size(); ++j) {
-    node.sum[j] += more.sum[j];
-    node.min[j] = std::min(node.min[j], more.min[j]);
-    node.max[j] = std::max(node.max[j], more.max[j]);
-  }
-  std::map<uint32_t, uint64_t> ids;
-  for (const TreeNode::IdCount& entry : node.top_ids) ids[entry.id] += entry.count;
-  for (const TreeNode::IdCount& entry : more.top_ids) ids[entry.id] += entry.count;
-  node.top_ids = Keep(ids);
+  Accumulate(node.sum.size(), more.sum.data(), more.min.data(), more.max.data(), node.sum.data(),
+             node.min.data(), node.max.data());
+  node.top_ids.insert(node.top_ids.end(), more.top_ids.begin(), more.top_ids.end());
+  Keep(node.top_ids);
 }
 
 std::string EncodeTreeNode(const TreeNode& node, uint64_t seed) {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <map>
 
 #include "storage/context/append_plan.h"
@@ -14,11 +15,11 @@ namespace {
 
 constexpr uint32_t kDimension = 5;
 
-TreeNode NodeOf(uint64_t first, uint32_t count) {
-  const ContextSpec spec = TestContext("c", kDimension);
-  const TestTokens tokens(first, count, kDimension);
+TreeNode NodeOf(uint64_t first, uint32_t count, uint32_t dimension = kDimension) {
+  const ContextSpec spec = TestContext("c", dimension);
+  const TestTokens tokens(first, count, dimension);
   const std::string rows = ToStoredRows(spec, tokens.columns());
-  return SummarizeTokens(ToColumns(tokens.columns(), 0), spec.stored, kDimension,
+  return SummarizeTokens(ToColumns(tokens.columns(), 0), spec.stored, dimension,
                          AsBytes(rows).data());
 }
 
@@ -46,21 +47,30 @@ TEST(TreeNodeTest, SumsUpItsTokens) {
   EXPECT_FLOAT_EQ(node.largest_importance, 0.99F);
   EXPECT_EQ(node.first_time_unix_us, 1090);
   EXPECT_EQ(node.last_time_unix_us, 1119);
-  double square = 0;
-  for (uint32_t j = 0; j < kDimension; ++j) {
-    float sum = 0, min = 100, max = -100;
-    for (uint64_t position = 90; position < 120; ++position) {
-      const float value = TestTokens::Value(position, j);
-      sum += value;
-      min = std::min(min, value);
-      max = std::max(max, value);
-      square += value * value;
+}
+
+TEST(TreeNodeTest, SumsUpEveryDimension) {
+  // Dimensions go in blocks of 16 and a rest.
+  for (const uint32_t dimension : {1U, 15U, 16U, 37U}) {
+    const TreeNode halves = Sum(NodeOf(90, 20, dimension), NodeOf(110, 10, dimension));
+    for (const TreeNode& node : {NodeOf(90, 30, dimension), halves}) {
+      double square = 0;
+      for (uint32_t j = 0; j < dimension; ++j) {
+        float sum = 0, min = 100, max = -100;
+        for (uint64_t position = 90; position < 120; ++position) {
+          const float value = TestTokens::Value(position, j);
+          sum += value;
+          min = std::min(min, value);
+          max = std::max(max, value);
+          square += value * value;
+        }
+        EXPECT_EQ(node.sum[j], sum) << j << " of " << dimension;
+        EXPECT_EQ(node.min[j], min) << j << " of " << dimension;
+        EXPECT_EQ(node.max[j], max) << j << " of " << dimension;
+      }
+      EXPECT_EQ(node.sum_square_norms, square);
     }
-    EXPECT_EQ(node.sum[j], sum);
-    EXPECT_EQ(node.min[j], min);
-    EXPECT_EQ(node.max[j], max);
   }
-  EXPECT_EQ(node.sum_square_norms, square);
 }
 
 TEST(TreeNodeTest, CombiningIsAssociativeAndHasAnIdentity) {
@@ -131,6 +141,17 @@ TEST(TreeNodeTest, HasTheBytesOfTheFormat) {
   ASSERT_OK_AND_ASSIGN(const TreeNode decoded,
                        DecodeTreeNode(AsBytes(EncodeTreeNode(node, 42)), 42));
   EXPECT_EQ(decoded, node);
+}
+
+TEST(TreeNodeTest, WhatIsNotFiniteIsDamage) {
+  for (const float bad : {INFINITY, -INFINITY, NAN}) {
+    for (const uint32_t at : {0U, kDimension - 1}) {
+      TreeNode node = NodeOf(0, 10);
+      node.max[at] = bad;
+      EXPECT_THAT(DecodeTreeNode(AsBytes(EncodeTreeNode(node, 42)), 42),
+                  StatusIs(absl::StatusCode::kDataLoss));
+    }
+  }
 }
 
 TEST(TreeNodeTest, EveryFlippedBitIsDamage) {
