@@ -37,21 +37,6 @@ absl::Status CheckName(std::string_view field, std::string_view text, size_t max
 
 bool HasHeads(GroupKind kind) { return kind != GroupKind::kState && kind != GroupKind::kOpaque; }
 
-// Bits of one value.
-uint32_t BitsOf(DType dtype) {
-  switch (dtype) {
-    case DType::kF32:
-      return 32;
-    case DType::kF16:
-    case DType::kBF16:
-      return 16;
-    case DType::kInt4:
-      return 4;
-    default:
-      return 8;
-  }
-}
-
 absl::Status ValidateHeads(const Group& group, std::string_view at) {
   const auto field = [&](std::string_view name) { return fmt::format("{}.{}", at, name); };
   MNEMO_RETURN_IF_ERROR(CheckRange(field("kv_heads"), group.kv_heads, 1, 1024));
@@ -63,9 +48,9 @@ absl::Status ValidateHeads(const Group& group, std::string_view at) {
   // Latent state is shared by all heads, so ranks store the same or nothing:
   // only real heads are split.
   if (group.kv_heads % group.tensor_parallel_size != 0) {
-    return OutOfRange(field("kv_heads"), fmt::to_string(group.kv_heads),
-                      fmt::format("a multiple of tensor_parallel_size, {}",
-                                  group.tensor_parallel_size));
+    return OutOfRange(
+        field("kv_heads"), fmt::to_string(group.kv_heads),
+        fmt::format("a multiple of tensor_parallel_size, {}", group.tensor_parallel_size));
   }
   if (group.dtype == DType::kInt4 && (group.k_dimension % 2 != 0 || group.v_dimension % 2 != 0)) {
     return OutOfRange(field("k_dimension"), fmt::to_string(group.k_dimension), "even for INT4");
@@ -97,15 +82,15 @@ absl::Status ValidateRope(const RopeFacts& rope, const Group& group, std::string
     return OutOfRange(fmt::format("{}.rope.scaling_factor", at),
                       fmt::to_string(rope.scaling_factor), "0 or more");
   }
-  MNEMO_RETURN_IF_ERROR(CheckRange(fmt::format("{}.rope.scaling_kind length", at),
-                                   rope.scaling_kind.size(), 0, 64));
+  MNEMO_RETURN_IF_ERROR(
+      CheckRange(fmt::format("{}.rope.scaling_kind length", at), rope.scaling_kind.size(), 0, 64));
   return CheckRange(fmt::format("{}.rope.rotary_dimensions", at), rope.rotary_dimensions, 1,
                     std::max<uint32_t>(1, group.k_dimension));
 }
 
 absl::Status ValidatePipeline(const Group& group, std::string_view at) {
-  MNEMO_RETURN_IF_ERROR(CheckRange(fmt::format("{}.pipeline_layers size", at),
-                                   group.pipeline_layers.size(), 0, 64));
+  MNEMO_RETURN_IF_ERROR(
+      CheckRange(fmt::format("{}.pipeline_layers size", at), group.pipeline_layers.size(), 0, 64));
   if (group.pipeline_layers.empty()) return absl::OkStatus();
   uint64_t sum = 0;
   for (const uint32_t layers : group.pipeline_layers) {
@@ -125,8 +110,8 @@ absl::Status ValidateGroup(const Group& group, std::string_view at) {
       CheckRange(field("tensor_parallel_size"), group.tensor_parallel_size, 1, 1024));
   MNEMO_RETURN_IF_ERROR(
       CheckRange(field("scales.bytes_per_run"), group.scale_bytes_per_run, 0, 16 * kMiB));
-  MNEMO_RETURN_IF_ERROR(CheckRange(field("scales.description length"),
-                                   group.scale_description.size(), 0, 256));
+  MNEMO_RETURN_IF_ERROR(
+      CheckRange(field("scales.description length"), group.scale_description.size(), 0, 256));
   MNEMO_RETURN_IF_ERROR(ValidatePipeline(group, at));
   MNEMO_RETURN_IF_ERROR(ValidateKindFields(group, at));
   if (group.rope) MNEMO_RETURN_IF_ERROR(ValidateRope(*group.rope, group, at));
@@ -138,8 +123,8 @@ absl::Status ValidateFingerprint(const SpaceSpec& spec) {
   const bool opaque = std::all_of(spec.groups.begin(), spec.groups.end(), [](const Group& group) {
     return group.kind == GroupKind::kOpaque;
   });
-  MNEMO_RETURN_IF_ERROR(CheckRange("fingerprint.weights_digest length",
-                                   print.weights_digest.size(), opaque ? 0 : 1, 256));
+  MNEMO_RETURN_IF_ERROR(CheckRange("fingerprint.weights_digest length", print.weights_digest.size(),
+                                   opaque ? 0 : 1, 256));
   const std::pair<std::string_view, const std::string&> fields[] = {
       {"quantization", print.quantization},
       {"adapter", print.adapter},
@@ -190,8 +175,8 @@ absl::Status ValidateSpace(const SpaceSpec& spec) {
                              GeometryOf(spec, {.group = static_cast<uint8_t>(i),
                                                .tp_rank = 0,
                                                .pp_rank = static_cast<uint16_t>(rank)}));
-      MNEMO_RETURN_IF_ERROR(CheckRange(fmt::format("groups[{}] bytes of a part", i),
-                                       geometry.bytes, 0, kMaxPartBytes));
+      MNEMO_RETURN_IF_ERROR(CheckRange(fmt::format("groups[{}] bytes of a part", i), geometry.bytes,
+                                       0, kMaxPartBytes));
     }
   }
   return absl::OkStatus();
@@ -224,7 +209,8 @@ absl::StatusOr<PartGeometry> GeometryOf(const SpaceSpec& spec, const PartId& par
     geometry.bytes = uint64_t{group.fixed_bytes} * geometry.layers;
     return geometry;
   }
-  const uint64_t values = uint64_t{spec.tokens_per_block} * (group.kv_heads / group.tensor_parallel_size);
+  const uint64_t values =
+      uint64_t{spec.tokens_per_block} * (group.kv_heads / group.tensor_parallel_size);
   const auto run_bytes = [&](uint32_t dimension) {
     return values * dimension * BitsOf(group.dtype) / 8 + group.scale_bytes_per_run;
   };
@@ -282,21 +268,22 @@ using Json = nlohmann::ordered_json;
 constexpr int kSpaceFormatVersion = 1;
 
 Json ToJson(const Group& group) {
-  Json json = {{"name", group.name},
-               {"kind", static_cast<int>(group.kind)},
-               {"layers", group.layers},
-               {"kv_heads", group.kv_heads},
-               {"k_dimension", group.k_dimension},
-               {"v_dimension", group.v_dimension},
-               {"dtype", static_cast<int>(group.dtype)},
-               {"layout", static_cast<int>(group.layout)},
-               {"window_tokens", group.window_tokens},
-               {"fixed_bytes", group.fixed_bytes},
-               {"tensor_parallel_size", group.tensor_parallel_size},
-               {"pipeline_layers", group.pipeline_layers},
-               {"optional", group.optional},
-               {"scales", {{"bytes_per_run", group.scale_bytes_per_run},
-                           {"description", group.scale_description}}}};
+  Json json = {
+      {"name", group.name},
+      {"kind", static_cast<int>(group.kind)},
+      {"layers", group.layers},
+      {"kv_heads", group.kv_heads},
+      {"k_dimension", group.k_dimension},
+      {"v_dimension", group.v_dimension},
+      {"dtype", static_cast<int>(group.dtype)},
+      {"layout", static_cast<int>(group.layout)},
+      {"window_tokens", group.window_tokens},
+      {"fixed_bytes", group.fixed_bytes},
+      {"tensor_parallel_size", group.tensor_parallel_size},
+      {"pipeline_layers", group.pipeline_layers},
+      {"optional", group.optional},
+      {"scales",
+       {{"bytes_per_run", group.scale_bytes_per_run}, {"description", group.scale_description}}}};
   if (group.rope) {
     json["rope"] = {{"theta", group.rope->theta},
                     {"rotary_dimensions", group.rope->rotary_dimensions},

@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "storage/base/clock.h"
+#include "storage/base/dtype.h"
 #include "storage/block/block_key.h"
 #include "storage/block/block_store.h"
 
@@ -18,16 +19,6 @@ namespace mnemo {
 
 // The enumerations are on disk and on the wire with the same numbers.
 enum class GroupKind : uint8_t { kFull = 1, kWindow = 2, kState = 3, kLatent = 4, kOpaque = 5 };
-enum class DType : uint8_t {
-  kBytes = 0,
-  kF32 = 1,
-  kF16 = 2,
-  kBF16 = 3,
-  kFp8E4M3 = 4,
-  kFp8E5M2 = 5,
-  kInt8 = 6,
-  kInt4 = 7
-};
 enum class Layout : uint8_t { kLayerMajor = 1, kKvMajor = 2, kTokenMajor = 3 };
 enum class RopePairing : uint8_t { kUnknown = 0, kHalf = 1, kInterleaved = 2 };
 

@@ -52,6 +52,12 @@ std::string_view CodecName(uint8_t id) {
       return "raw";
     case CodecId::kLossless:
       return "lossless";
+    case CodecId::kKivi:
+      return "kivi";
+    case CodecId::kRotated:
+      return "rotated";
+    case CodecId::kProgressive:
+      return "progressive";
   }
   return "unknown";
 }

@@ -13,8 +13,9 @@
 namespace mnemo {
 
 // On disk: never renumber. Up to 15 fit the directory's entry.
-enum class CodecId : uint8_t { kRaw = 0, kLossless = 1 };
-// "raw", "lossless"; "unknown" for what this build does not know.
+// kRaw and kLossless take any bytes; the others are those of tensor_codec.h.
+enum class CodecId : uint8_t { kRaw = 0, kLossless = 1, kKivi = 2, kRotated = 3, kProgressive = 4 };
+// "raw", "lossless", "kivi" ...; "unknown" for what this build does not know.
 std::string_view CodecName(uint8_t id);
 
 // Thread-safe. Encoded bytes describe themselves but for their exact size,

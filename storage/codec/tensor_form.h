@@ -1,0 +1,96 @@
+// What the tensor codecs have in common, and what each of them adds; private to
+// this room.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "storage/base/bytes.h"
+#include "storage/codec/calibration.h"
+#include "storage/codec/codec.h"
+#include "storage/codec/row_kernels.h"
+#include "storage/codec/tensor_shape.h"
+
+namespace mnemo::codec {
+
+// The front of a section.
+struct TensorHeader {
+  CodecId codec = CodecId::kRaw;
+  uint8_t bits = 0;
+  TensorShape shape;
+  uint32_t calibration_id = 0;  // 0: none
+
+  size_t padded() const { return PaddedDimension(shape.dimension); }
+  // Tokens that are encoded.
+  uint32_t tokens() const { return shape.tokens - shape.exact_tokens; }
+  uint64_t rows() const { return uint64_t{shape.layers} * tokens() * shape.heads; }
+  // Number of the row among all encoded ones; `token` counts from the first
+  // encoded one.
+  uint64_t Row(uint32_t layer, uint32_t token, uint32_t head) const {
+    return (uint64_t{layer} * tokens() + token) * shape.heads + head;
+  }
+};
+inline constexpr size_t kMaxTensorHeader = 64;
+
+// Appends at `into`, which has kMaxTensorHeader bytes; returns the size.
+size_t WriteTensorHeader(const TensorHeader& header, uint8_t* into);
+// Reads the front of `reader`. The shape is valid then. Errors: kDataLoss.
+absl::StatusOr<TensorHeader> ReadTensorHeader(ByteReader& reader);
+
+// Buffers of a decoder, as large as they ever had to be.
+struct DecodeScratch {
+  std::vector<uint8_t> codes;
+  std::vector<float> values;
+  std::vector<float> scale;
+  std::vector<float> offset;
+};
+
+// One layer to decode.
+struct DecodeLayer {
+  const TensorHeader& header;
+  const Calibration* calibration;  // not null where the header names one
+  ByteView body;
+  const RowKernels& kernels;
+  DecodeScratch& scratch;
+  uint32_t layer;
+  // Encoded tokens, counted from the first encoded one.
+  uint32_t first_token;
+  uint32_t tokens;
+  uint32_t first_head;
+  uint32_t heads;
+  // Rows of the heads of a token lie side by side here, tokens so far apart.
+  uint8_t* out;
+  uint64_t token_stride;
+
+  // Puts `values` [heads x padded] where the token's rows belong.
+  void Store(uint32_t token, const float* values) const;
+};
+
+// A codec's own part of a section, its body. Immutable, thread-safe.
+class TensorForm {
+ public:
+  virtual ~TensorForm() = default;
+
+  // Errors: kInvalidArgument (a shape that this codec does not take).
+  virtual absl::Status Accepts(const TensorShape& shape) const = 0;
+  // Whether it leans on a calibration if there is one.
+  virtual bool WantsCalibration(const TensorShape& shape) const = 0;
+  // Bytes of the body of all layers.
+  virtual uint64_t BodyBytes(const TensorHeader& header) const = 0;
+  // `values` [tokens x heads x padded] of `layer`, finite; changed at will.
+  // Errors: kOutOfRange.
+  virtual absl::Status Encode(const TensorHeader& header, const Calibration* calibration,
+                              uint32_t layer, std::span<float> values,
+                              MutableByteView body) const = 0;
+  virtual void Decode(const DecodeLayer& job) const = 0;
+};
+
+// Null where this build does not know the codec or the bits.
+const TensorForm* FindTensorForm(CodecId codec, uint32_t bits);
+
+const TensorForm& KiviForm();
+
+}  // namespace mnemo::codec

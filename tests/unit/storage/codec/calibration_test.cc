@@ -1,0 +1,177 @@
+#include "storage/codec/calibration.h"
+
+#include <cmath>
+
+#include "storage/codec/rope_rows.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/tensors.h"
+
+namespace mnemo {
+namespace {
+
+using ::mnemo::testing::Bytes;
+using ::mnemo::testing::PutRow;
+using ::testing::HasSubstr;
+
+CalibrationGeometry Geometry(RopeStyle style) {
+  return {.layers = 2,
+          .heads = 1,
+          .k_dimension = 16,
+          .v_dimension = 8,
+          .ropes = {{style, 10000}, {style, 1000}}};
+}
+
+TensorShape Keys(uint32_t tokens) {
+  return {.dtype = DType::kF32,
+          .layers = 2,
+          .tokens = tokens,
+          .heads = 1,
+          .dimension = 16,
+          .first_position = 1000};
+}
+
+// Keys that are `mean` plus noise before positions turn them.
+Bytes TurnedKeys(const TensorShape& shape, const CalibrationGeometry& geometry) {
+  std::mt19937_64 random(1);
+  std::normal_distribution<float> noise(0, 0.01F);
+  Bytes bytes(shape.bytes());
+  for (uint32_t layer = 0; layer < shape.layers; ++layer) {
+    for (uint32_t token = 0; token < shape.tokens; ++token) {
+      const bool half = geometry.ropes[layer].style == RopeStyle::kHalf;
+      std::vector<float> row(16);
+      for (size_t i = 0; i < 8; ++i) {
+        const double angle = (1000.0 + token) * std::pow(geometry.ropes[layer].theta,
+                                                         -2.0 * static_cast<double>(i) / 16);
+        const size_t a = half ? i : 2 * i;
+        const size_t b = half ? i + 8 : 2 * i + 1;
+        const double x = 1.0 + static_cast<double>(a) + noise(random);
+        const double y = 1.0 + static_cast<double>(b) + noise(random);
+        row[a] = static_cast<float>(x * std::cos(angle) - y * std::sin(angle));
+        row[b] = static_cast<float>(y * std::cos(angle) + x * std::sin(angle));
+      }
+      PutRow(shape, row, layer, token, 0, bytes);
+    }
+  }
+  return bytes;
+}
+
+Bytes Values(const TensorShape& shape, float small_token) {
+  Bytes bytes(shape.bytes());
+  for (uint32_t layer = 0; layer < shape.layers; ++layer) {
+    for (uint32_t token = 0; token < shape.tokens; ++token) {
+      const float size = token % 4 == 0 ? small_token : 1;
+      std::vector<float> row(8, size);
+      row[token % 8] += 0.1F * size;
+      PutRow(shape, row, layer, token, 0, bytes);
+    }
+  }
+  return bytes;
+}
+
+std::shared_ptr<const Calibration> Fit(RopeStyle style, float small_token = 1) {
+  CalibrationFit fit = CalibrationFit::Create(Geometry(style)).value();
+  const TensorShape keys = Keys(600);
+  EXPECT_OK(fit.Add(keys, TurnedKeys(keys, Geometry(style))));
+  TensorShape values = keys;
+  values.role = TensorRole::kValues;
+  values.dimension = 8;
+  EXPECT_OK(fit.Add(values, Values(values, small_token)));
+  return fit.Finish().value();
+}
+
+TEST(CalibrationTest, TakesPositionsOffKeysBeforeItAveragesThem) {
+  for (const RopeStyle style : {RopeStyle::kHalf, RopeStyle::kInterleaved}) {
+    const auto calibration = Fit(style);
+    const ChannelStatistics& keys = calibration->of(TensorRole::kKeys);
+    for (size_t i = 0; i < 32; ++i) {
+      EXPECT_NEAR(keys.mean[i], 1.0 + static_cast<double>(i % 16), 3e-3) << i;
+      EXPECT_NEAR(keys.deviation[i], 0.01, 2e-3) << i;
+    }
+    // What is stored turns with its position, the fastest pair all the way round.
+    EXPECT_LT(keys.low[0], -0.5F);
+    EXPECT_GT(keys.high[0], 0.5F);
+  }
+}
+
+TEST(CalibrationTest, ValuesKeepTheirMeanOnlyIfNoTokenGrowsByIt) {
+  const auto alike = Fit(RopeStyle::kHalf, 1);
+  for (const float mean : alike->of(TensorRole::kValues).mean) {
+    EXPECT_NEAR(mean, 1.0125, 1e-3);
+  }
+  // A quarter of the tokens are tiny: taking a mean near 1 off them would make them
+  // a hundred times as large.
+  const auto unlike = Fit(RopeStyle::kHalf, 0.01F);
+  for (const float mean : unlike->of(TensorRole::kValues).mean) {
+    EXPECT_EQ(mean, 0);
+  }
+}
+
+TEST(CalibrationTest, SurvivesItsBytesAndNamesThem) {
+  const auto made = Fit(RopeStyle::kInterleaved);
+  const std::string bytes = made->Serialize();
+  ASSERT_OK_AND_ASSIGN(const auto read, Calibration::Parse(AsBytes(bytes)));
+  EXPECT_EQ(read->id(), made->id());
+  EXPECT_NE(read->id(), 0u);
+  EXPECT_NE(read->id(), Fit(RopeStyle::kHalf)->id());
+  EXPECT_EQ(read->geometry(), made->geometry());
+  EXPECT_EQ(read->of(TensorRole::kKeys).deviation, made->of(TensorRole::kKeys).deviation);
+  EXPECT_EQ(read->of(TensorRole::kValues).high, made->of(TensorRole::kValues).high);
+}
+
+TEST(CalibrationTest, EveryCutAndEveryFlippedBitIsDamage) {
+  const std::string good = Fit(RopeStyle::kHalf)->Serialize();
+  for (size_t size = 0; size < good.size(); ++size) {
+    EXPECT_THAT(Calibration::Parse(AsBytes(good).first(size)),
+                StatusIs(absl::StatusCode::kDataLoss));
+  }
+  for (size_t at = 0; at < good.size(); ++at) {
+    std::string bad = good;
+    bad[at] = static_cast<char>(bad[at] ^ 16);
+    EXPECT_THAT(Calibration::Parse(AsBytes(bad)), StatusIs(absl::StatusCode::kDataLoss)) << at;
+  }
+}
+
+TEST(CalibrationTest, NeedsEnoughTokensOfEveryLayer) {
+  CalibrationFit fit = CalibrationFit::Create(Geometry(RopeStyle::kNone)).value();
+  TensorShape shape = Keys(40);
+  shape.layers = 1;
+  ASSERT_OK(fit.Add(shape, Bytes(shape.bytes(), 0)));
+  EXPECT_THAT(fit.Finish(), StatusIs(absl::StatusCode::kFailedPrecondition,
+                                     HasSubstr("layer 1, head 0: 0 tokens")));
+  shape.first_layer = 2;
+  EXPECT_THAT(fit.Add(shape, Bytes(shape.bytes(), 0)),
+              StatusIs(absl::StatusCode::kInvalidArgument));
+}
+
+TEST(CalibrationTest, RefusesAGeometryThatMakesNoSense) {
+  CalibrationGeometry geometry = Geometry(RopeStyle::kHalf);
+  geometry.ropes[1].theta = 0;
+  EXPECT_THAT(CalibrationFit::Create(geometry),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("theta")));
+  geometry = Geometry(RopeStyle::kHalf);
+  geometry.ropes.pop_back();
+  EXPECT_THAT(CalibrationFit::Create(geometry),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("ropes")));
+}
+
+TEST(RopeRowsTest, FollowsTheAnglesThroughItsAnchors) {
+  for (const RopeStyle style : {RopeStyle::kHalf, RopeStyle::kInterleaved}) {
+    codec::RopeRows rope({style, 10000}, 64, 5000);
+    double worst = 0;
+    for (uint32_t position = 5000; position < 5700; ++position, rope.Advance()) {
+      std::vector<float> row(64, 1);
+      rope.PutOn(row.data());
+      for (size_t i = 0; i < 32; ++i) {
+        const double angle = position * std::pow(10000, -2.0 * static_cast<double>(i) / 64);
+        const size_t a = style == RopeStyle::kHalf ? i : 2 * i;
+        worst = std::max(worst, std::abs(row[a] - (std::cos(angle) - std::sin(angle))));
+      }
+      rope.TakeOff(row.data());
+      for (const float value : row) worst = std::max(worst, std::abs(value - 1.0));
+    }
+    EXPECT_LT(worst, 5e-5);
+  }
+}
+
+}  // namespace
+}  // namespace mnemo
