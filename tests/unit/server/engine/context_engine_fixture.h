@@ -18,6 +18,7 @@
 #include "tests/support/block_store_fixture.h"
 #include "tests/support/context_fixture.h"
 #include "tests/support/temp_dir.h"
+#include "tests/support/unsynced_file_system.h"
 
 namespace mnemo {
 
@@ -105,7 +106,7 @@ class ContextEngineTest : public ::testing::Test {
   void Start() {
     BlockStoreOptions options = SmallStore("");
     options.directory = dir_ / "data";
-    auto store = BlockStore::Open(options, *files_, clock_, [](const PartEvent&) {});
+    auto store = BlockStore::Open(options, files_, clock_, [](const PartEvent&) {});
     MNEMO_CHECK(store.ok());
     store_ = *std::move(store);
     auto registry = SpaceRegistry::Load(store_->state(), clock_);
@@ -129,7 +130,7 @@ class ContextEngineTest : public ::testing::Test {
 
   const ContextEngineOptions options_;
   TempDir dir_;
-  std::unique_ptr<FileSystem> files_ = MakePosixFileSystem();
+  UnsyncedFileSystem files_;
   EventHub events_{1};
   std::unique_ptr<BlockStore> store_;
   std::unique_ptr<SpaceRegistry> registry_;

@@ -187,11 +187,7 @@ TEST_F(AppendRpcTest, AClientThatReadsNoAnswersIsHeldBack) {
   });
   while (stored == 0) std::this_thread::yield();
   // The watchdog ends an open stream only when an answer waits for its client.
-  while (observer_.shed("stalled") == 0) {
-    clock_.Advance(std::chrono::seconds(11));
-    gate_.watchdog().Scan();
-    std::this_thread::yield();
-  }
+  PassUntilStalled(clock_, gate_, observer_);
   writer.join();
   EXPECT_LT(stored, kBatches);
   v1::AppendResponse response;
@@ -219,11 +215,7 @@ TEST_F(AppendRpcTest, AnOpenStreamMayBeSilentForAsLongAsItLikes) {
 TEST_F(AppendRpcTest, AStreamThatNeverStartsIsEnded) {
   grpc::ClientContext context;
   auto stream = contexts_->Append(&context);
-  while (observer_.shed("stalled") == 0) {
-    clock_.Advance(std::chrono::seconds(11));
-    gate_.watchdog().Scan();
-    std::this_thread::yield();
-  }
+  PassUntilStalled(clock_, gate_, observer_);
   EXPECT_THAT(stream->Finish(),
               GrpcIs(grpc::StatusCode::DEADLINE_EXCEEDED, HasSubstr("sent nothing")));
 }

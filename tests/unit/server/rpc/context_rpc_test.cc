@@ -139,14 +139,11 @@ TEST_F(ContextServiceTest, AReaderThatNeverReadsIsCut) {
   }
   const auto narrow = v1::ContextService::NewStub(NewChannel(/*small_windows=*/true));
   grpc::ClientContext context;
+  LiveLong(context);
   auto stream = narrow->Read(&context, ReadOf("c"));
   v1::ReadContextResponse response;
   ASSERT_TRUE(stream->Read(&response));
-  while (observer_.shed("stalled") == 0) {
-    clock_.Advance(std::chrono::seconds(11));
-    gate_.watchdog().Scan();
-    std::this_thread::yield();
-  }
+  PassUntilStalled(clock_, gate_, observer_);
   observer_.AwaitFinished("mnemo.v1.ContextService/Read", absl::StatusCode::kDeadlineExceeded, 1);
   EXPECT_EQ(gate_.bytes().used(), 0u);
   while (stream->Read(&response)) {

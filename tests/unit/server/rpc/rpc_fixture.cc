@@ -4,6 +4,7 @@
 #include <grpcpp/generic/generic_stub.h>
 
 #include <algorithm>
+#include <thread>
 #include <utility>
 
 #include "mnemo/v1/auth.grpc.pb.h"
@@ -157,10 +158,25 @@ void CountingObserver::AwaitFinished(const std::string& method, absl::StatusCode
   while (finished_[{method, code}] < count) changed_.Wait(mutex_);
 }
 
+void LiveLong(grpc::ClientContext& context) {
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::hours(1));
+}
+
+void PassUntilStalled(FakeClock& clock, Gate& gate, const CountingObserver& observer) {
+  while (observer.shed("stalled") == 0) {
+    const StreamWatchdog::Waiting waiting = gate.watchdog().waiting();
+    if (waiting.for_input + waiting.for_output > 0) {
+      clock.Advance(std::chrono::seconds(11));
+      gate.watchdog().Scan();
+    }
+    std::this_thread::yield();
+  }
+}
+
 TestNode::TestNode(const GateOptions& gate, BlockStoreOptions store,
                    const IdentityOptions& identity, const TlsMaterial* tls) {
   store.directory = dir_ / "data";
-  auto opened = BlockStore::Open(store, *files_, clock_,
+  auto opened = BlockStore::Open(store, files_, clock_,
                                  [this](const PartEvent& event) { events_.Publish(event); });
   MNEMO_CHECK(opened.ok());
   store_ = *std::move(opened);

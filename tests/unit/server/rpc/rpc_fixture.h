@@ -27,6 +27,7 @@
 #include "server/rpc/server.h"
 #include "storage/block/envelope.h"
 #include "tests/support/block_store_fixture.h"
+#include "tests/support/unsynced_file_system.h"
 
 namespace mnemo {
 
@@ -76,6 +77,15 @@ class CountingObserver final : public RpcObserver {
   std::map<std::pair<std::string, absl::StatusCode>, uint64_t> finished_ ABSL_GUARDED_BY(mutex_);
 };
 
+// So that the gate's own deadline of 30 s, on a clock that a test turns, does not
+// end a call first.
+void LiveLong(grpc::ClientContext& context);
+
+// Lets time pass, and the watchdog look, until it has ended a stream whose client
+// stands still. Time passes only while a stream waits for its client: what passes
+// while the server works would bring the call's deadline nearer.
+void PassUntilStalled(FakeClock& clock, Gate& gate, const CountingObserver& observer);
+
 // Not thread-safe, but the clock and what it serves are.
 class TestNode {
  public:
@@ -106,7 +116,7 @@ class TestNode {
  private:
   TempDir dir_;
   FakeClock clock_;
-  std::unique_ptr<FileSystem> files_ = MakePosixFileSystem();
+  UnsyncedFileSystem files_;
   CountingObserver observer_;
   NullEngineObserver engine_observer_;
   FixedFacts facts_;

@@ -27,10 +27,6 @@ class StallRpcTest : public RpcTest {
   void AwaitWritten() {
     while (node_.gate().watchdog().waiting().for_output != 0) std::this_thread::yield();
   }
-  // So that the gate's own deadline of 30 s does not end a stream first.
-  static void LiveLong(grpc::ClientContext& context) {
-    context.set_deadline(std::chrono::system_clock::now() + std::chrono::hours(1));
-  }
 };
 
 TEST_F(StallRpcTest, AWriterThatNeverSendsIsToldWhyItsStreamEnds) {
@@ -58,6 +54,7 @@ TEST_F(StallRpcTest, AWriterThatNeverSendsIsToldWhyItsStreamEnds) {
 
 TEST_F(StallRpcTest, AWriterThatTricklesDoesNotLiveForEver) {
   grpc::ClientContext context;
+  LiveLong(context);
   auto stream = blocks_->Put(&context);
   std::vector<ClientPart> parts;
   for (int i = 0; i < 100; ++i) parts.push_back({.key = "k" + std::to_string(i), .bytes = "x"});
@@ -73,6 +70,7 @@ TEST_F(StallRpcTest, AWriterThatTricklesDoesNotLiveForEver) {
     request.mutable_data()->set_data("x");
     // The result says that it has arrived.
     if (!stream->Write(request) || !stream->Read(&response)) break;
+    AwaitReading();
     Pass(std::chrono::seconds(3));
   }
   EXPECT_GE(sent, 3u);
@@ -89,10 +87,7 @@ TEST_F(StallRpcTest, AReaderThatNeverReadsIsCut) {
   auto stream = narrow->Get(&context, GetOf("opaque", {"k"}));
   v1::GetResponse response;
   ASSERT_TRUE(stream->Read(&response));
-  while (node_.observer().shed("stalled") == 0) {
-    // Time that passes while the server works brings its deadline nearer.
-    if (node_.gate().watchdog().waiting().for_output == 1) Pass(kLong);
-  }
+  PassUntilStalled(node_.clock(), node_.gate(), node_.observer());
   node_.observer().AwaitFinished("mnemo.v1.BlockService/Get", absl::StatusCode::kDeadlineExceeded,
                                  1);
   EXPECT_EQ(node_.gate().bytes().used(), 0u);
@@ -184,7 +179,7 @@ TEST_F(StallRpcTest, AWatchThatIsNotReadIsCut) {
   auto watch = narrow->Watch(&context, request);
   v1::WatchResponse events;
   ASSERT_TRUE(watch->Read(&events));
-  while (node_.observer().shed("stalled") == 0) Pass(kLong);
+  PassUntilStalled(node_.clock(), node_.gate(), node_.observer());
   node_.observer().AwaitFinished("mnemo.v1.BlockService/Watch",
                                  absl::StatusCode::kResourceExhausted, 1);
   while (watch->Read(&events)) {

@@ -13,6 +13,7 @@
 #include "storage/context/context_keys.h"
 #include "tests/support/context_fixture.h"
 #include "tests/support/temp_dir.h"
+#include "tests/support/unsynced_file_system.h"
 
 namespace mnemo {
 namespace {
@@ -31,7 +32,7 @@ class ContextUpkeepTest : public ::testing::Test {
   void Reopen() {
     upkeep_.reset();
     node_.reset();
-    ASSERT_OK_AND_ASSIGN(node_, ContextNode::Open(dir_.path(), *files_, clock_));
+    ASSERT_OK_AND_ASSIGN(node_, ContextNode::Open(dir_.path(), files_, clock_));
     Restart(options_);
   }
   void Restart(const ContextUpkeepOptions& options) {
@@ -94,7 +95,7 @@ class ContextUpkeepTest : public ::testing::Test {
   }
 
   TempDir dir_;
-  std::unique_ptr<FileSystem> files_ = MakePosixFileSystem();
+  UnsyncedFileSystem files_;
   FakeClock clock_;
   std::unique_ptr<ContextNode> node_;
   ContextUpkeepOptions options_;

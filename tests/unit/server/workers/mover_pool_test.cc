@@ -8,6 +8,7 @@
 
 #include "storage/base/clock.h"
 #include "tests/support/block_store_fixture.h"
+#include "tests/support/unsynced_file_system.h"
 
 namespace mnemo {
 namespace {
@@ -21,7 +22,7 @@ class MoverPoolTest : public ::testing::Test {
     options.l2_bytes = 0;
     options.high_watermark = 0.5;
     options.low_watermark = 0.25;
-    auto store = BlockStore::Open(options, *files_, clock_, [this](const PartEvent& event) {
+    auto store = BlockStore::Open(options, files_, clock_, [this](const PartEvent& event) {
       MutexLock lock(mutex_);
       if (event.kind == PartEvent::Kind::kMoved) ++moved_;
       changed_.SignalAll();
@@ -41,7 +42,7 @@ class MoverPoolTest : public ::testing::Test {
   }
 
   TempDir dir_;
-  std::unique_ptr<FileSystem> files_ = MakePosixFileSystem();
+  UnsyncedFileSystem files_;
   SystemClock clock_;
   Mutex mutex_;
   CondVar changed_;
@@ -64,9 +65,7 @@ TEST_F(MoverPoolTest, ALaterPoolGoesOn) {
   for (uint64_t i = 0; i < 40; ++i) {
     ASSERT_OK(PutChained(*store_, i, 0, 1 * kMiB, Durability::kInterval));
   }
-  {
-    MoverPool stopped_at_once(*store_, {});
-  }
+  { MoverPool stopped_at_once(*store_, {}); }
   MoverPool pool(*store_, {});
   EXPECT_TRUE(AwaitMoves(15));
 }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "tests/support/block_store_fixture.h"
+#include "tests/support/unsynced_file_system.h"
 
 namespace mnemo {
 namespace {
@@ -18,7 +19,7 @@ class BlockStoreTest : public ::testing::Test {
 
   void Open(const BlockStoreOptions& options) {
     store_.reset();
-    auto store = BlockStore::Open(options, *files_, clock_,
+    auto store = BlockStore::Open(options, files_, clock_,
                                   [this](const PartEvent& event) { events_.push_back(event); });
     ASSERT_OK(store);
     store_ = *std::move(store);
@@ -33,7 +34,7 @@ class BlockStoreTest : public ::testing::Test {
   Level LevelOf(const PartKey& key) { return store_->Find({&key, 1})[0].level; }
 
   TempDir dir_;
-  std::unique_ptr<FileSystem> files_ = MakePosixFileSystem();
+  UnsyncedFileSystem files_;
   FakeClock clock_;
   std::vector<PartEvent> events_;
   std::unique_ptr<BlockStore> store_;
@@ -255,7 +256,7 @@ TEST_F(BlockStoreTest, AReservationThatIsOverdueIsTakenOver) {
 }
 
 TEST_F(BlockStoreTest, TwoStoresCannotShareAFolder) {
-  EXPECT_THAT(BlockStore::Open(SmallStore(dir_ / "data"), *files_, clock_, nullptr),
+  EXPECT_THAT(BlockStore::Open(SmallStore(dir_ / "data"), files_, clock_, nullptr),
               StatusIs(absl::StatusCode::kUnavailable));
 }
 
@@ -266,7 +267,8 @@ TEST(BlockStoreOptionsTest, NamesFieldAndRange) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("promote_hits: 11")));
   options = SmallStore("x");
   options.l1_bytes = 1;
-  EXPECT_THAT(options.Validate(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("l1_bytes")));
+  EXPECT_THAT(options.Validate(),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("l1_bytes")));
   options = SmallStore("x");
   options.eviction_policy = "fifo";
   EXPECT_THAT(options.Validate(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("sieve")));

@@ -10,6 +10,7 @@
 
 #include "storage/base/mutex.h"
 #include "tests/support/block_store_fixture.h"
+#include "tests/support/unsynced_file_system.h"
 
 namespace mnemo {
 namespace {
@@ -54,7 +55,7 @@ class ConcurrencyTest : public ::testing::Test {
  protected:
   void Open(BlockStoreOptions options) {
     options.directory = dir_ / "data";
-    auto store = BlockStore::Open(options, *files_, clock_,
+    auto store = BlockStore::Open(options, files_, clock_,
                                   [this](const PartEvent& event) { events_(event); });
     ASSERT_OK(store);
     store_ = *std::move(store);
@@ -123,7 +124,7 @@ class ConcurrencyTest : public ::testing::Test {
   }
 
   TempDir dir_;
-  std::unique_ptr<FileSystem> files_ = MakePosixFileSystem();
+  UnsyncedFileSystem files_;
   SystemClock clock_;
   EventCheck events_;
   std::atomic<int> wrong_{0};

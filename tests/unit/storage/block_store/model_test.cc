@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "tests/support/block_store_fixture.h"
+#include "tests/support/unsynced_file_system.h"
 
 namespace mnemo {
 namespace {
@@ -31,14 +32,35 @@ class Model {
     Open();
     for (int i = 0; i < operations && !::testing::Test::HasFailure(); ++i) {
       switch (Pick(20)) {
-        case 0: Erase(); break;
-        case 1: Pin(); break;
-        case 2: Lease(); break;
-        case 3: clock_.Advance(std::chrono::seconds(Pick(20))); break;
-        case 4: if (Pick(20) == 0) Restart(); break;
-        case 5: case 6: MoveAll(*store_, 4); break;
-        case 7: case 8: case 9: case 10: case 11: Put(); break;
-        default: Read(Some()); break;
+        case 0:
+          Erase();
+          break;
+        case 1:
+          Pin();
+          break;
+        case 2:
+          Lease();
+          break;
+        case 3:
+          clock_.Advance(std::chrono::seconds(Pick(20)));
+          break;
+        case 4:
+          if (Pick(20) == 0) Restart();
+          break;
+        case 5:
+        case 6:
+          MoveAll(*store_, 4);
+          break;
+        case 7:
+        case 8:
+        case 9:
+        case 10:
+        case 11:
+          Put();
+          break;
+        default:
+          Read(Some());
+          break;
       }
     }
     for (uint64_t chain = 0; chain < kChains; ++chain) {
@@ -59,7 +81,7 @@ class Model {
     options_ = SmallStore(dir_ / "data");
     options_.l3_bytes = 96 * kMiB;
     options_.lease_share = 0.1;
-    auto store = BlockStore::Open(options_, *files_, clock_, nullptr);
+    auto store = BlockStore::Open(options_, files_, clock_, nullptr);
     ASSERT_OK(store);
     store_ = *std::move(store);
   }
@@ -74,7 +96,8 @@ class Model {
     WriteSpec spec = TestSpec(known.size, name.second, known.durability);
     if (name.second > 0) spec.parent = TestBlockKey(name.first, name.second - 1);
     const bool was_sure = Sure(name);
-    const absl::Status put = PutPart(*store_, key, TestPayload(key, known.version, known.size), spec);
+    const absl::Status put =
+        PutPart(*store_, key, TestPayload(key, known.version, known.size), spec);
     if (put.ok()) {
       ASSERT_FALSE(was_sure) << "a present part was written again";
       known_[name] = known;
@@ -184,7 +207,7 @@ class Model {
   }
 
   TempDir dir_;
-  std::unique_ptr<FileSystem> files_ = MakePosixFileSystem();
+  UnsyncedFileSystem files_;
   FakeClock clock_;
   BlockStoreOptions options_;
   std::mt19937_64 random_;

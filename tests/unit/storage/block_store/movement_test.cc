@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "tests/support/block_store_fixture.h"
+#include "tests/support/unsynced_file_system.h"
 
 namespace mnemo {
 namespace {
@@ -20,7 +21,7 @@ class MovementTest : public ::testing::Test {
     }
     store_.reset();
     options.directory = dir_ / "data";
-    auto store = BlockStore::Open(options, *files_, clock_,
+    auto store = BlockStore::Open(options, files_, clock_,
                                   [this](const PartEvent& event) { events_.push_back(event); });
     ASSERT_OK(store);
     store_ = *std::move(store);
@@ -45,7 +46,7 @@ class MovementTest : public ::testing::Test {
   }
 
   TempDir dir_;
-  std::unique_ptr<FileSystem> files_ = MakePosixFileSystem();
+  UnsyncedFileSystem files_;
   FakeClock clock_;
   std::vector<PartEvent> events_;
   std::unique_ptr<BlockStore> store_;
