@@ -14,6 +14,8 @@
 #include <system_error>
 #include <utility>
 
+#include "storage/base/descriptor.h"
+#include "storage/base/errno_status.h"
 #include "storage/base/file_system.h"
 #include "storage/base/mutex.h"
 #include "storage/base/status_macros.h"
@@ -27,40 +29,8 @@ constexpr size_t kDirectAlignment = 4096;
 constexpr size_t kMaxTransfer = size_t{1} << 30;
 
 absl::Status FromErrno(std::string_view what, const std::string& path, int error) {
-  const std::string message =
-      fmt::format("{} {}: {}", what, path, std::generic_category().message(error));
-  switch (error) {
-    case ENOENT:
-      return absl::NotFoundError(message);
-    case EEXIST:
-      return absl::AlreadyExistsError(message);
-    case EACCES:
-    case EPERM:
-    case EROFS:
-      return absl::PermissionDeniedError(message);
-    case ENOSPC:
-    case EDQUOT:
-      return absl::ResourceExhaustedError(message);
-    default:
-      return absl::InternalError(message);
-  }
+  return ErrnoStatus(fmt::format("{} {}", what, path), error);
 }
-
-// Closes on destruction.
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  Descriptor& operator=(Descriptor&&) = delete;
-  ~Descriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  int get() const { return fd_; }
-  int Release() { return std::exchange(fd_, -1); }
-
- private:
-  int fd_;
-};
 
 absl::StatusOr<Descriptor> OpenDescriptor(const std::string& path, int flags) {
   int fd;
@@ -79,8 +49,7 @@ class PosixWritableFile final : public WritableFile {
   absl::Status Append(ByteView bytes) override {
     MNEMO_RETURN_IF_ERROR(Usable());
     while (!bytes.empty()) {
-      const ssize_t count =
-          ::write(fd_.get(), bytes.data(), std::min(bytes.size(), kMaxTransfer));
+      const ssize_t count = ::write(fd_.get(), bytes.data(), std::min(bytes.size(), kMaxTransfer));
       if (count < 0) {
         if (errno == EINTR) continue;
         return FromErrno("write", path_, errno);
