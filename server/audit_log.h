@@ -1,9 +1,9 @@
 // Who was refused, and who changed whose credentials, as lines of the log.
 #pragma once
 
+#include "server/gate/gate.h"
 #include "server/identity/identity_admin.h"
 #include "server/observe/log.h"
-#include "server/rpc/gate.h"
 #include "storage/base/clock.h"
 #include "storage/base/mutex.h"
 

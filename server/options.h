@@ -3,10 +3,10 @@
 
 #include "server/config/config.h"
 #include "server/engine/stored_context_engine.h"
+#include "server/gate/gate.h"
 #include "server/identity/identity_book.h"
 #include "server/identity/tls_material.h"
 #include "server/observe/node_figures.h"
-#include "server/rpc/gate.h"
 #include "server/rpc/server.h"
 #include "server/workers/context_upkeep.h"
 #include "server/workers/mover_pool.h"

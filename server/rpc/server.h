@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "server/rpc/gate.h"
+#include "server/gate/gate.h"
 
 namespace mnemo {
 

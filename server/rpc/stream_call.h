@@ -5,7 +5,7 @@
 
 #include <string_view>
 
-#include "server/rpc/stream_watchdog.h"
+#include "server/gate/stream_watchdog.h"
 #include "server/rpc/unary.h"
 
 namespace mnemo {

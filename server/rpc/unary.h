@@ -7,8 +7,8 @@
 #include <string>
 #include <utility>
 
+#include "server/gate/gate.h"
 #include "server/rpc/convert.h"
-#include "server/rpc/gate.h"
 
 namespace mnemo {
 

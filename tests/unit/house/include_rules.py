@@ -24,6 +24,8 @@ _IDENTITY = {"server/identity"} | _TIER
 _ENGINE = {"server/engine"} | _IDENTITY | _STORAGE | _INDEX
 _OBSERVED = {"server/observe", "server/config"} | _ENGINE
 _PROTO = {"proto"}
+_STREAM = {"proto/stream"} | _STORAGE_BASE
+_GATE = {"server/gate"} | _ENGINE
 
 ROOMS: dict[str, set[str]] = {
     "storage/base": _STORAGE_BASE,
@@ -43,12 +45,14 @@ ROOMS: dict[str, set[str]] = {
     "server/config": {"server/config"} | _ENGINE,
     "server/observe": _OBSERVED,
     "server/workers": {"server/workers"} | _OBSERVED,
-    "server/transfer": {"server/transfer"} | _OBSERVED | _PROTO,
+    "server/gate": _GATE,
+    "server/transfer": {"server/transfer"} | _OBSERVED | _GATE | _STREAM,
     "server/cluster": {"server/cluster"} | _OBSERVED | _PROTO,
-    "server/rpc": {"server/rpc", "server/transfer", "server/cluster"} | _OBSERVED | _PROTO,
-    "client/cpp": {"client/cpp"} | _STORAGE_BASE | _PROTO,
+    "server/rpc": {"server/rpc", "server/transfer", "server/cluster"} | _OBSERVED | _GATE | _PROTO,
+    "client/cpp": {"client/cpp"} | _STREAM | _PROTO,
     "client/cli": {"client/cli", "client/cpp"} | _STORAGE_BASE | _PROTO,
     "proto": _PROTO,
+    "proto/stream": _STREAM,
 }
 
 # Third-party headers that only some folders may see.
@@ -72,6 +76,7 @@ _FENCED = (
     (re.compile(r"^(prometheus/|civetweb)"),
      ("server/observe", "server/daemon.h", "server/daemon.cc", "tests"),
      "metrics and their HTTP server stay in server/observe"),
+    (re.compile(r"^zlib\.h$"), ("proto/stream", "tests"), "zlib is there for the frames' checksum"),
     (re.compile(r"^spdlog/"), ("server/observe", "tests"), "logging stays in server/observe"),
 )
 
@@ -86,7 +91,7 @@ def room_of(path: str) -> str | None:
     if parts[0] in ("storage", "index", "server", "client") and len(parts) > 2:
         return "/".join(parts[:2])
     if parts[0] == "proto":
-        return "proto"
+        return "proto/stream" if parts[1:2] == ["stream"] else "proto"
     return None  # files right below server/, and tests: wiring, may see everything
 
 

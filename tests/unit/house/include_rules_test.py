@@ -58,6 +58,10 @@ def test_links_run_downward():
     ("server/identity/bad.cc", "<grpcpp/grpcpp.h>"),
     ("server/engine/bad.cc", "<openssl/sha.h>"),
     ("client/cpp/bad.cc", '"index/kernels/distance.h"'),
+    ("server/gate/bad.cc", '"server/rpc/unary.h"'),
+    ("server/gate/bad.cc", "<grpcpp/grpcpp.h>"),
+    ("proto/stream/bad.cc", '"server/engine/call.h"'),
+    ("proto/stream/bad.cc", '"mnemo/v1/block.pb.h"'),
 ])
 def test_an_upward_include_is_found(path, include):
     assert include_rules.check_includes(SourceFile(path, f"#include {include}\n"))
@@ -79,6 +83,10 @@ def test_an_upward_include_is_found(path, include):
     ("server/engine/good.cc", '"index/fusion/rank.h"'),
     ("server/engine/good.cc", '"storage/context/context_store.h"'),
     ("server/transfer/good.cc", '"server/engine/block_engine.h"'),
+    ("server/transfer/good.cc", '"server/gate/gate.h"'),
+    ("server/transfer/good.cc", '"proto/stream/frame.h"'),
+    ("client/cpp/good.cc", '"proto/stream/frame.h"'),
+    ("proto/stream/good.cc", '"storage/base/bytes.h"'),
     ("server/rpc/good.cc", '"server/transfer/plane.h"'),
     ("server/identity/good.cc", "<openssl/evp.h>"),
     ("tests/unit/storage/tier/good_test.cc", "<rocksdb/db.h>"),

@@ -1,4 +1,4 @@
-#include "server/rpc/gate.h"
+#include "server/gate/gate.h"
 
 #include <google/protobuf/descriptor.h>
 

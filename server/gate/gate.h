@@ -16,8 +16,8 @@
 #include "absl/status/status.h"
 #include "server/engine/byte_budget.h"
 #include "server/engine/call.h"
+#include "server/gate/stream_watchdog.h"
 #include "server/identity/authenticator.h"
-#include "server/rpc/stream_watchdog.h"
 #include "storage/base/clock.h"
 #include "storage/base/executor.h"
 

@@ -1,4 +1,4 @@
-#include "server/rpc/stream_watchdog.h"
+#include "server/gate/stream_watchdog.h"
 
 #include <gtest/gtest.h>
 
