@@ -50,7 +50,7 @@ absl::StatusOr<IdentityAdmin::Made> IdentityAdmin::CreateToken(const Identity& c
     return absl::PermissionDeniedError("roles has operator or metrics; that needs operator");
   }
   MNEMO_ASSIGN_OR_RETURN(const WallTime end, EndOf(lifetime));
-  Made made{.token = {}, .created = clock_.Wall(), .expires = end};
+  Made made{.token = {}, .expires = end};
   MNEMO_ASSIGN_OR_RETURN(made.token, book_.CreateToken(of.id, principal, roles, end));
   changed_({.what = "token-created",
             .by = caller,
@@ -66,7 +66,7 @@ absl::StatusOr<IdentityAdmin::Made> IdentityAdmin::RotateToken(const Identity& c
                                                                std::chrono::seconds lifetime) {
   MNEMO_ASSIGN_OR_RETURN(const Tenant of, TenantFor(caller, tenant));
   MNEMO_ASSIGN_OR_RETURN(const WallTime end, EndOf(lifetime));
-  Made made{.token = {}, .created = clock_.Wall(), .expires = end};
+  Made made{.token = {}, .expires = end};
   MNEMO_ASSIGN_OR_RETURN(made.token, book_.RotateToken(of.id, principal, end, RolesWithin(caller)));
   changed_({.what = "token-rotated",
             .by = caller,

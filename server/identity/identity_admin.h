@@ -43,7 +43,6 @@ class IdentityAdmin {
 
   struct Made {
     NewToken token;
-    WallTime created;
     WallTime expires = kNever;
   };
   // `tenant` is a name; empty: the caller's own. `lifetime` 0: without end. Errors:

@@ -353,7 +353,7 @@ absl::StatusOr<NewToken> IdentityBook::CreateToken(uint64_t tenant, const std::s
     }
   }
   NewToken token = MakeToken();
-  const WallTime now = clock_.Wall();
+  const WallTime now = token.created = clock_.Wall();
   Principal principal{.tenant = tenant, .name = name, .roles = roles, .created = now};
   principal.tokens.push_back({token.id, token.hash, now, expires});
   MNEMO_RETURN_IF_ERROR(ReplacePrincipal(key, &principal));
@@ -387,6 +387,7 @@ absl::StatusOr<NewToken> IdentityBook::RotateToken(uint64_t tenant, const std::s
     principal.tokens.erase(principal.tokens.begin());
   }
   NewToken token = MakeToken();
+  token.created = now;
   principal.tokens.push_back({token.id, token.hash, now, expires});
   MNEMO_RETURN_IF_ERROR(ReplacePrincipal(key, &principal));
   return token;

@@ -13,6 +13,7 @@
 #include <string_view>
 
 #include "server/identity/random.h"
+#include "storage/base/clock.h"
 
 namespace mnemo {
 
@@ -23,6 +24,7 @@ struct NewToken {
   uint64_t id = 0;
   std::string text;  // shown once, kept nowhere
   Sha256Digest hash;
+  WallTime created;  // as its record says, once there is one
 };
 NewToken MakeToken();
 

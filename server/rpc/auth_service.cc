@@ -44,7 +44,7 @@ void FillToken(uint64_t id, WallTime created, WallTime expires, v1::TokenInfo* o
 
 template <typename Response>
 void FillMade(const IdentityAdmin::Made& made, Response* out) {
-  FillToken(made.token.id, made.created, made.expires, out->mutable_info());
+  FillToken(made.token.id, made.token.created, made.expires, out->mutable_info());
   out->set_token(made.token.text);
 }
 

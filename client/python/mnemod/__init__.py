@@ -11,7 +11,10 @@ from ._channel import Tls
 from ._retry import RetryPolicy
 from ._version import VERSION as __version__
 from .aio import AsyncClient, AsyncSpaceHandle, AsyncWatch
+from .aio_auth import AsyncAuth
 from .aio_contexts import AsyncContextHandle
+from .auth import NewToken, Principal, Role, Tenant, TokenInfo
+from .auth_client import Auth
 from .blocks import (
     Block,
     BlockEvent,

@@ -25,6 +25,7 @@ from ._requests import (
 from ._retry import Retrier, RetryBudget, RetryPolicy
 from ._sessions import GetSession, PutSession
 from ._aio_transport import AsyncTransport, AsyncWatchStream
+from .aio_auth import AsyncAuth
 from .blocks import (
     Block,
     BlockEvent,
@@ -72,6 +73,8 @@ class AsyncClient:
         self._transport = AsyncTransport(
             self._channel, Retrier(retry, RetryBudget()), deadline, metadata
         )
+        self.auth = AsyncAuth(self._transport)
+        """Tenants, principals and tokens."""
 
     async def __aenter__(self) -> "AsyncClient":
         return self

@@ -22,6 +22,7 @@ from ._requests import (
 from ._retry import Retrier, RetryBudget, RetryPolicy
 from ._sessions import GetSession, PutSession
 from ._transport import Transport, WatchStream
+from .auth_client import Auth
 from .blocks import (
     Block,
     BlockEvent,
@@ -69,6 +70,8 @@ class Client:
         self._transport = Transport(
             self._channel, Retrier(retry, RetryBudget()), deadline, metadata
         )
+        self.auth = Auth(self._transport)
+        """Tenants, principals and tokens."""
 
     def __enter__(self) -> "Client":
         return self

@@ -3,10 +3,10 @@
 
 Usage: generate_aio.py [FOLDER]
 
-aio.py comes from client.py, and aio_contexts.py from context_client.py: the same
-with other names, `async def` where something is awaited, and asynchronous
-iterators. Run after changing one of them; tests/unit/client/python/contract_test.py
-fails when this was forgotten.
+aio.py comes from client.py, aio_contexts.py from context_client.py, and aio_auth.py
+from auth_client.py: the same with other names, `async def` where something is
+awaited, and asynchronous iterators. Run after changing one of them;
+tests/unit/client/python/contract_test.py fails when this was forgotten.
 """
 
 from __future__ import annotations
@@ -17,18 +17,24 @@ import sys
 
 PACKAGE = pathlib.Path(__file__).resolve().parent.parent / "mnemod"
 
-FILES = {"client.py": "aio.py", "context_client.py": "aio_contexts.py"}
+FILES = {
+    "client.py": "aio.py",
+    "context_client.py": "aio_contexts.py",
+    "auth_client.py": "aio_auth.py",
+}
 NAMES = [
     (r"\bTransport\b", "AsyncTransport"),
     (r"\bWatchStream\b", "AsyncWatchStream"),
     (r"\bSpaceHandle\b", "AsyncSpaceHandle"),
     (r"\bContextHandle\b", "AsyncContextHandle"),
+    (r"\bAuth\b", "AsyncAuth"),
     (r"\bClient\b", "AsyncClient"),
     (r"\bWatch\b(?!\")", "AsyncWatch"),
     (r"\"Watch\"", '"AsyncWatch"'),
     (r"\bIterator\b", "AsyncIterator"),
     (r"_transport import", "_aio_transport import"),
     (r"from \.context_client import", "from .aio_contexts import"),
+    (r"from \.auth_client import", "from .aio_auth import"),
     (r"aio=False", "aio=True"),
     (r"__enter__", "__aenter__"),
     (r"__exit__", "__aexit__"),

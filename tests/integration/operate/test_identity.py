@@ -8,9 +8,13 @@ import re
 import pytest
 
 from mnemod import (
+    AsyncClient,
     Client,
+    Code,
+    MnemoError,
     NotFoundError,
     PermissionDeniedError,
+    Role,
     Space,
     UnauthenticatedError,
     chain,
@@ -160,6 +164,49 @@ def test_a_bad_identity_file_stops_the_start(tmp_path, text, reason):
                  "--disk-total", "512MiB", *arguments(path))
     assert result.returncode == 2, result.stderr
     assert reason in result.stderr
+
+
+def test_tokens_are_made_rotated_and_revoked_by_a_client(tmp_path, identity):
+    with Daemon(tmp_path, *arguments(identity)) as daemon, \
+            client_of(daemon, "token-ops") as ops, client_of(daemon, "token-engine") as engine:
+        made = ops.auth.create_tenant("initech")
+        assert made in ops.auth.tenants()
+        with pytest.raises(MnemoError) as again:
+            ops.auth.create_tenant("initech")
+        assert again.value.code is Code.ALREADY_EXISTS
+        first = ops.auth.create_token("bot", [Role.WRITER], tenant="initech", lifetime_seconds=3600)
+        lives_us = first.info.expires_unix_us - first.info.created_unix_us
+        assert 3500 * 10**6 < lives_us <= 3600 * 10**6
+        assert first.token not in repr(first)
+        second = ops.auth.rotate_token("bot", tenant="initech")
+        (bot,) = ops.auth.principals(tenant="initech")
+        assert bot.name == "bot" and bot.roles == (Role.WRITER,)
+        assert bot.tokens == (first.info, second.info)
+        with client_of(daemon, first.token) as old, client_of(daemon, second.token) as new:
+            old.open_space(OPAQUE)
+            ops.auth.revoke_token("bot", first.info.id, tenant="initech")
+            with pytest.raises(UnauthenticatedError):
+                old.get_space("s")
+            assert new.get_space("s").space.name == "s"
+            ops.auth.revoke_token("bot", tenant="initech")
+            with pytest.raises(UnauthenticatedError):
+                new.get_space("s")
+        assert ops.auth.principals(tenant="initech") == ()
+        with pytest.raises(PermissionDeniedError):
+            engine.auth.principals()
+
+
+@pytest.mark.asyncio
+async def test_tokens_are_made_rotated_and_revoked_by_an_asyncio_client(tmp_path, identity):
+    with Daemon(tmp_path, *arguments(identity)) as daemon:
+        async with AsyncClient(daemon.ready["grpc"], token="token-ops") as ops:
+            made = await ops.auth.create_tenant("initech")
+            assert made in await ops.auth.tenants()
+            first = await ops.auth.create_token("bot", [Role.READER, Role.METRICS], tenant="initech")
+            second = await ops.auth.rotate_token("bot", tenant="initech")
+            await ops.auth.revoke_token("bot", first.info.id, tenant="initech")
+            (bot,) = await ops.auth.principals(tenant="initech")
+            assert bot.roles == (Role.READER, Role.METRICS) and bot.tokens == (second.info,)
 
 
 def test_without_identity_everybody_is_the_local_tenant(tmp_path):

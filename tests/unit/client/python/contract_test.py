@@ -7,7 +7,7 @@ import pytest
 
 from google.protobuf import descriptor_pb2
 
-from mnemod import blocks, contexts, spaces
+from mnemod import auth, blocks, contexts, spaces
 from mnemod._contract import METHODS, PACKAGE, POOL
 
 CLIENT = pathlib.Path(__file__).resolve().parents[4] / "client" / "python"
@@ -29,7 +29,7 @@ def test_the_embedded_contract_is_that_of_the_protos(tmp_path):
     assert read(fresh) == read(CLIENT / "mnemod" / "contract.binpb")
 
 
-@pytest.mark.parametrize("name", ["aio.py", "aio_contexts.py"])
+@pytest.mark.parametrize("name", ["aio.py", "aio_contexts.py", "aio_auth.py"])
 def test_the_asyncio_client_is_written_from_the_blocking_one(tmp_path, name):
     subprocess.run(["python3", CLIENT / "scripts" / "generate_aio.py", tmp_path], check=True)
     assert (tmp_path / name).read_text() == (CLIENT / "mnemod" / name).read_text()
@@ -44,6 +44,7 @@ def test_the_asyncio_client_is_written_from_the_blocking_one(tmp_path, name):
         ("Layout", "LAYOUT", spaces.Layout),
         ("RopePairing", "ROPE_PAIRING", spaces.RopePairing),
         ("Level", "LEVEL", blocks.Level),
+        ("Role", "ROLE", auth.Role),
         ("Verdict", "VERDICT", blocks.Verdict),
         ("PutOutcome", "PUT_OUTCOME", blocks.PutOutcome),
         ("ReadOrder", "READ_ORDER", blocks.ReadOrder),

@@ -104,7 +104,7 @@ TEST_F(IdentityAdminTest, ALifetimeEndsAToken) {
   const auto made =
       admin_->CreateToken(operator_, "acme", "brief", kReader, std::chrono::seconds(10));
   ASSERT_OK(made);
-  EXPECT_EQ(made->expires.nanos - made->created.nanos, 10'000'000'000);
+  EXPECT_EQ(made->expires.nanos - made->token.created.nanos, 10'000'000'000);
   clock_.Advance(std::chrono::seconds(9));
   EXPECT_OK(book_->Resolve({.token = made->token.text}));
   clock_.Advance(std::chrono::seconds(2));
