@@ -68,7 +68,7 @@ tsan: deps build/tsan/build.ninja ## the same under TSan
 
 fuzz: deps build/asan-ubsan/build.ninja ## each fuzzer for FUZZ_SECONDS
 	@ninja -C build/asan-ubsan -j $(JOBS) fuzzers
-	@$(SYSTEM_PYTHON) tests/fuzz/run_fuzzers.py --build build/asan-ubsan --seconds $(FUZZ_SECONDS) --jobs $(JOBS)
+	@$(SYSTEM_PYTHON) tests/fuzz/run_fuzzers.py --build build/asan-ubsan --seconds $(FUZZ_SECONDS) --jobs $(JOBS) $(if $(FUZZ_SEED),--seed $(FUZZ_SEED))
 
 crash: build ## CYCLES of kill -9 and of power loss against an oracle
 	@$(PYTHON) tests/stress/crash.py --cycles $(CYCLES)
