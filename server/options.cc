@@ -22,14 +22,14 @@ BlockStoreOptions MakeBlockStoreOptions(const Config& config) {
           .pin_share = config.pin_share};
 }
 
-// Half of what contexts may take each: chunks that are read, and ranges that
-// are searched.
+// Chunks that are read have what the ranges that are searched leave; an eighth
+// at least.
 ContextStoreOptions MakeContextStoreOptions(const Config& config) {
-  return {.cache_bytes = config.memory.contexts / 2};
+  return {.cache_bytes = config.memory.contexts};
 }
 
 ContextEngineOptions MakeContextEngineOptions(const Config& config) {
-  return {.search_memory_bytes = config.memory.contexts / 2};
+  return {.search_memory_bytes = config.memory.contexts / 8 * 7};
 }
 
 TlsFiles MakeTlsFiles(const Config& config) {

@@ -1,6 +1,7 @@
 #include "server/engine/context_range_cache.h"
 
 #include <algorithm>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -112,9 +113,7 @@ absl::StatusOr<ContextRangeCache::Entry*> ContextRangeCache::FindOrMake(
     }
     entry.set = *std::move(set);
   }
-  by_use_.erase(entry.used);
-  entry.used = ++turn_;
-  by_use_.emplace(entry.used, key);
+  order_.Use(key);
   return &entry;
 }
 
@@ -129,13 +128,15 @@ absl::StatusOr<std::shared_ptr<SegmentSet>> ContextRangeCache::Range(const CallC
       MutexLock lock(mutex_);
       MNEMO_ASSIGN_OR_RETURN(Entry * entry, FindOrMake(context, key));
       if (entry->set->Snapshot()->rows() >= rows) return entry->set;
+      set = entry->set;
       if (entry->filling) {
-        // Whoever fills it signals at the end, also where it failed.
+        // Whoever fills it signals at the end, also where it failed or where the
+        // range did not stay.
         filled_.Wait(mutex_);
+        if (set->Snapshot()->rows() >= rows) return set;
         continue;
       }
       entry->filling = true;
-      set = entry->set;
     }
     const absl::Status status = Fill(call, context, range, rows, *set);
     MutexLock lock(mutex_);
@@ -145,7 +146,7 @@ absl::StatusOr<std::shared_ptr<SegmentSet>> ContextRangeCache::Range(const CallC
       entry->second.filling = false;
       CountLocked(entry->second);
     }
-    EvictLocked();
+    EvictLocked(key);
     filled_.SignalAll();
     MNEMO_RETURN_IF_ERROR(status);
     return set;
@@ -160,17 +161,33 @@ void ContextRangeCache::CountLocked(Entry& entry) {
 
 void ContextRangeCache::EraseLocked(std::map<Key, Entry>::iterator entry) {
   bytes_ -= entry->second.bytes;
-  by_use_.erase(entry->second.used);
+  order_.Leave(entry->first);
   entries_.erase(entry);
 }
 
-void ContextRangeCache::EvictLocked() {
-  auto oldest = by_use_.begin();
-  while (bytes_ > capacity_bytes_ && oldest != by_use_.end()) {
-    const auto entry = entries_.find(oldest->second);
-    ++oldest;
-    if (!entry->second.filling) EraseLocked(entry);
+void ContextRangeCache::EvictLocked(const Key& newest) {
+  while (bytes_ > capacity_bytes_) {
+    const auto victim = order_.Victim(newest, [this](const Key& key) {
+      mutex_.AssertHeld();
+      return !entries_.at(key).filling;
+    });
+    if (!victim) break;
+    EraseLocked(entries_.find(*victim));
   }
+  chunks_.Lend(bytes_);
+}
+
+std::vector<uint64_t> ContextRangeCache::InOrder(uint64_t context_id, uint64_t first,
+                                                 uint64_t end) const {
+  std::vector<uint64_t> ranges(end - std::min(first, end));
+  std::iota(ranges.begin(), ranges.end(), first);
+  MutexLock lock(mutex_);
+  std::stable_partition(ranges.begin(), ranges.end(), [&](uint64_t range) {
+    mutex_.AssertHeld();
+    const auto entry = entries_.find({context_id, range});
+    return entry != entries_.end() && !entry->second.filling;
+  });
+  return ranges;
 }
 
 void ContextRangeCache::Replaced(uint64_t context_id, uint64_t range, const SegmentSet& set) {
@@ -183,12 +200,15 @@ void ContextRangeCache::Replaced(uint64_t context_id, uint64_t range, const Segm
     EraseLocked(entry);
     filled_.SignalAll();
   }
+  chunks_.Lend(bytes_);
 }
 
 void ContextRangeCache::Forget(uint64_t context_id) {
   MutexLock lock(mutex_);
   auto at = entries_.lower_bound({context_id, 0});
   while (at != entries_.end() && at->first.first == context_id) EraseLocked(at++);
+  order_.Forget(context_id);
+  chunks_.Lend(bytes_);
   filled_.SignalAll();
 }
 

@@ -7,10 +7,12 @@
 #include <map>
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "index/vector/segment_set.h"
 #include "server/engine/call.h"
+#include "server/engine/reuse_order.h"
 #include "storage/base/clock.h"
 #include "storage/base/mutex.h"
 #include "storage/context/context_reader.h"
@@ -26,9 +28,10 @@ inline constexpr size_t Index(SegmentKind kind) { return static_cast<size_t>(kin
 // yet. Both are read from the store when they are asked for, and flat ones read
 // on when the context has grown: appends need not know of it, and after a
 // restart there is nothing to repair. A stored segment that is damaged is left
-// out, with what lies behind it, and told of. The ranges used longest ago go
-// when their bytes exceed the capacity; those that searches hold stay alive with
-// them (docs/decisions/0074, 0089). Thread-safe.
+// out, with what lies behind it, and told of. Their bytes are lent by the cache of
+// chunks; where they exceed the capacity, those go that are used least often, so
+// that of a context that does not fit as much stays as can (docs/decisions/0096);
+// those that searches hold stay alive with them (0074, 0089). Thread-safe.
 class ContextRangeCache {
  public:
   // Told of a range whose stored segments cannot be used; called without a lock,
@@ -37,10 +40,11 @@ class ContextRangeCache {
 
   // Borrows all.
   ContextRangeCache(const ContextReader& reader, const ContextSegments& segments,
-                    const Clock& clock, const Kernels& kernels, uint64_t capacity_bytes,
-                    DamageObserver on_damage)
+                    ChunkCache& chunks, const Clock& clock, const Kernels& kernels,
+                    uint64_t capacity_bytes, DamageObserver on_damage)
       : reader_(reader),
         segments_(segments),
+        chunks_(chunks),
         clock_(clock),
         kernels_(kernels),
         capacity_bytes_(capacity_bytes),
@@ -52,6 +56,9 @@ class ContextRangeCache {
   absl::StatusOr<std::shared_ptr<SegmentSet>> Range(const CallContext& call,
                                                     const ContextRecord& context, uint64_t range,
                                                     uint32_t rows);
+  // Ranges [first, end) of a context, those that are in RAM before the others:
+  // what they find tells how little the others have to be asked for.
+  std::vector<uint64_t> InOrder(uint64_t context_id, uint64_t first, uint64_t end) const;
   // After segments of `set` were replaced and stored: counts its bytes anew. A
   // set that took its place meanwhile goes, since it was read before that.
   void Replaced(uint64_t context_id, uint64_t range, const SegmentSet& set);
@@ -76,10 +83,9 @@ class ContextRangeCache {
   struct Entry {
     std::shared_ptr<SegmentSet> set;
     bool filling = false;  // by one caller, without the mutex
-    uint64_t used = 0;     // the turn of its last use; 0: none yet
     uint64_t bytes = 0;
   };
-  using Key = std::pair<uint64_t, uint64_t>;  // context id, range
+  using Key = ReuseOrder::Key;
 
   absl::Status Load(const ContextRecord& context, uint64_t range, SegmentSet& set) const;
   absl::Status Fill(const CallContext& call, const ContextRecord& context, uint64_t range,
@@ -88,21 +94,22 @@ class ContextRangeCache {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CountLocked(Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void EraseLocked(std::map<Key, Entry>::iterator entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void EvictLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // After `newest` was filled.
+  void EvictLocked(const Key& newest) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const ContextReader& reader_;
   const ContextSegments& segments_;
+  ChunkCache& chunks_;
   const Clock& clock_;
   const Kernels& kernels_;
   const uint64_t capacity_bytes_;
   const DamageObserver on_damage_;
 
-  mutable Mutex mutex_;  // never across the store
+  mutable Mutex mutex_;  // never across the store; before those of the chunks
   CondVar filled_;
   std::map<Key, Entry> entries_ ABSL_GUARDED_BY(mutex_);
-  std::map<uint64_t, Key> by_use_ ABSL_GUARDED_BY(mutex_);  // the longest ago first
+  ReuseOrder order_ ABSL_GUARDED_BY(mutex_);
   uint64_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;
-  uint64_t turn_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
 // How many rows from the first the segments of a snapshot cover that are sealed.

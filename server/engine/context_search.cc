@@ -108,8 +108,9 @@ class ContextSearcher::Run {
     const uint64_t end = filter.end_position == 0
                              ? head.next_position
                              : std::min(filter.end_position, head.next_position);
-    for (uint64_t range = filter.first_position / kRangeTokens; range * kRangeTokens < end;
-         ++range) {
+    const uint64_t end_range = (end + kRangeTokens - 1) / kRangeTokens;
+    for (const uint64_t range :
+         ranges_.InOrder(context.scope.space, filter.first_position / kRangeTokens, end_range)) {
       const uint64_t first = std::max(filter.first_position, range * kRangeTokens);
       const uint64_t last = std::min(end, (range + 1) * kRangeTokens);
       MNEMO_RETURN_IF_ERROR(request_.resolution == 1 ? SearchTokens(ordinal, first, last)

@@ -71,7 +71,8 @@ StoredContextEngine::StoredContextEngine(ContextStore& store, const SpaceEngine&
       spaces_(spaces),
       clock_(clock),
       segments_(store),
-      ranges_(store.reader(), segments_, clock, BestKernels(), options.search_memory_bytes,
+      ranges_(store.reader(), segments_, store.cache(), clock, BestKernels(),
+              options.search_memory_bytes,
               [this](const ContextRecord& context, uint64_t range) {
                 indexer_.NoteDamage(context, range);
               }),

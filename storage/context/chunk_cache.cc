@@ -19,9 +19,19 @@ bool ChunkCache::Contains(KeyScope scope, uint64_t chunk) const {
   return part.by_key.contains(key);
 }
 
+std::list<ChunkCache::Entry> ChunkCache::Part::Evict(uint64_t capacity) {
+  std::list<Entry> evicted;
+  while (bytes > capacity) {
+    bytes -= BytesOf(*entries.back().rows);
+    by_key.erase(entries.back().key);
+    evicted.splice(evicted.end(), entries, std::prev(entries.end()));
+  }
+  return evicted;
+}
+
 void ChunkCache::Insert(KeyScope scope, uint64_t chunk, RowsPtr rows) {
   const uint64_t bytes = BytesOf(*rows);
-  if (bytes > part_bytes_) return;
+  if (bytes > part_bytes()) return;
   const Key key = KeyOf(scope, chunk);
   Part& part = PartOf(key);
   // Freed outside of the lock.
@@ -31,10 +41,15 @@ void ChunkCache::Insert(KeyScope scope, uint64_t chunk, RowsPtr rows) {
   part.entries.push_front({key, std::move(rows)});
   part.by_key[key] = part.entries.begin();
   part.bytes += bytes;
-  while (part.bytes > part_bytes_) {
-    part.bytes -= BytesOf(*part.entries.back().rows);
-    part.by_key.erase(part.entries.back().key);
-    evicted.splice(evicted.end(), part.entries, std::prev(part.entries.end()));
+  evicted = part.Evict(part_bytes());
+}
+
+void ChunkCache::Lend(uint64_t bytes) {
+  lent_bytes_ = bytes;
+  for (Part& part : parts_) {
+    std::list<Entry> evicted;
+    MutexLock lock(part.mutex);
+    evicted = part.Evict(part_bytes());
   }
 }
 

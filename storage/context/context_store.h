@@ -126,6 +126,7 @@ class ContextStore {
 
   const ContextReader& reader() const { return reader_; }
   const ChunkCache& cache() const { return cache_; }
+  ChunkCache& cache() { return cache_; }
   const ContextStores& stores() const { return stores_; }
   RunUses& uses() { return uses_; }
 

@@ -4,8 +4,8 @@
 //   bench_context_engine BASE.f32 QUERIES.f32 DIMENSION HELD_OUT SUFFIX FOLDER MIB
 //
 // BASE and QUERIES are fp32 [n x DIMENSION], stored as fp16, metric L2. FOLDER is
-// made and has to be empty; MIB is memory.contexts, of which half caches chunks
-// and half holds segments. The queries go one by one on one thread, twice: the
+// made and has to be empty; MIB is memory.contexts, divided between
+// chunks and segments as the daemon does it. The queries go one by one on one thread, twice: the
 // first pass meets cold caches. The first HELD_OUT of them are compared with an
 // exact scan; a result as near as the exact tenth counts as right. Prints one
 // flat JSON object whose keys carry SUFFIX.
@@ -69,11 +69,11 @@ class Bench {
     const ContextStores stores{
         .sync = store_->ordered_store(Level::kL3, Durability::kSync),
         .interval = store_->ordered_store(Level::kL3, Durability::kInterval)};
-    contexts_ = std::make_unique<ContextStore>(
-        stores, *clock_, ContextStoreOptions{.cache_bytes = contexts_bytes / 2});
+    contexts_ = std::make_unique<ContextStore>(stores, *clock_,
+                                               ContextStoreOptions{.cache_bytes = contexts_bytes});
     engine_ = std::make_unique<StoredContextEngine>(
         *contexts_, *spaces_, *clock_,
-        ContextEngineOptions{.search_memory_bytes = contexts_bytes / 2});
+        ContextEngineOptions{.search_memory_bytes = contexts_bytes / 8 * 7});
   }
   ~Bench() {
     engine_.reset();

@@ -27,7 +27,7 @@ constexpr double kLeastRecall = 0.9;
 struct NodeIndex {
   NodeIndex(ContextStore& contexts, const Clock& clock)
       : segments(contexts),
-        ranges(contexts.reader(), segments, clock, BestKernels(), 64 * kMiB,
+        ranges(contexts.reader(), segments, contexts.cache(), clock, BestKernels(), 64 * kMiB,
                [this](const ContextRecord& context, uint64_t range) {
                  indexer.NoteDamage(context, range);
                }),

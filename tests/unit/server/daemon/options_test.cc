@@ -82,8 +82,8 @@ TEST(OptionsTest, EverySettingReachesItsRoom) {
   EXPECT_EQ(store.lease_share, 0.11);
   EXPECT_EQ(store.pin_share, 0.22);
 
-  EXPECT_EQ(MakeContextStoreOptions(config).cache_bytes, 53 * kMiB);
-  EXPECT_EQ(MakeContextEngineOptions(config).search_memory_bytes, 53 * kMiB);
+  EXPECT_EQ(MakeContextStoreOptions(config).cache_bytes, 106 * kMiB);
+  EXPECT_EQ(MakeContextEngineOptions(config).search_memory_bytes, 106 * kMiB / 8 * 7);
 
   const GateOptions gate = MakeGateOptions(config);
   EXPECT_EQ(gate.critical_threads, 11u);

@@ -65,5 +65,24 @@ TEST(ChunkCacheTest, ReadersOutliveEviction) {
   EXPECT_EQ(held->row(0)[99], 'x');
 }
 
+TEST(ChunkCacheTest, WhatIsLentIsTakenFromTheLeastRecentlyUsed) {
+  ChunkCache cache(1 << 20);
+  for (uint64_t chunk = 0; chunk < 1000; ++chunk) cache.Insert(kScope, chunk, MakeRows(1000));
+  const uint64_t all = cache.used_bytes();
+  cache.Lend(3 << 18);
+  EXPECT_LE(cache.used_bytes(), 1U << 18);
+  EXPECT_GT(cache.used_bytes(), all / 5);
+  EXPECT_NE(cache.Find(kScope, 999), nullptr);
+  EXPECT_EQ(cache.Find(kScope, 500), nullptr);
+  // More than there is: nothing is kept.
+  cache.Lend(2 << 20);
+  EXPECT_EQ(cache.used_bytes(), 0U);
+  cache.Insert(kScope, 1, MakeRows(1000));
+  EXPECT_EQ(cache.Find(kScope, 1), nullptr);
+  cache.Lend(0);
+  cache.Insert(kScope, 1, MakeRows(1000));
+  EXPECT_NE(cache.Find(kScope, 1), nullptr);
+}
+
 }  // namespace
 }  // namespace mnemo
