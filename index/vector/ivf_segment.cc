@@ -8,7 +8,6 @@
 
 #include "index/vector/calibration.h"
 #include "index/vector/k_means.h"
-#include "index/vector/rerank.h"
 #include "storage/base/status_macros.h"
 
 namespace mnemo {
@@ -23,8 +22,6 @@ constexpr float kSureDeviations = 1.9F;
 constexpr uint32_t kPointsPerList = 64;
 constexpr size_t kTrainingBytes = size_t{256} << 20;
 constexpr uint32_t kMinRowsPerList = 32;
-// Vectors that are read before the bound is looked at again.
-constexpr size_t kRerankStep = 16;
 
 bool IsCancelled(const std::atomic<bool>* cancelled) {
   return cancelled != nullptr && cancelled->load(std::memory_order_relaxed);
@@ -160,14 +157,16 @@ std::vector<IvfSegment::Probe> IvfSegment::RankLists(const Query& query) const {
   std::vector<Probe> probes(lists());
   std::array<const uint8_t*, kBatch> rows;
   std::array<float, kBatch> distances;
-  std::array<float, kBatch> products;
+  std::array<float, kBatch> products{};
   for (uint32_t begin = 0; begin < lists(); begin += kBatch) {
     const size_t count = std::min<size_t>(kBatch, lists() - begin);
     for (size_t i = 0; i < count; ++i) {
       rows[i] = reinterpret_cast<const uint8_t*>(Centroid(static_cast<uint32_t>(begin + i)));
     }
     l2(query.values(), rows.data(), count, shape_.dimension, distances.data());
-    product(query.values(), rows.data(), count, shape_.dimension, products.data());
+    if (shape_.metric != Metric::kL2) {
+      product(query.values(), rows.data(), count, shape_.dimension, products.data());
+    }
     for (size_t i = 0; i < count; ++i) {
       Probe& probe = probes[begin + i];
       probe.list = static_cast<uint32_t>(begin + i);
@@ -182,11 +181,16 @@ std::vector<IvfSegment::Probe> IvfSegment::RankLists(const Query& query) const {
   return probes;
 }
 
-// Goes through lists and keeps what may be among the k nearest.
+// Goes through lists and offers what may be among the k nearest.
 class IvfSegment::Scan {
  public:
-  Scan(const IvfSegment& segment, const Query& query, const RowSet* filter, const TopK& best)
-      : segment_(segment), filter_(filter), bounds_(best.k()), least_(best.bound()) {
+  Scan(const IvfSegment& segment, const Query& query, const SegmentSearch& options,
+       const TopK& best, Candidates& candidates)
+      : segment_(segment),
+        filter_(options.filter),
+        first_id_(options.first_id),
+        candidates_(candidates),
+        least_(best.bound()) {
     segment.codes_.MakeQuery(query, query_);
   }
 
@@ -198,6 +202,7 @@ class IvfSegment::Scan {
     for (uint32_t begin = 0; begin < size; begin += kBlockCodes) {
       const size_t block = first_block + begin / kBlockCodes;
       segment_.codes_.Estimate(query_, block, scores.data());
+      const float least = std::max(least_, candidates_.least());
       const uint32_t count = std::min<uint32_t>(kBlockCodes, size - begin);
       for (uint32_t i = 0; i < count; ++i) {
         if (filter_ != nullptr && !filter_->Contains(segment_.map_.RowOf(nodes[begin + i]))) {
@@ -207,12 +212,8 @@ class IvfSegment::Scan {
         const float score = probe.base + scores[i];
         const float error =
             kSureDeviations * probe.distance * segment_.codes_.Factors(block, i).error;
-        if (score + error < least_) continue;
-        found_.push_back({score, error, nodes[begin + i]});
-        if (score - error > least_) {
-          bounds_.Push(nodes[begin + i], score - error);
-          least_ = std::max(least_, bounds_.bound());
-        }
+        if (score + error < least) continue;
+        candidates_.Offer({score, error, first_id_ + segment_.map_.RowOf(nodes[begin + i])});
       }
     }
     scanned_ += size;
@@ -222,31 +223,20 @@ class IvfSegment::Scan {
   uint64_t passed() const { return passed_; }
   uint64_t scanned() const { return scanned_; }
 
-  // What may be among the k nearest, best estimate first, as rows.
-  std::vector<Found> Take() {
-    std::erase_if(found_, [&](const Found& found) { return found.score + found.error < least_; });
-    std::sort(found_.begin(), found_.end(), [](const Found& a, const Found& b) {
-      return a.score != b.score ? a.score > b.score : a.row < b.row;
-    });
-    for (Found& found : found_) found.row = segment_.map_.RowOf(found.row);
-    return std::move(found_);
-  }
-
  private:
   const IvfSegment& segment_;
   const RowSet* const filter_;
+  const uint64_t first_id_;
+  Candidates& candidates_;
+  const float least_;  // a score that the best are known to reach
   BitQuery query_;
-  TopK bounds_;  // of the k greatest lower bounds
-  float least_;  // a score that k rows surely reach
-  std::vector<Found> found_;
   uint64_t passed_ = 0;
   uint64_t scanned_ = 0;
 };
 
-absl::Status IvfSegment::Search(const Query& query, const SegmentSearch& options,
-                                const VectorReader& reader, TopK& best,
-                                SearchCounters* counters) const {
-  MNEMO_RETURN_IF_ERROR(CheckSearch(shape_, query, options));
+absl::Status IvfSegment::ScanLists(const Query& query, const SegmentSearch& options,
+                                   const TopK& best, Candidates& candidates,
+                                   SearchCounters* counters) const {
   const uint32_t effort = options.nprobe > 0 ? options.nprobe : EffortFor(options.target_recall);
   // So many rows are in `effort` lists on average. A filter makes the search go
   // on until as many have passed; so does a k that needs more.
@@ -255,7 +245,7 @@ absl::Status IvfSegment::Search(const Query& query, const SegmentSearch& options
   const double share = options.filter == nullptr || map_.nodes() == 0
                            ? 1
                            : static_cast<double>(map_.CountIn(*options.filter)) / map_.nodes();
-  Scan scan(*this, query, options.filter, best);
+  Scan scan(*this, query, options, best, candidates);
   uint32_t probed = 0;
   bool scan_all = false;
   for (const Probe& probe : RankLists(query)) {
@@ -271,27 +261,26 @@ absl::Status IvfSegment::Search(const Query& query, const SegmentSearch& options
     ++probed;
   }
   if (counters != nullptr) counters->distances += scan.scanned();
-  return RerankFound(query, options, reader, scan.Take(), best, counters);
+  return absl::OkStatus();
 }
 
-absl::Status IvfSegment::RerankFound(const Query& query, const SegmentSearch& options,
-                                     const VectorReader& reader, std::span<const Found> found,
-                                     TopK& best, SearchCounters* counters) const {
-  ReadScratch scratch;
-  std::vector<RowId> rows;
-  // The first k are read at once, whatever they are.
-  size_t step = std::max(kRerankStep, best.k());
-  for (size_t at = 0; at < found.size();) {
-    if (IsCancelled(options.cancelled)) return absl::CancelledError("search cancelled");
-    rows.clear();
-    for (; at < found.size() && rows.size() < step; ++at) {
-      if (found[at].score + found[at].error >= best.bound()) rows.push_back(found[at].row);
-    }
-    MNEMO_RETURN_IF_ERROR(
-        Rerank(shape_, kernels_, query, rows, options.first_id, reader, scratch, best, counters));
-    step = kRerankStep;
+absl::Status IvfSegment::Search(const Query& query, const SegmentSearch& options,
+                                const VectorReader& reader, TopK& best,
+                                SearchCounters* counters) const {
+  MNEMO_RETURN_IF_ERROR(CheckSearch(shape_, query, options));
+  if (options.candidates != nullptr) {
+    return ScanLists(query, options, best, *options.candidates, counters);
   }
-  return absl::OkStatus();
+  Candidates own(best.k());
+  MNEMO_RETURN_IF_ERROR(ScanLists(query, options, best, own, counters));
+  const auto read = [&](std::span<const uint64_t> ids, ReadScratch& scratch,
+                        std::span<const uint8_t*> out) {
+    std::vector<RowId> rows;
+    rows.reserve(ids.size());
+    for (const uint64_t id : ids) rows.push_back(static_cast<RowId>(id - options.first_id));
+    return reader.Read(rows, scratch, out);
+  };
+  return Confirm(shape_, kernels_, query, own, read, options.cancelled, best, counters);
 }
 
 absl::Status IvfSegment::Calibrate(std::span<const Query> queries, size_t k,

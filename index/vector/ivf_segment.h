@@ -6,6 +6,7 @@
 
 #include "index/vector/bit_codes.h"
 #include "index/vector/build_input.h"
+#include "index/vector/candidates.h"
 #include "index/vector/effort_curve.h"
 #include "index/vector/row_map.h"
 #include "index/vector/sealed_segment.h"
@@ -50,11 +51,6 @@ class IvfSegment final : public SealedSegment {
     float distance = 0;  // |q - c|
     uint32_t list = 0;
   };
-  struct Found {
-    float score = 0;  // estimated
-    float error = 0;  // how far off it may be
-    RowId row = 0;
-  };
   class Scan;
 
   IvfSegment(const VectorShape& shape, RowMap map, uint64_t seed, std::vector<float> centroids,
@@ -68,9 +64,9 @@ class IvfSegment final : public SealedSegment {
                              const VectorReader& reader, const std::atomic<bool>* cancelled);
   // All lists, nearest first.
   std::vector<Probe> RankLists(const Query& query) const;
-  absl::Status RerankFound(const Query& query, const SegmentSearch& options,
-                           const VectorReader& reader, std::span<const Found> found, TopK& best,
-                           SearchCounters* counters) const;
+  // Leaves what may be among the k nearest in `candidates`.
+  absl::Status ScanLists(const Query& query, const SegmentSearch& options, const TopK& best,
+                         Candidates& candidates, SearchCounters* counters) const;
 
   uint32_t lists() const { return static_cast<uint32_t>(list_sizes_.size()); }
   const float* Centroid(uint32_t list) const {

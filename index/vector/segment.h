@@ -15,6 +15,8 @@ namespace mnemo {
 
 enum class SegmentKind : uint8_t { kFlat = 0, kHnsw = 1, kIvf = 2 };
 
+class Candidates;
+
 struct SegmentSearch {
   // Added to a row to make a Hit's id: the position of row 0, for example.
   uint64_t first_id = 0;
@@ -29,6 +31,9 @@ struct SegmentSearch {
   float target_recall = 0.95F;
   // When it becomes true the search ends early with kCancelled. May be null.
   const std::atomic<bool>* cancelled = nullptr;
+  // Where a segment may leave what it would have to read many vectors for, to be
+  // confirmed with that of others. Null: it reads them itself.
+  Candidates* candidates = nullptr;
 };
 
 // What a search did; added up over segments.
@@ -49,9 +54,9 @@ class Segment {
   // RAM, stored vectors of the caller's not counted.
   virtual size_t memory_bytes() const = 0;
 
-  // Offers what is near the query to `best`. Scores are exact with respect to
-  // the stored vectors. `reader` gives rows 0 to rows() - 1; a growing segment
-  // does not use it. Hits at or above best.bound() may be missed, as
+  // Offers what is near the query to `best`, or leaves it in options.candidates.
+  // Scores in `best` are exact with respect to the stored vectors. `reader` gives rows 0 to rows()
+  // - 1; a growing segment does not use it. Hits at or above best.bound() may be missed, as
   // target_recall says, hits below it are not looked for. On an error what is
   // in `best` is unspecified. `counters` may be null.
   // Errors: kInvalidArgument (the query's dimension or metric, target_recall);

@@ -9,6 +9,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
+#include "index/vector/candidates.h"
 #include "index/vector/query.h"
 #include "index/vector/top_k.h"
 #include "server/engine/context_sessions.h"
@@ -80,10 +81,12 @@ class ContextSearcher::Run {
         call_(call),
         request_(request),
         contexts_(contexts),
-        best_(request.queries.size() / request.dimension, TopK(request.k)) {}
+        best_(request.queries.size() / request.dimension, TopK(request.k)),
+        candidates_(best_.size(), Candidates(request.k)) {}
 
   absl::StatusOr<ContextSearchAnswer> Execute() {
     for (size_t i = 0; i < contexts_.size(); ++i) MNEMO_RETURN_IF_ERROR(SearchContext(i));
+    MNEMO_RETURN_IF_ERROR(ConfirmAll());
     for (TopK& best : best_) {
       auto& hits = answer_.hits.emplace_back();
       for (const Hit& hit : best.Take()) {
@@ -103,6 +106,8 @@ class ContextSearcher::Run {
     MNEMO_RETURN_IF_ERROR(CheckGoesOn(call_, clock_));
     const ContextRecord& context = contexts_[ordinal];
     MNEMO_RETURN_IF_ERROR(PrepareQueries(context));
+    if (context.spec.stored != stored_) MNEMO_RETURN_IF_ERROR(ConfirmAll());
+    stored_ = context.spec.stored;
     MNEMO_ASSIGN_OR_RETURN(const ContextHead head, reader_.Head(context));
     const TokenFilter& filter = request_.filter;
     const uint64_t end = filter.end_position == 0
@@ -163,18 +168,46 @@ class ContextSearcher::Run {
     answer_.segments += static_cast<uint32_t>(snapshot->segments().size());
     answer_.unindexed += rows - std::min(rows, sealed);
     if (sealed > 0) sealed_rows_[Id(ordinal, begin)] = sealed;
-    const SegmentSearch options{.first_id = Id(ordinal, begin),
-                                .filter = filter ? &*filter : nullptr,
-                                .ef_search = request_.ef,
-                                .nprobe = request_.nprobe,
-                                .target_recall = request_.target_recall,
-                                .cancelled = &call_.cancelled};
+    SegmentSearch options{.first_id = Id(ordinal, begin),
+                          .filter = filter ? &*filter : nullptr,
+                          .ef_search = request_.ef,
+                          .nprobe = request_.nprobe,
+                          .target_recall = request_.target_recall,
+                          .cancelled = &call_.cancelled};
     const SearchVectors vectors(reader_, context, begin);
     for (size_t i = 0; i < queries_.size(); ++i) {
       MNEMO_RETURN_IF_ERROR(CheckGoesOn(call_, clock_));
+      options.candidates = &candidates_[i];
       MNEMO_RETURN_IF_ERROR(snapshot->Search(queries_[i], options, vectors, best_[i], &counters_));
+      if (candidates_[i].size() >= Candidates::kMany) MNEMO_RETURN_IF_ERROR(ConfirmFound(i));
     }
     return absl::OkStatus();
+  }
+
+  absl::Status ConfirmAll() {
+    for (size_t i = 0; i < queries_.size(); ++i) MNEMO_RETURN_IF_ERROR(ConfirmFound(i));
+    return absl::OkStatus();
+  }
+
+  // Reads what codes found of a query, in all ranges and contexts together.
+  absl::Status ConfirmFound(size_t i) {
+    if (candidates_[i].size() == 0) return absl::OkStatus();
+    const auto read = [&](std::span<const uint64_t> ids, ReadScratch& scratch,
+                          std::span<const uint8_t*> out) -> absl::Status {
+      MNEMO_RETURN_IF_ERROR(CheckGoesOn(call_, clock_));
+      for (size_t at = 0; at < ids.size(); ++at) {
+        const uint64_t position = ids[at] & (kMaxPosition - 1);
+        const uint64_t begin = position / kRangeTokens * kRangeTokens;
+        const SearchVectors vectors(reader_, contexts_[ids[at] >> kPositionBits], begin);
+        const auto row = static_cast<RowId>(position - begin);
+        MNEMO_RETURN_IF_ERROR(vectors.Read({&row, 1}, scratch, out.subspan(at, 1)));
+      }
+      return absl::OkStatus();
+    };
+    VectorShape shape = queries_[i].shape();
+    shape.type = stored_;
+    return Confirm(shape, kernels_, queries_[i], candidates_[i], read, &call_.cancelled, best_[i],
+                   &counters_);
   }
 
   // Whether a sealed segment covers what a hit is about.
@@ -337,7 +370,9 @@ class ContextSearcher::Run {
   const ContextSearchRequest& request_;
   const std::vector<ContextRecord>& contexts_;
   std::vector<Query> queries_;
-  std::vector<TopK> best_;  // of each query
+  std::vector<TopK> best_;              // of each query
+  std::vector<Candidates> candidates_;  // of each query, all of type stored_
+  ElementType stored_ = ElementType::kFloat16;
   // By the id of a range's first token, how many from there on are sealed.
   absl::flat_hash_map<uint64_t, uint32_t> sealed_rows_;
   absl::flat_hash_set<uint64_t> used_runs_;

@@ -166,6 +166,38 @@ TEST_F(GraphContextIndexerTest, FiltersKeepTheirRecall) {
             0.95);
 }
 
+TEST_F(ContextIndexerTest, ContextsThatStoreOtherTypesAreSearchedTogether) {
+  for (const auto& [name, stored] :
+       {std::pair("half", ElementType::kFloat16), std::pair("byte", ElementType::kInt8)}) {
+    ContextSpec spec = TestContext(name, kDimension);
+    spec.stored = stored;
+    ASSERT_OK(engine_->Create(call_, spec).status());
+    Append(name, 0, 2 * kRun);
+  }
+  IndexAll();
+  for (const auto& names : {std::pair("half", "byte"), std::pair("byte", "half")}) {
+    ContextSearchRequest request = SearchOf("half", query_);
+    request.contexts = {names.first, names.second};
+    request.k = 20;
+    const ContextSearchAnswer answer = Search(request);
+    EXPECT_EQ(answer.unindexed, 0U);
+    ASSERT_EQ(answer.hits[0].size(), 20U);
+    std::set<uint64_t> contexts;
+    for (const ContextHit& hit : answer.hits[0]) {
+      contexts.insert(hit.context_id);
+      double dot = 0, norm = 0, query_norm = 0;
+      for (uint32_t i = 0; i < kDimension; ++i) {
+        const double value = TestTokens::Value(hit.position, i);
+        dot += value * query_[i];
+        norm += value * value;
+        query_norm += double{query_[i]} * query_[i];
+      }
+      EXPECT_NEAR(hit.score, dot / std::sqrt(norm * query_norm), 0.01);
+    }
+    EXPECT_EQ(contexts.size(), 2U);
+  }
+}
+
 TEST_F(ContextIndexerTest, SmallContextsStayFlat) {
   Create("c");
   Append("c", 0, 2 * kRun - 1);
