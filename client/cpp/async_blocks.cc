@@ -2,11 +2,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <memory>
 #include <utility>
 
 #include "client/cpp/call.h"
 #include "client/cpp/convert.h"
+#include "client/cpp/fetch_meter.h"
 #include "client/cpp/get_call.h"
 #include "client/cpp/put_call.h"
 #include "mnemo/client.h"
@@ -51,15 +53,19 @@ void AsyncBlocks::Offer(const OfferRequest& request, Done<OfferResult> done,
 }
 
 void AsyncBlocks::Put(const PutRequest& request, Done<PutResult> done, const CallOptions& options) {
-  Call::Start(std::make_unique<PutCall>(core_, TransferCall(core_, options), request,
-                                        std::move(done)));
+  Call::Start(
+      std::make_unique<PutCall>(core_, TransferCall(core_, options), request, std::move(done)));
 }
 
 void AsyncBlocks::Match(const MatchRequest& request, Done<MatchResult> done,
                         const CallOptions& options) {
   Unary<v1::MatchRequest, v1::MatchResponse>(
       core_, ControlCall(core_, options), &Stub::Match, ToMessage(request), std::move(done),
-      [keys = request.keys.size()](const v1::MatchResponse& r) { return FromMessage(r, keys); });
+      [keys = request.keys.size(), &meter = core_.meter()](const v1::MatchResponse& r) {
+        MatchResult result = FromMessage(r, keys);
+        result.fetch_time = meter.Estimate(SharesOf(result));
+        return result;
+      });
 }
 
 void AsyncBlocks::Get(const GetRequest& request, Done<GetResult> done, const CallOptions& options) {
@@ -67,8 +73,15 @@ void AsyncBlocks::Get(const GetRequest& request, Done<GetResult> done, const Cal
     done(status);
     return;
   }
-  Call::Start(std::make_unique<GetCall>(core_, TransferCall(core_, options), request,
-                                        std::move(done)));
+  const auto measured = [&meter = core_.meter(), began = std::chrono::steady_clock::now(),
+                         width = std::max<size_t>(1, request.parts.size()),
+                         done = std::move(done)](absl::StatusOr<GetResult> result) {
+    if (result.ok()) {
+      meter.Record(SharesOf(*result, width), std::chrono::steady_clock::now() - began);
+    }
+    done(std::move(result));
+  };
+  Call::Start(std::make_unique<GetCall>(core_, TransferCall(core_, options), request, measured));
 }
 
 void AsyncBlocks::Delete(const DeleteRequest& request, Done<uint64_t> done,

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "client/cpp/cancel.h"
+#include "client/cpp/fetch_meter.h"
 #include "client/cpp/retry.h"
 #include "mnemo/options.h"
 #include "mnemo/v1/admin.grpc.pb.h"
@@ -43,6 +44,7 @@ class Core {
 
   const ClientOptions& options() const { return options_; }
   RetryBudget& budget() { return budget_; }
+  FetchMeter& meter() { return meter_; }
   // What every call shows: call it for each new context.
   void ShowToken(grpc::ClientContext& context) const;
   // Connections in turn.
@@ -63,6 +65,7 @@ class Core {
   std::vector<std::unique_ptr<Connection>> connections_;
   std::atomic<uint32_t> turn_{0};
   RetryBudget budget_;
+  FetchMeter meter_;
   CancelSource::Impl all_;
 
   Mutex mutex_;

@@ -5,6 +5,7 @@
 // borrowed until the call is done.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -126,7 +127,14 @@ struct MatchResult {
   uint64_t lease = 0;
   uint32_t lease_ms = 0;
   uint64_t fetch_bytes = 0;
+  // How long reading all of it may take, from what reads of this client took by level
+  // and size of a block. None while nothing was read from one of the levels.
+  std::optional<std::chrono::duration<double>> fetch_time;
   std::vector<GroupMatch> groups;
+
+  // Whether reading is quicker than computing the tokens at this rate, which is above
+  // 0. Yes while nothing was measured, no if nothing matched.
+  bool ShouldFetch(double prefill_tokens_per_second) const;
 };
 
 // Where a part's bytes go.
