@@ -152,35 +152,6 @@ TEST(ClientTest, MatchCarriesRequestAndAnswer) {
   EXPECT_EQ(match.runs[0].level, Level::kL3);
 }
 
-TEST(ClientTest, MatchEstimatesAFetchFromWhatReadsTook) {
-  FakeDaemon daemon;
-  daemon.blocks.match = [](auto&, const auto&, v1::MatchResponse& response) {
-    response.set_blocks(2);
-    response.set_fetch_bytes(2000);
-    v1::MatchRun* run = response.add_runs();
-    run->set_count(2);
-    run->set_level(v1::LEVEL_L1);
-    return grpc::Status::OK;
-  };
-  daemon.blocks.get = [](auto&, const auto&, FakeBlocks::GetWriter& writer) {
-    SendPart(writer, 0, Pattern(1000, 'a'));
-    return grpc::Status::OK;
-  };
-  const auto client = ConnectTo(daemon);
-  ASSERT_OK_AND_ASSIGN(MatchResult match, client->blocks().Match({.space = "s", .keys = kKeys}));
-  EXPECT_FALSE(match.fetch_time);
-  std::vector<uint8_t> memory(1000);
-  const Destination to[] = {{.memory = memory}};
-  const auto began = std::chrono::steady_clock::now();
-  ASSERT_OK(client->blocks().Get({.space = "s", .keys = std::span(kKeys, 1), .destinations = to}));
-  const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - began;
-  ASSERT_OK_AND_ASSIGN(match, client->blocks().Match({.space = "s", .keys = kKeys}));
-  ASSERT_TRUE(match.fetch_time);
-  EXPECT_GT(match.fetch_time->count(), 0);
-  // Twice the bytes of the read.
-  EXPECT_LE(match.fetch_time->count(), 2 * spent.count());
-}
-
 TEST(ClientTest, RepeatsWhatIsSafeToRepeat) {
   FakeDaemon daemon;
   std::atomic<int> calls{0};

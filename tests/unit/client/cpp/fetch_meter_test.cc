@@ -3,11 +3,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cmath>
 #include <random>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "mnemo/client.h"
+#include "tests/support/status_matchers.h"
+#include "tests/unit/client/cpp/fake_daemon.h"
 
 namespace mnemo::client {
 namespace {
@@ -156,6 +160,44 @@ TEST(MatchResultTest, WithoutFiguresFetchesWhatIsThere) {
       (MatchResult{.blocks = 1, .tokens = 16, .fetch_time = Seconds(0.015)}).ShouldFetch(1000));
   EXPECT_FALSE(
       (MatchResult{.blocks = 1, .tokens = 16, .fetch_time = Seconds(0.017)}).ShouldFetch(1000));
+}
+
+// A client against a daemon whose answers are made up.
+TEST(FetchEstimateTest, AMatchKnowsWhatTheReadsOfItsClientTook) {
+  FakeDaemon daemon;
+  daemon.blocks.match = [](auto&, const auto&, v1::MatchResponse& response) {
+    response.set_blocks(2);
+    response.set_fetch_bytes(10);
+    v1::MatchRun* run = response.add_runs();
+    run->set_count(2);
+    run->set_level(v1::LEVEL_L1);
+    return grpc::Status::OK;
+  };
+  daemon.blocks.get = [](auto&, const auto&, FakeBlocks::GetWriter& writer) {
+    v1::GetResponse header;
+    header.mutable_header()->set_size(5);
+    header.mutable_header()->set_bytes_following(5);
+    header.mutable_header()->set_level(v1::LEVEL_L1);
+    writer.Write(header);
+    v1::GetResponse data;
+    data.mutable_data()->set_data("bytes");
+    writer.Write(data);
+    return grpc::Status::OK;
+  };
+  const auto client = ConnectTo(daemon);
+  const std::string_view keys[] = {"k0", "k1"};
+  ASSERT_OK_AND_ASSIGN(MatchResult match, client->blocks().Match({.space = "s", .keys = keys}));
+  EXPECT_FALSE(match.fetch_time);
+  std::vector<uint8_t> memory(5);
+  const Destination to[] = {{.memory = memory}};
+  const auto began = std::chrono::steady_clock::now();
+  ASSERT_OK(client->blocks().Get({.space = "s", .keys = std::span(keys, 1), .destinations = to}));
+  const Seconds spent = std::chrono::steady_clock::now() - began;
+  ASSERT_OK_AND_ASSIGN(match, client->blocks().Match({.space = "s", .keys = keys}));
+  ASSERT_TRUE(match.fetch_time);
+  EXPECT_GT(match.fetch_time->count(), 0);
+  // Twice the bytes of the read.
+  EXPECT_LE(match.fetch_time->count(), 2 * spent.count());
 }
 
 }  // namespace
