@@ -1,7 +1,5 @@
 // Integer products of codes, and the rotation that makes them, for every
 // target of Highway.
-#include <cmath>
-
 #include "index/kernels/tables.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -10,6 +8,7 @@
 // After foreach_target.h, which defines the target.
 #include "hwy/cache_control.h"
 #include "hwy/highway.h"
+#include "storage/base/hadamard.inc"
 
 HWY_BEFORE_NAMESPACE();
 namespace mnemo::kernels::HWY_NAMESPACE {
@@ -144,47 +143,12 @@ void SumCodes(const uint8_t* HWY_RESTRICT codes, size_t blocks, size_t tables,
 
 // Blocks of eight by plain code, since a butterfly within a vector differs by
 // vector length; whole vectors from there on.
-HWY_INLINE void HadamardOfEight(float* HWY_RESTRICT v) {
-  const float a0 = v[0] + v[1], a1 = v[0] - v[1], a2 = v[2] + v[3], a3 = v[2] - v[3];
-  const float a4 = v[4] + v[5], a5 = v[4] - v[5], a6 = v[6] + v[7], a7 = v[6] - v[7];
-  const float b0 = a0 + a2, b1 = a1 + a3, b2 = a0 - a2, b3 = a1 - a3;
-  const float b4 = a4 + a6, b5 = a5 + a7, b6 = a4 - a6, b7 = a5 - a7;
-  v[0] = b0 + b4;
-  v[1] = b1 + b5;
-  v[2] = b2 + b6;
-  v[3] = b3 + b7;
-  v[4] = b0 - b4;
-  v[5] = b1 - b5;
-  v[6] = b2 - b6;
-  v[7] = b3 - b7;
-}
-
-void Hadamard(float* HWY_RESTRICT values, size_t size) {
-  const hn::CappedTag<float, 8> tag;
-  const size_t lanes = hn::Lanes(tag);
-  for (size_t begin = 0; begin < size; begin += 8) HadamardOfEight(values + begin);
-  for (size_t half = 8; half < size; half *= 2) {
-    for (size_t begin = 0; begin < size; begin += 2 * half) {
-      for (size_t i = begin; i < begin + half; i += lanes) {
-        const auto a = hn::LoadU(tag, values + i);
-        const auto b = hn::LoadU(tag, values + i + half);
-        hn::StoreU(hn::Add(a, b), tag, values + i);
-        hn::StoreU(hn::Sub(a, b), tag, values + i + half);
-      }
-    }
-  }
-  const auto scale = hn::Set(tag, 1 / std::sqrt(static_cast<float>(size)));
-  for (size_t i = 0; i < size; i += lanes) {
-    hn::StoreU(hn::Mul(hn::LoadU(tag, values + i), scale), tag, values + i);
-  }
-}
-
 void FillCodeTable(Kernels& table) {
   table.dot_rows = DotRows;
 #if HWY_TARGET != HWY_SCALAR
   table.sum_codes = SumCodes;
 #endif
-  table.hadamard = Hadamard;
+  table.hadamard = simd::HWY_NAMESPACE::Hadamard;
 }
 
 }  // namespace mnemo::kernels::HWY_NAMESPACE

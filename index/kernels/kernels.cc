@@ -4,37 +4,18 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "hwy/highway.h"
 #include "index/kernels/tables.h"
 
 namespace mnemo {
 namespace {
-
-int64_t TargetOf(SimdLevel level) {
-  switch (level) {
-    case SimdLevel::kScalar:
-      return 0;
-    case SimdLevel::kSsse3:
-      return HWY_SSSE3;
-    case SimdLevel::kSse4:
-      return HWY_SSE4;
-    case SimdLevel::kAvx2:
-      return HWY_AVX2;
-    case SimdLevel::kAvx3:
-      return HWY_AVX3;
-    case SimdLevel::kAvx3Dl:
-      return HWY_AVX3_DL;
-  }
-  return 0;
-}
 
 Kernels MakeTable(SimdLevel level) {
   Kernels table;
   table.level = level;
   kernels::FillScalar(table);
   if (level != SimdLevel::kScalar) {
-    kernels::FillFloat(TargetOf(level), table);
-    kernels::FillCode(TargetOf(level), table);
+    kernels::FillFloat(HighwayTarget(level), table);
+    kernels::FillCode(HighwayTarget(level), table);
   }
   return table;
 }

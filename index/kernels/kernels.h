@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "index/kernels/element_type.h"
 #include "index/kernels/simd_level.h"
+#include "storage/base/rotation.h"
 
 namespace mnemo {
 
@@ -39,10 +40,6 @@ inline constexpr size_t kCodeAlignment = 64;
 using SumCodesFn = void (*)(const uint8_t* codes, size_t blocks, size_t tables, const uint8_t* lut,
                             uint16_t* out);
 inline constexpr size_t kBlockCodes = 32;
-
-// The Walsh-Hadamard transform of `values` [size], in place, divided by
-// sqrt(size), so that norms stay. `size` is a power of two, at least 8.
-using HadamardFn = void (*)(float* values, size_t size);
 
 struct Kernels {
   SimdLevel level = SimdLevel::kScalar;

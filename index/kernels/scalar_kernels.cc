@@ -68,21 +68,6 @@ void SumCodes(const uint8_t* codes, size_t blocks, size_t tables, const uint8_t*
   }
 }
 
-void Hadamard(float* values, size_t size) {
-  for (size_t half = 1; half < size; half *= 2) {
-    for (size_t begin = 0; begin < size; begin += 2 * half) {
-      for (size_t i = begin; i < begin + half; ++i) {
-        const float a = values[i];
-        const float b = values[i + half];
-        values[i] = a + b;
-        values[i + half] = a - b;
-      }
-    }
-  }
-  const float scale = 1 / std::sqrt(static_cast<float>(size));
-  for (size_t i = 0; i < size; ++i) values[i] *= scale;
-}
-
 template <ElementType kType>
 void FillType(Kernels& table) {
   constexpr auto kAt = static_cast<size_t>(kType);
@@ -102,7 +87,7 @@ void FillScalar(Kernels& table) {
   FillType<ElementType::kInt8>(table);
   table.dot_rows = DotRows;
   table.sum_codes = SumCodes;
-  table.hadamard = Hadamard;
+  table.hadamard = mnemo::Hadamard;
 }
 
 }  // namespace mnemo::kernels

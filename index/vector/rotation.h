@@ -1,24 +1,18 @@
-// A fixed random rotation, which makes every coordinate of a vector about as
-// large as every other.
-//
-// Hidden states of a model have a few coordinates a hundred times as large as
-// the rest; codes with one step for all of them would lose the rest. After a
-// randomised Hadamard transform (QuaRot, Ashkboos et al. 2024; RaBitQ, Gao and
-// Long 2024) one step fits all.
+// The rotation of vectors that become codes: storage/base/rotation.h, by kernels
+// of the level in use, for rows that are filled up to what kernels want.
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
 #include "index/kernels/kernels.h"
+#include "storage/base/rotation.h"
 
 namespace mnemo {
 
-// Immutable, thread-safe. The same for the same dimension and seed, at every
-// SIMD level but for rounding: it is stored as its seed.
+// Immutable, thread-safe.
 class Rotation {
  public:
-  Rotation(uint32_t dimension, uint64_t seed);
+  Rotation(uint32_t dimension, uint64_t seed) : rotation_(dimension, Padded(dimension), seed) {}
 
   // `dimension` rounded up to a multiple of kCodeAlignment; what is between is
   // taken as zero.
@@ -26,18 +20,15 @@ class Rotation {
     return static_cast<uint32_t>((dimension + kCodeAlignment - 1) / kCodeAlignment *
                                  kCodeAlignment);
   }
-  uint32_t padded() const { return padded_; }
+  uint32_t padded() const { return rotation_.padded(); }
 
-  // Rotates `in` [dimension] into `out` [padded]. Norms and inner products
-  // stay. O(padded log padded).
-  void Apply(const Kernels& kernels, const float* in, float* out) const;
+  // Rotates `in` [dimension] into `out` [padded].
+  void Apply(const Kernels& kernels, const float* in, float* out) const {
+    rotation_.Apply(kernels.hadamard, in, out);
+  }
 
  private:
-  uint32_t dimension_;
-  uint32_t padded_;
-  uint32_t window_;  // largest power of two that is at most padded_
-  // Random signs, [kRounds x padded].
-  std::vector<float> signs_;
+  RandomRotation rotation_;
 };
 
 }  // namespace mnemo

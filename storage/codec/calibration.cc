@@ -90,6 +90,27 @@ void AppendStatistics(std::string& out, const ChannelStatistics& statistics) {
   AppendFloats(out, statistics.high);
 }
 
+// Channels are evened out before they are rotated, but not wholly: in keys, those of
+// small deviation matter less to attention. The exponent is from captured keys
+// (decision 0101). Weights of a head have the geometric mean 1.
+constexpr double kEvening = 0.75;
+
+void DeriveWeights(uint32_t dimension, bool keys, ChannelStatistics& statistics) {
+  const size_t channels = statistics.deviation.size();
+  statistics.weight.assign(channels, 1);
+  statistics.inverse_weight.assign(channels, 1);
+  for (size_t first = 0; keys && first < channels; first += dimension) {
+    double logs = 0;
+    for (size_t i = 0; i < dimension; ++i) logs += std::log(statistics.deviation[first + i]);
+    const double mean = logs / dimension;
+    for (size_t i = first; i < first + dimension; ++i) {
+      const double log = kEvening * (std::log(statistics.deviation[i]) - mean);
+      statistics.weight[i] = static_cast<float>(std::exp(-log));
+      statistics.inverse_weight[i] = static_cast<float>(std::exp(log));
+    }
+  }
+}
+
 uint32_t IdOf(uint64_t checksum) {
   const auto id = static_cast<uint32_t>(checksum);
   return id == 0 ? 1 : id;
@@ -147,8 +168,14 @@ absl::StatusOr<std::shared_ptr<const Calibration>> Calibration::Parse(ByteView b
       reader.remaining() != 0) {
     return Damaged("statistics that make no sense");
   }
+  made->Derive();
   made->id_ = IdOf(checksum);
   return made;
+}
+
+void Calibration::Derive() {
+  DeriveWeights(geometry_.k_dimension, true, keys_);
+  DeriveWeights(geometry_.v_dimension, false, values_);
 }
 
 absl::Status Calibration::Covers(const TensorShape& shape) const {
@@ -227,13 +254,14 @@ absl::Status CalibrationFit::Add(const TensorShape& shape, ByteView exact) {
   at = rows.data();
   for (uint32_t layer = 0; layer < shape.layers; ++layer) {
     const LayerRope& rope = geometry_.ropes[shape.first_layer + layer];
-    codec::RopeRows turns(rope, dimension, shape.first_position);
     const bool turned = shape.role == TensorRole::kKeys && rope.style != RopeStyle::kNone;
-    for (uint32_t token = 0; token < shape.tokens; ++token, turns.Advance()) {
+    codec::RopeRows turns(rope, turned ? dimension : 0);
+    turns.MoveTo(kernels, shape.first_position);
+    for (uint32_t token = 0; token < shape.tokens; ++token, turns.Advance(kernels)) {
       for (uint32_t head = 0; head < shape.heads; ++head, at += dimension) {
         if (token < shape.exact_tokens) continue;
         unturned.assign(at, at + dimension);
-        if (turned) turns.TakeOff(unturned.data());
+        if (turned) turns.TakeOff(kernels, unturned.data(), 1, dimension);
         AddRow(sums, size_t{shape.first_layer + layer} * geometry_.heads + shape.first_head + head,
                {at, dimension}, unturned);
       }
@@ -284,6 +312,7 @@ absl::StatusOr<std::shared_ptr<const Calibration>> CalibrationFit::Finish() cons
   made->geometry_ = geometry_;
   made->keys_ = Summarize(keys_, geometry_.k_dimension, true);
   made->values_ = Summarize(values_, geometry_.v_dimension, false);
+  made->Derive();
   const std::string bytes = made->Serialize();
   made->id_ = IdOf(LoadLittle<uint64_t>(bytes.data() + bytes.size() - sizeof(uint64_t)));
   return made;

@@ -52,6 +52,11 @@ struct ChannelStatistics {
   // Smallest and largest value, of keys as they are stored.
   std::vector<float> low;
   std::vector<float> high;
+
+  // Not stored, but follow from the deviation: what channels are multiplied by, to
+  // be alike, before they are rotated, and 1 over it. 1 for values.
+  std::vector<float> weight;
+  std::vector<float> inverse_weight;
 };
 
 // Immutable, thread-safe. Byte for byte in docs/formats/calibration.md.
@@ -78,6 +83,7 @@ class Calibration {
  private:
   friend class CalibrationFit;
   Calibration() = default;
+  void Derive();
 
   CalibrationGeometry geometry_;
   ChannelStatistics keys_;

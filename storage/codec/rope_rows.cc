@@ -4,50 +4,63 @@
 
 namespace mnemo::codec {
 
-RopeRows::RopeRows(const LayerRope& rope, size_t dimension, uint32_t position)
-    : style_(rope.style), position_(position) {
-  if (style_ == RopeStyle::kNone) return;
+RopeRows::RopeRows(const LayerRope& rope, size_t dimension)
+    : rope_(rope), cosine_(dimension), sine_(dimension) {
   const size_t pairs = dimension / 2;
-  for (size_t i = 0; i < pairs; ++i) {
-    frequency_.push_back(
-        std::pow(rope.theta, -2 * static_cast<double>(i) / static_cast<double>(dimension)));
-    step_cos_.push_back(static_cast<float>(std::cos(frequency_[i])));
-    step_sin_.push_back(static_cast<float>(std::sin(frequency_[i])));
+  for (size_t i = 0; i < dimension; ++i) {
+    const bool interleaved = rope.style == RopeStyle::kInterleaved;
+    const size_t pair = interleaved ? i / 2 : i % pairs;
+    const bool first = interleaved ? i % 2 == 0 : i < pairs;
+    const double frequency =
+        std::pow(rope.theta, -2 * static_cast<double>(pair) / static_cast<double>(dimension));
+    frequency_.push_back(frequency);
+    sign_.push_back(first ? -1.0F : 1.0F);
+    step_cosine_.push_back(static_cast<float>(std::cos(frequency)));
+    step_sine_.push_back(sign_[i] * static_cast<float>(std::sin(frequency)));
   }
-  cos_.resize(pairs);
-  sin_.resize(pairs);
-  Anchor();
 }
 
-void RopeRows::Anchor() {
+void RopeRows::Anchor(uint32_t position) {
   for (size_t i = 0; i < frequency_.size(); ++i) {
-    const double angle = position_ * frequency_[i];
-    cos_[i] = static_cast<float>(std::cos(angle));
-    sin_[i] = static_cast<float>(std::sin(angle));
+    const double angle = position * frequency_[i];
+    cosine_[i] = static_cast<float>(std::cos(angle));
+    sine_[i] = sign_[i] * static_cast<float>(std::sin(angle));
   }
-  since_anchor_ = 0;
+  position_ = position;
 }
 
-void RopeRows::Advance() {
+void RopeRows::Advance(const RowKernels& kernels) {
+  if ((position_ + 1) % kAnchor == 0) return Anchor(position_ + 1);
   ++position_;
-  if (++since_anchor_ == kAnchor) return Anchor();
-  for (size_t i = 0; i < cos_.size(); ++i) {
-    const float cosine = cos_[i] * step_cos_[i] - sin_[i] * step_sin_[i];
-    sin_[i] = sin_[i] * step_cos_[i] + cos_[i] * step_sin_[i];
-    cos_[i] = cosine;
-  }
+  kernels.advance(cosine_.data(), sine_.data(), step_cosine_.data(), step_sine_.data(),
+                  cosine_.size());
 }
 
-void RopeRows::Turn(float* row, float sign) const {
-  const size_t pairs = cos_.size();
-  const bool half = style_ == RopeStyle::kHalf;
-  for (size_t i = 0; i < pairs; ++i) {
-    float& x = half ? row[i] : row[2 * i];
-    float& y = half ? row[i + pairs] : row[2 * i + 1];
-    const float was = x;
-    x = was * cos_[i] - sign * y * sin_[i];
-    y = y * cos_[i] + sign * was * sin_[i];
+void RopeRows::MoveTo(const RowKernels& kernels, uint32_t position) {
+  if (mark_cosine_.empty() || position != mark_) {
+    Anchor(position / kAnchor * kAnchor);
+    while (position_ != position) Advance(kernels);
+    mark_cosine_ = cosine_;
+    mark_sine_ = sine_;
+    mark_ = position;
+    return;
   }
+  cosine_ = mark_cosine_;
+  sine_ = mark_sine_;
+  position_ = position;
+}
+
+RopeRows& RopeCache::At(const RowKernels& kernels, const LayerRope& rope, size_t dimension,
+                        uint32_t position) {
+  for (RopeRows& rows : rows_) {
+    if (!rows.Is(rope, dimension)) continue;
+    rows.MoveTo(kernels, position);
+    return rows;
+  }
+  if (rows_.size() >= kMost) rows_.clear();
+  rows_.emplace_back(rope, dimension);
+  rows_.back().MoveTo(kernels, position);
+  return rows_.back();
 }
 
 }  // namespace mnemo::codec

@@ -10,6 +10,8 @@
 #include <cstdint>
 
 #include "storage/base/dtype.h"
+#include "storage/base/rotation.h"
+#include "storage/base/simd_level.h"
 
 namespace mnemo::codec {
 
@@ -27,6 +29,15 @@ struct CodePlane {
 };
 inline constexpr size_t kMaxCodePlanes = 6;
 
+// What codes of up to 8 bits stand for. Levels are whole numbers of kLevelUnit, so
+// that they are the same everywhere.
+struct LevelTable {
+  uint32_t count = 0;  // 2^bits
+  int16_t units[256] = {};
+  float values[256] = {};
+};
+inline constexpr float kLevelUnit = 1.0F / 4096;
+
 struct RowKernels {
   // Codes [rows x padded] of which each plane has some bits, from the highest.
   void (*unpack)(const CodePlane* planes, size_t plane_count, size_t rows, size_t padded,
@@ -34,6 +45,21 @@ struct RowKernels {
   // values[i] = offset[i] + scale[i] * codes[i].
   void (*scale_codes)(const uint8_t* codes, const float* scale, const float* offset, size_t count,
                       float* values);
+  // values[i] = table.values[codes[i]].
+  void (*look_up)(const uint8_t* codes, const LevelTable& table, size_t count, float* values);
+  HadamardFn hadamard = nullptr;
+  // Of each row r: values[i] = values[i] * gains[r] * scale[i] + offset[i], scale and
+  // offset [rows x padded].
+  void (*scale_rows)(float* values, const float* gains, const float* scale, const float* offset,
+                     size_t rows, size_t padded);
+  // Turns pairs in rows [dimension], `stride` apart: values[i] * cosine[i] + sign *
+  // partner(values)[i] * sine[i], the partner of i being i +- dimension / 2, or i ^ 1
+  // if `interleaved`. `dimension` is even.
+  void (*turn)(float* values, const float* cosine, const float* sine, float sign, bool interleaved,
+               size_t rows, size_t dimension, size_t stride);
+  // cosine and sine [count] of angles that grow by those of the steps.
+  void (*advance)(float* cosine, float* sine, const float* step_cosine, const float* step_sine,
+                  size_t count);
   // By DType, the floating-point ones. Too large a value is stored as the largest
   // finite one.
   void (*load[6])(const uint8_t* in, size_t count, float* out);
@@ -49,6 +75,11 @@ struct RowKernels {
 
 // Plain C++.
 const RowKernels& ScalarRowKernels();
+// Those of a level, which live as long as the process; null if this processor or
+// build lacks it. Sums and products are rounded otherwise at each level, to 1e-5 of
+// their size; what has no rounding is the same.
+const RowKernels* FindRowKernels(SimdLevel level);
+const RowKernels& BestRowKernels();
 
 // The inverse of `unpack`, for one plane of one row; each code is below
 // 2^width.

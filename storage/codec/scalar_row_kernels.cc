@@ -42,6 +42,43 @@ void ScaleCodes(const uint8_t* codes, const float* scale, const float* offset, s
   }
 }
 
+void LookUp(const uint8_t* codes, const LevelTable& table, size_t count, float* values) {
+  for (size_t i = 0; i < count; ++i) values[i] = table.values[codes[i]];
+}
+
+void ScaleRows(float* values, const float* gains, const float* scale, const float* offset,
+               size_t rows, size_t padded) {
+  for (size_t row = 0; row < rows; ++row) {
+    for (size_t i = row * padded; i < (row + 1) * padded; ++i) {
+      values[i] = values[i] * gains[row] * scale[i] + offset[i];
+    }
+  }
+}
+
+void Turn(float* values, const float* cosine, const float* sine, float sign, bool interleaved,
+          size_t rows, size_t dimension, size_t stride) {
+  const size_t pairs = dimension / 2;
+  for (size_t row = 0; row < rows; ++row) {
+    float* const at = values + row * stride;
+    for (size_t pair = 0; pair < pairs; ++pair) {
+      const size_t a = interleaved ? 2 * pair : pair;
+      const size_t b = interleaved ? a + 1 : a + pairs;
+      const float was = at[a];
+      at[a] = was * cosine[a] + sign * at[b] * sine[a];
+      at[b] = at[b] * cosine[b] + sign * was * sine[b];
+    }
+  }
+}
+
+void Advance(float* cosine, float* sine, const float* step_cosine, const float* step_sine,
+             size_t count) {
+  for (size_t i = 0; i < count; ++i) {
+    const float was = cosine[i];
+    cosine[i] = was * step_cosine[i] - sine[i] * step_sine[i];
+    sine[i] = sine[i] * step_cosine[i] + was * step_sine[i];
+  }
+}
+
 constexpr float kLargestHalf = 65504.0F;
 constexpr float kLargestBfloat = 0x1.fep127F;
 constexpr float kLargestFloat = 0x1.fffffep127F;
@@ -79,6 +116,11 @@ const RowKernels& ScalarRowKernels() {
     RowKernels made{};
     made.unpack = Unpack;
     made.scale_codes = ScaleCodes;
+    made.look_up = LookUp;
+    made.hadamard = Hadamard;
+    made.scale_rows = ScaleRows;
+    made.turn = Turn;
+    made.advance = Advance;
     const auto at = [](DType dtype) { return static_cast<size_t>(dtype); };
     made.load[at(DType::kF32)] = LoadAs<float, Same>;
     made.load[at(DType::kF16)] = LoadAs<uint16_t, HalfToFloat>;

@@ -32,7 +32,7 @@ uint64_t ExactRowAt(const TensorShape& shape, uint32_t layer, uint32_t token, ui
 bool LoadLayer(const TensorHeader& header, ByteView exact, uint32_t layer,
                std::vector<float>& values) {
   const TensorShape& shape = header.shape;
-  const codec::RowKernels& kernels = codec::ScalarRowKernels();
+  const codec::RowKernels& kernels = codec::BestRowKernels();
   values.assign(uint64_t{header.tokens()} * shape.heads * header.padded(), 0);
   float* row = values.data();
   for (uint32_t token = shape.exact_tokens; token < shape.tokens; ++token) {
@@ -62,7 +62,7 @@ void CopyExact(const TensorShape& shape, ByteView exact, uint8_t* into) {
 EncodingError ErrorOf(const TensorHeader& header, ByteView exact, uint32_t layer,
                       const std::vector<uint8_t>& decoded) {
   const TensorShape& shape = header.shape;
-  const codec::RowKernels& kernels = codec::ScalarRowKernels();
+  const codec::RowKernels& kernels = codec::BestRowKernels();
   std::vector<float> was(shape.dimension);
   std::vector<float> is(shape.dimension);
   EncodingError error;
@@ -157,8 +157,9 @@ absl::StatusOr<EncodedTensor> TensorCodec::Encode(const TensorShape& shape, Byte
     form_.Decode(DecodeLayer{.header = header,
                              .calibration = calibration,
                              .body = body,
-                             .kernels = codec::ScalarRowKernels(),
+                             .kernels = codec::BestRowKernels(),
                              .scratch = scratch,
+                             .bits = bits_,
                              .layer = layer,
                              .first_token = 0,
                              .tokens = header.tokens(),
@@ -219,15 +220,53 @@ absl::StatusOr<Section> TakeApart(ByteView encoded, const TensorShape& shape,
   return section;
 }
 
+// Whether a section's codes can be cut to `bits`.
+absl::Status CheckBits(const TensorHeader& header, uint32_t bits) {
+  if (bits == header.bits) return absl::OkStatus();
+  if (header.codec == CodecId::kProgressive && bits < header.bits &&
+      codec::FindTensorForm(header.codec, bits) != nullptr) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(fmt::format("{} of {} bits cannot be taken as {}",
+                                                CodecName(static_cast<uint8_t>(header.codec)),
+                                                header.bits, bits));
+}
+
 }  // namespace
 
-TensorDecoder::TensorDecoder(const CalibrationSet& calibrations)
-    : calibrations_(calibrations), scratch_(std::make_unique<codec::DecodeScratch>()) {}
+absl::StatusOr<uint64_t> Demote(MutableByteView section, uint32_t bits) {
+  ByteReader reader(section);
+  MNEMO_ASSIGN_OR_RETURN(TensorHeader header, codec::ReadTensorHeader(reader));
+  const TensorForm* const form = codec::FindTensorForm(header.codec, header.bits);
+  if (form == nullptr) return Damaged("a codec that is not known");
+  MNEMO_RETURN_IF_ERROR(CheckBits(header, bits));
+  const uint64_t front =
+      section.size() - reader.remaining() + ExactBytes(header.shape) + TailBytes(header.shape);
+  if (section.size() != front + form->BodyBytes(header)) return Damaged("another size");
+  header.bits = static_cast<uint8_t>(bits);
+  codec::WriteTensorHeader(header, section.data());
+  return front + form->BodyBytes(header);
+}
+
+namespace {
+
+const codec::RowKernels& KernelsOf(std::optional<SimdLevel> level) {
+  const codec::RowKernels* const found =
+      level.has_value() ? codec::FindRowKernels(*level) : nullptr;
+  return found == nullptr ? codec::BestRowKernels() : *found;
+}
+
+}  // namespace
+
+TensorDecoder::TensorDecoder(const CalibrationSet& calibrations, std::optional<SimdLevel> level)
+    : calibrations_(calibrations),
+      kernels_(KernelsOf(level)),
+      scratch_(std::make_unique<codec::DecodeScratch>()) {}
 
 TensorDecoder::~TensorDecoder() = default;
 
 absl::Status TensorDecoder::Decode(ByteView encoded, const TensorShape& shape,
-                                   const TensorSlice& slice, MutableByteView into) {
+                                   const TensorSlice& slice, MutableByteView into, uint32_t bits) {
   MNEMO_RETURN_IF_ERROR(ValidateTensor(shape));
   MNEMO_RETURN_IF_ERROR(ValidateSlice(shape, slice));
   const TensorShape out = ShapeOf(shape, slice);
@@ -236,6 +275,8 @@ absl::Status TensorDecoder::Decode(ByteView encoded, const TensorShape& shape,
         fmt::format("room of {} bytes, not {} or more", into.size(), out.bytes()));
   }
   MNEMO_ASSIGN_OR_RETURN(const Section section, TakeApart(encoded, shape, calibrations_));
+  if (bits == 0) bits = section.header.bits;
+  MNEMO_RETURN_IF_ERROR(CheckBits(section.header, bits));
   const size_t token_bytes = out.heads * out.row_bytes();
   for (uint32_t l = 0; l < slice.layers; ++l) {
     const uint32_t layer = slice.first_layer + l;
@@ -252,8 +293,9 @@ absl::Status TensorDecoder::Decode(ByteView encoded, const TensorShape& shape,
         DecodeLayer{.header = section.header,
                     .calibration = section.calibration,
                     .body = section.body,
-                    .kernels = codec::ScalarRowKernels(),
+                    .kernels = kernels_,
                     .scratch = *scratch_,
+                    .bits = bits,
                     .layer = layer,
                     .first_token = slice.first_token + out.exact_tokens - shape.exact_tokens,
                     .tokens = out.tokens - out.exact_tokens,

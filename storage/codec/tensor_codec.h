@@ -11,10 +11,12 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "storage/base/bytes.h"
+#include "storage/base/simd_level.h"
 #include "storage/codec/calibration.h"
 #include "storage/codec/codec.h"
 #include "storage/codec/tensor_shape.h"
@@ -23,8 +25,8 @@ namespace mnemo {
 
 namespace codec {
 class TensorForm;
-struct TensorHeader;
 struct DecodeScratch;
+struct RowKernels;
 }  // namespace codec
 
 // How far decoded values are from the exact ones, exact tokens left out.
@@ -48,7 +50,8 @@ struct EncodedTensor {
 // One codec at one number of bits. Immutable, thread-safe.
 class TensorCodec {
  public:
-  // kKivi takes 2, 4 or 8 bits (8: "int8"). Errors: kInvalidArgument.
+  // kKivi takes 2, 4 or 8 bits (8: "int8"), kRotated 1 to 4, kProgressive 2, 3, 4, 5
+  // or 8. Errors: kInvalidArgument.
   static absl::StatusOr<std::unique_ptr<TensorCodec>> Create(CodecId id, uint32_t bits);
   ~TensorCodec();
 
@@ -82,23 +85,33 @@ class TensorCodec {
 // the next.
 class TensorDecoder {
  public:
-  // `calibrations` outlives this.
-  explicit TensorDecoder(const CalibrationSet& calibrations);
+  // `calibrations` outlives this. Values are rounded a little otherwise at each SIMD
+  // level; without one, the best that there is, also where `level` is not supported.
+  explicit TensorDecoder(const CalibrationSet& calibrations,
+                         std::optional<SimdLevel> level = std::nullopt);
   ~TensorDecoder();
 
   // Decodes the rows of `slice` of `encoded`, a section of a tensor of `shape`,
-  // into the front of `into`; ShapeOf(shape, slice).bytes() of it. `encoded` may
-  // be damaged: nothing outside it and `into` is touched, and values are finite
-  // where the dtype and exact tokens are.
-  // Errors: kInvalidArgument (shape, slice, too little room); kDataLoss (damaged,
+  // into the front of `into`; ShapeOf(shape, slice).bytes() of it. With `bits`,
+  // takes no more than so many of each code of a progressive section, and reads no
+  // more of it; 0 takes what is there. `encoded` may be damaged: nothing outside it and `into` is
+  // touched, and values are finite where the dtype and exact tokens are. Errors: kInvalidArgument
+  // (shape, slice, too little room, bits that the section does not have); kDataLoss (damaged,
   // another version or codec than this build knows, a tensor of another shape);
   // kFailedPrecondition (a calibration that is not here, or not of this geometry).
   absl::Status Decode(ByteView encoded, const TensorShape& shape, const TensorSlice& slice,
-                      MutableByteView into);
+                      MutableByteView into, uint32_t bits = 0);
 
  private:
   const CalibrationSet& calibrations_;
+  const codec::RowKernels& kernels_;
   std::unique_ptr<codec::DecodeScratch> scratch_;
 };
+
+// Makes of a progressive section one of fewer `bits`, in place: nothing is encoded
+// again, planes at its end are dropped. Returns its new size.
+// Errors: kInvalidArgument (not a progressive section, bits that it does not have);
+// kDataLoss.
+absl::StatusOr<uint64_t> Demote(MutableByteView section, uint32_t bits);
 
 }  // namespace mnemo

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "storage/base/status_macros.h"
+#include "storage/codec/quantizer.h"
 
 namespace mnemo::codec {
 namespace {
@@ -113,7 +114,19 @@ void DecodeLayer::Store(uint32_t token, const float* values) const {
 
 const TensorForm* FindTensorForm(CodecId codec, uint32_t bits) {
   if (codec == CodecId::kKivi && (bits == 2 || bits == 4 || bits == 8)) return &KiviForm();
+  if (codec == CodecId::kRotated && bits >= 1 && bits <= 4) return &RotatedForm();
+  if (codec == CodecId::kProgressive && IsFidelity(bits)) return &ProgressiveForm();
   return nullptr;
+}
+
+RopeRows* RopeOf(const TensorHeader& header, const Calibration* calibration, uint32_t layer,
+                 uint32_t token, const RowKernels& kernels, RopeCache& ropes) {
+  const TensorShape& shape = header.shape;
+  if (shape.role != TensorRole::kKeys || calibration == nullptr) return nullptr;
+  const LayerRope& rope = calibration->geometry().ropes[shape.first_layer + layer];
+  if (rope.style == RopeStyle::kNone) return nullptr;
+  return &ropes.At(kernels, rope, shape.dimension,
+                   shape.first_position + shape.exact_tokens + token);
 }
 
 }  // namespace mnemo::codec

@@ -3,14 +3,17 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "storage/base/bytes.h"
+#include "storage/base/rotation.h"
 #include "storage/codec/calibration.h"
 #include "storage/codec/codec.h"
+#include "storage/codec/rope_rows.h"
 #include "storage/codec/row_kernels.h"
 #include "storage/codec/tensor_shape.h"
 
@@ -46,6 +49,10 @@ struct DecodeScratch {
   std::vector<float> values;
   std::vector<float> scale;
   std::vector<float> offset;
+  std::vector<float> gains;
+  std::optional<RandomRotation> rotation;
+  uint32_t rotated_dimension = 0;
+  RopeCache ropes;
 };
 
 // One layer to decode.
@@ -55,6 +62,7 @@ struct DecodeLayer {
   ByteView body;
   const RowKernels& kernels;
   DecodeScratch& scratch;
+  uint32_t bits;  // of each code, from the highest; the header's, or fewer
   uint32_t layer;
   // Encoded tokens, counted from the first encoded one.
   uint32_t first_token;
@@ -92,5 +100,12 @@ class TensorForm {
 const TensorForm* FindTensorForm(CodecId codec, uint32_t bits);
 
 const TensorForm& KiviForm();
+const TensorForm& RotatedForm();
+const TensorForm& ProgressiveForm();
+
+// Where the keys of a layer have positions that the calibration says how to take
+// off: at that of encoded token `token`. Otherwise null.
+RopeRows* RopeOf(const TensorHeader& header, const Calibration* calibration, uint32_t layer,
+                 uint32_t token, const RowKernels& kernels, RopeCache& ropes);
 
 }  // namespace mnemo::codec

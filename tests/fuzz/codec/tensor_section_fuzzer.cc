@@ -16,7 +16,11 @@ struct Coder {
   CodecId id;
   uint32_t bits;
 };
-constexpr Coder kCoders[] = {{CodecId::kKivi, 2}, {CodecId::kKivi, 4}, {CodecId::kKivi, 8}};
+constexpr Coder kCoders[] = {
+    {CodecId::kKivi, 2},        {CodecId::kKivi, 4},        {CodecId::kKivi, 8},
+    {CodecId::kRotated, 1},     {CodecId::kRotated, 2},     {CodecId::kRotated, 3},
+    {CodecId::kRotated, 4},     {CodecId::kProgressive, 2}, {CodecId::kProgressive, 3},
+    {CodecId::kProgressive, 4}, {CodecId::kProgressive, 5}, {CodecId::kProgressive, 8}};
 
 TensorShape SmallShape(ByteReader& reader) {
   TensorShape shape;

@@ -156,20 +156,33 @@ TEST(CalibrationTest, RefusesAGeometryThatMakesNoSense) {
 
 TEST(RopeRowsTest, FollowsTheAnglesThroughItsAnchors) {
   for (const RopeStyle style : {RopeStyle::kHalf, RopeStyle::kInterleaved}) {
-    codec::RopeRows rope({style, 10000}, 64, 5000);
+    const codec::RowKernels& kernels = codec::ScalarRowKernels();
+    codec::RopeRows rope({style, 10000}, 64);
+    rope.MoveTo(kernels, 5000);
     double worst = 0;
-    for (uint32_t position = 5000; position < 5700; ++position, rope.Advance()) {
+    for (uint32_t position = 5000; position < 5700; ++position, rope.Advance(kernels)) {
       std::vector<float> row(64, 1);
-      rope.PutOn(row.data());
+      rope.PutOn(kernels, row.data(), 1, 64);
       for (size_t i = 0; i < 32; ++i) {
         const double angle = position * std::pow(10000, -2.0 * static_cast<double>(i) / 64);
         const size_t a = style == RopeStyle::kHalf ? i : 2 * i;
         worst = std::max(worst, std::abs(row[a] - (std::cos(angle) - std::sin(angle))));
       }
-      rope.TakeOff(row.data());
+      rope.TakeOff(kernels, row.data(), 1, 64);
       for (const float value : row) worst = std::max(worst, std::abs(value - 1.0));
     }
     EXPECT_LT(worst, 5e-5);
+    // The same wherever one began, and again after going back.
+    std::vector<float> row(64, 1), other(64, 1), again(64, 1);
+    rope.PutOn(kernels, row.data(), 1, 64);
+    codec::RopeRows late({style, 10000}, 64);
+    late.MoveTo(kernels, 5700);
+    late.PutOn(kernels, other.data(), 1, 64);
+    late.Advance(kernels);
+    late.MoveTo(kernels, 5700);
+    late.PutOn(kernels, again.data(), 1, 64);
+    EXPECT_EQ(other, row);
+    EXPECT_EQ(again, row);
   }
 }
 

@@ -1,4 +1,4 @@
-#include "index/kernels/simd_level.h"
+#include "storage/base/simd_level.h"
 
 #include <array>
 #include <string>
@@ -44,5 +44,7 @@ std::vector<SimdLevel> SupportedSimdLevels() {
   }
   return levels;
 }
+
+int64_t HighwayTarget(SimdLevel level) { return kLevels[static_cast<size_t>(level)].target; }
 
 }  // namespace mnemo

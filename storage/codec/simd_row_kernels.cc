@@ -1,0 +1,378 @@
+// The rows' inner loops for every target of Highway. What a loop leaves over, and
+// shapes that fit no vector, are plain C++'s.
+#include <cmath>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+#include "storage/codec/row_kernels.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "storage/codec/simd_row_kernels.cc"
+#include "hwy/foreach_target.h"  // IWYU pragma: keep
+// After foreach_target.h, which defines the target.
+#include "hwy/highway.h"
+#include "storage/base/hadamard.inc"
+
+HWY_BEFORE_NAMESPACE();
+namespace mnemo::codec::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// Highway's own one-lane target has no room for a table; no level of ours is it.
+#if HWY_TARGET != HWY_SCALAR
+
+using FloatTag = hn::CappedTag<float, 16>;
+using FloatVec = hn::Vec<FloatTag>;
+using IntTag = hn::RebindToSigned<FloatTag>;
+
+// Puts `bits` of a plane into codes: above them what is there, or nothing yet.
+template <class D>
+HWY_INLINE void PutCodes(D tag, hn::Vec<D> bits, uint32_t width, bool first,
+                         uint8_t* HWY_RESTRICT codes) {
+  if (!first) {
+    const hn::Vec<D> above = hn::LoadU(tag, codes);
+    // Codes so far are below 2^(8 - width), so nothing crosses into a neighbour.
+    const hn::Repartition<uint16_t, D> words;
+    const auto moved = hn::ShiftLeftSame(hn::BitCast(words, above), static_cast<int>(width));
+    bits = hn::Or(bits, hn::BitCast(tag, moved));
+  }
+  hn::StoreU(bits, tag, codes);
+}
+
+// The lowest `width` bits of each byte, which is shifted down by `shift`.
+template <class D>
+HWY_INLINE hn::Vec<D> BitsOfBytes(D tag, hn::Vec<D> bytes, int shift, uint32_t width) {
+  const hn::Repartition<uint16_t, D> words;
+  const auto moved = hn::BitCast(tag, hn::ShiftRightSame(hn::BitCast(words, bytes), shift));
+  return hn::And(moved, hn::Set(tag, static_cast<uint8_t>((1U << width) - 1)));
+}
+
+// Rows of width 2 or 4, whose parts are multiples of the vector's lanes.
+template <class D>
+HWY_INLINE void UnpackParts(D tag, const uint8_t* HWY_RESTRICT in, uint32_t width, size_t rows,
+                            size_t padded, bool first, uint8_t* HWY_RESTRICT codes) {
+  const size_t lanes = hn::Lanes(tag);
+  const size_t part = PlaneRowBytes(padded, width);
+  for (size_t row = 0; row < rows; ++row, in += part, codes += padded) {
+    for (size_t j = 0; j < part; j += lanes) {
+      const hn::Vec<D> bytes = hn::LoadU(tag, in + j);
+      for (uint32_t shift = 0, p = 0; shift < 8; shift += width, ++p) {
+        PutCodes(tag, BitsOfBytes(tag, bytes, static_cast<int>(shift), width), width, first,
+                 codes + p * part + j);
+      }
+    }
+  }
+}
+
+// Bits in their natural order, 64 at a time.
+HWY_INLINE void UnpackBits(const uint8_t* HWY_RESTRICT in, size_t count, bool first,
+                           uint8_t* HWY_RESTRICT codes) {
+  const hn::CappedTag<uint8_t, 64> tag;
+  const size_t lanes = hn::Lanes(tag);
+  const auto one = hn::Set(tag, 1);
+  for (size_t i = 0; i < count; i += 64) {
+    // A mask is loaded from 8 readable bytes, however few it needs.
+    uint8_t word[16] = {};
+    std::memcpy(word, in + i / 8, 8);
+    for (size_t j = 0; j < 64; j += lanes) {
+      const auto bits = hn::IfThenElseZero(hn::LoadMaskBits(tag, word + j / 8), one);
+      PutCodes(tag, bits, 1, first, codes + i + j);
+    }
+  }
+}
+
+void Unpack(const CodePlane* planes, size_t plane_count, size_t rows, size_t padded,
+            uint8_t* codes) {
+  if (padded % 64 != 0) return ScalarRowKernels().unpack(planes, plane_count, rows, padded, codes);
+  for (size_t p = 0; p < plane_count; ++p) {
+    const CodePlane& plane = planes[p];
+    switch (plane.width) {
+      case 1:
+        UnpackBits(plane.rows, rows * padded, p == 0, codes);
+        break;
+      case 2:
+        UnpackParts(hn::CappedTag<uint8_t, 16>(), plane.rows, 2, rows, padded, p == 0, codes);
+        break;
+      case 4:
+        UnpackParts(hn::CappedTag<uint8_t, 32>(), plane.rows, 4, rows, padded, p == 0, codes);
+        break;
+      default:
+        std::memcpy(codes, plane.rows, rows * padded);
+        break;
+    }
+  }
+}
+
+HWY_INLINE FloatVec LoadCodes(const uint8_t* HWY_RESTRICT codes) {
+  const hn::Rebind<uint8_t, FloatTag> bytes;
+  return hn::ConvertTo(FloatTag(), hn::PromoteTo(IntTag(), hn::LoadU(bytes, codes)));
+}
+
+void ScaleCodes(const uint8_t* HWY_RESTRICT codes, const float* HWY_RESTRICT scale,
+                const float* HWY_RESTRICT offset, size_t count, float* HWY_RESTRICT values) {
+  const FloatTag tag;
+  const size_t lanes = hn::Lanes(tag);
+  size_t i = 0;
+  for (; i + lanes <= count; i += lanes) {
+    const FloatVec scaled =
+        hn::MulAdd(hn::LoadU(tag, scale + i), LoadCodes(codes + i), hn::LoadU(tag, offset + i));
+    hn::StoreU(scaled, tag, values + i);
+  }
+  ScalarRowKernels().scale_codes(codes + i, scale + i, offset + i, count - i, values + i);
+}
+
+// Up to 16 levels: two tables of bytes, the halves of 16-bit levels.
+HWY_INLINE size_t LookUpShort(const uint8_t* HWY_RESTRICT codes, const LevelTable& table,
+                              size_t count, float* HWY_RESTRICT values) {
+  const hn::Repartition<uint16_t, FloatTag> words;
+  const hn::RebindToSigned<decltype(words)> signed_words;
+  const hn::Repartition<uint8_t, FloatTag> bytes;
+  const hn::Rebind<uint8_t, decltype(words)> half_bytes;
+  HWY_ALIGN uint8_t low[16];
+  HWY_ALIGN uint8_t high[16];
+  for (size_t i = 0; i < 16; ++i) {
+    low[i] = static_cast<uint8_t>(table.units[i]);
+    high[i] = static_cast<uint8_t>(static_cast<uint16_t>(table.units[i]) >> 8);
+  }
+  const auto low_table = hn::LoadDup128(bytes, low);
+  const auto high_table = hn::LoadDup128(bytes, high);
+  const auto low_byte = hn::Set(words, 0xff);
+  const FloatVec unit = hn::Set(FloatTag(), kLevelUnit);
+  const size_t lanes = hn::Lanes(words);
+  size_t i = 0;
+  for (; i + lanes <= count; i += lanes) {
+    const auto index = hn::BitCast(bytes, hn::PromoteTo(words, hn::LoadU(half_bytes, codes + i)));
+    const auto lows = hn::BitCast(words, hn::TableLookupBytes(low_table, index));
+    const auto highs = hn::BitCast(words, hn::TableLookupBytes(high_table, index));
+    const auto units =
+        hn::BitCast(signed_words, hn::Or(hn::And(lows, low_byte), hn::ShiftLeft<8>(highs)));
+    const hn::Half<decltype(signed_words)> half;
+    const auto first = hn::PromoteTo(IntTag(), hn::LowerHalf(half, units));
+    const auto second = hn::PromoteTo(IntTag(), hn::UpperHalf(half, units));
+    hn::StoreU(hn::Mul(hn::ConvertTo(FloatTag(), first), unit), FloatTag(), values + i);
+    hn::StoreU(hn::Mul(hn::ConvertTo(FloatTag(), second), unit), FloatTag(),
+               values + i + lanes / 2);
+  }
+  return i;
+}
+
+void LookUp(const uint8_t* HWY_RESTRICT codes, const LevelTable& table, size_t count,
+            float* HWY_RESTRICT values) {
+  const hn::Rebind<uint8_t, FloatTag> bytes;
+  const size_t lanes = hn::Lanes(FloatTag());
+  size_t i = 0;
+  if (table.count <= 16) {
+    i = LookUpShort(codes, table, count, values);
+  } else {
+    for (; i + lanes <= count; i += lanes) {
+      const auto index = hn::PromoteTo(IntTag(), hn::LoadU(bytes, codes + i));
+      hn::StoreU(hn::GatherIndex(FloatTag(), table.values, index), FloatTag(), values + i);
+    }
+  }
+  ScalarRowKernels().look_up(codes + i, table, count - i, values + i);
+}
+
+void ScaleRows(float* HWY_RESTRICT values, const float* HWY_RESTRICT gains,
+               const float* HWY_RESTRICT scale, const float* HWY_RESTRICT offset, size_t rows,
+               size_t padded) {
+  const hn::CappedTag<float, 8> small;
+  const FloatTag tag;
+  const size_t lanes = hn::Lanes(tag);
+  for (size_t row = 0; row < rows; ++row) {
+    size_t i = row * padded;
+    const size_t end = i + padded;
+    const FloatVec gain = hn::Set(tag, gains[row]);
+    for (; i + lanes <= end; i += lanes) {
+      const FloatVec factor = hn::Mul(gain, hn::LoadU(tag, scale + i));
+      hn::StoreU(hn::MulAdd(hn::LoadU(tag, values + i), factor, hn::LoadU(tag, offset + i)), tag,
+                 values + i);
+    }
+    // A padded row is a multiple of 8.
+    for (; i < end; i += hn::Lanes(small)) {
+      const auto factor = hn::Mul(hn::Set(small, gains[row]), hn::LoadU(small, scale + i));
+      hn::StoreU(hn::MulAdd(hn::LoadU(small, values + i), factor, hn::LoadU(small, offset + i)),
+                 small, values + i);
+    }
+  }
+}
+
+HWY_INLINE FloatVec Turned(FloatVec value, FloatVec partner, const float* HWY_RESTRICT cosine,
+                           const float* HWY_RESTRICT sine, FloatVec sign) {
+  const FloatTag tag;
+  return hn::MulAdd(value, hn::LoadU(tag, cosine),
+                    hn::Mul(partner, hn::Mul(sign, hn::LoadU(tag, sine))));
+}
+
+void Turn(float* HWY_RESTRICT values, const float* HWY_RESTRICT cosine,
+          const float* HWY_RESTRICT sine, float sign, bool interleaved, size_t rows,
+          size_t dimension, size_t stride) {
+  const FloatTag tag;
+  const size_t lanes = hn::Lanes(tag);
+  const size_t pairs = dimension / 2;
+  if (pairs % lanes != 0) {
+    return ScalarRowKernels().turn(values, cosine, sine, sign, interleaved, rows, dimension,
+                                   stride);
+  }
+  const FloatVec signs = hn::Set(tag, sign);
+  for (size_t row = 0; row < rows; ++row) {
+    float* const at = values + row * stride;
+    if (interleaved) {
+      for (size_t i = 0; i < dimension; i += lanes) {
+        const FloatVec value = hn::LoadU(tag, at + i);
+        hn::StoreU(Turned(value, hn::Reverse2(tag, value), cosine + i, sine + i, signs), tag,
+                   at + i);
+      }
+      continue;
+    }
+    for (size_t i = 0; i < pairs; i += lanes) {
+      const FloatVec a = hn::LoadU(tag, at + i);
+      const FloatVec b = hn::LoadU(tag, at + i + pairs);
+      hn::StoreU(Turned(a, b, cosine + i, sine + i, signs), tag, at + i);
+      hn::StoreU(Turned(b, a, cosine + i + pairs, sine + i + pairs, signs), tag, at + i + pairs);
+    }
+  }
+}
+
+void Advance(float* HWY_RESTRICT cosine, float* HWY_RESTRICT sine,
+             const float* HWY_RESTRICT step_cosine, const float* HWY_RESTRICT step_sine,
+             size_t count) {
+  const FloatTag tag;
+  const size_t lanes = hn::Lanes(tag);
+  size_t i = 0;
+  for (; i + lanes <= count; i += lanes) {
+    const FloatVec c = hn::LoadU(tag, cosine + i);
+    const FloatVec s = hn::LoadU(tag, sine + i);
+    const FloatVec dc = hn::LoadU(tag, step_cosine + i);
+    const FloatVec ds = hn::LoadU(tag, step_sine + i);
+    hn::StoreU(hn::NegMulAdd(s, ds, hn::Mul(c, dc)), tag, cosine + i);
+    hn::StoreU(hn::MulAdd(s, dc, hn::Mul(c, ds)), tag, sine + i);
+  }
+  ScalarRowKernels().advance(cosine + i, sine + i, step_cosine + i, step_sine + i, count - i);
+}
+
+// Magnitude and sign bits of floats, clamped to +-largest.
+struct Parts {
+  hn::Vec<IntTag> magnitude;
+  hn::Vec<IntTag> sign;
+};
+HWY_INLINE Parts ClampedParts(FloatVec value, float largest) {
+  const FloatTag tag;
+  const FloatVec most = hn::Set(tag, largest);
+  const FloatVec clamped = hn::Min(hn::Max(value, hn::Neg(most)), most);
+  const hn::Vec<IntTag> bits = hn::BitCast(IntTag(), clamped);
+  const hn::Vec<IntTag> magnitude = hn::And(bits, hn::Set(IntTag(), 0x7fffffff));
+  return {magnitude, hn::Xor(bits, magnitude)};
+}
+
+// The lowest 16 bits of each lane.
+HWY_INLINE void StoreWords(hn::Vec<IntTag> bits, uint8_t* HWY_RESTRICT out) {
+  const hn::Rebind<uint16_t, FloatTag> words;
+  hn::StoreU(hn::DemoteTo(words, bits), words, reinterpret_cast<uint16_t*>(out));
+}
+
+// Rounds to nearest, ties to even, as half.h does.
+void StoreBfloat(const float* HWY_RESTRICT in, size_t count, uint8_t* HWY_RESTRICT out) {
+  const size_t lanes = hn::Lanes(FloatTag());
+  const IntTag ints;
+  size_t i = 0;
+  for (; i + lanes <= count; i += lanes) {
+    const Parts parts = ClampedParts(hn::LoadU(FloatTag(), in + i), 0x1.fep127F);
+    const auto odd = hn::And(hn::ShiftRight<16>(parts.magnitude), hn::Set(ints, 1));
+    const auto rounded =
+        hn::ShiftRight<16>(hn::Add(parts.magnitude, hn::Add(odd, hn::Set(ints, 0x7fff))));
+    const auto sign = hn::And(hn::ShiftRight<16>(parts.sign), hn::Set(ints, 0x8000));
+    StoreWords(hn::Or(rounded, sign), out + i * 2);
+  }
+  ScalarRowKernels().Store(DType::kBF16, in + i, count - i, out + i * 2);
+}
+
+void StoreHalf(const float* HWY_RESTRICT in, size_t count, uint8_t* HWY_RESTRICT out) {
+  const FloatTag tag;
+  const IntTag ints;
+  const size_t lanes = hn::Lanes(tag);
+  size_t i = 0;
+  for (; i + lanes <= count; i += lanes) {
+    const Parts parts = ClampedParts(hn::LoadU(tag, in + i), 65504.0F);
+    // Where the half is subnormal, the sum has its last place as its own.
+    const auto shifted = hn::Add(hn::BitCast(tag, parts.magnitude), hn::Set(tag, 0.5F));
+    const auto small = hn::Sub(hn::BitCast(ints, shifted), hn::Set(ints, 0x3f000000));
+    const auto odd = hn::And(hn::ShiftRight<13>(parts.magnitude), hn::Set(ints, 1));
+    const auto rounded = hn::Add(parts.magnitude, hn::Add(odd, hn::Set(ints, 0xfff)));
+    const auto large = hn::ShiftRight<13>(hn::Sub(rounded, hn::Set(ints, 0x38000000)));
+    const auto is_small = hn::Lt(parts.magnitude, hn::Set(ints, 0x38800000));
+    const auto sign = hn::And(hn::ShiftRight<16>(parts.sign), hn::Set(ints, 0x8000));
+    StoreWords(hn::Or(hn::IfThenElse(is_small, small, large), sign), out + i * 2);
+  }
+  ScalarRowKernels().Store(DType::kF16, in + i, count - i, out + i * 2);
+}
+
+void LoadBfloat(const uint8_t* HWY_RESTRICT in, size_t count, float* HWY_RESTRICT out) {
+  const hn::Rebind<uint16_t, FloatTag> words;
+  const size_t lanes = hn::Lanes(FloatTag());
+  size_t i = 0;
+  for (; i + lanes <= count; i += lanes) {
+    const auto bits =
+        hn::PromoteTo(IntTag(), hn::LoadU(words, reinterpret_cast<const uint16_t*>(in + i * 2)));
+    hn::StoreU(hn::BitCast(FloatTag(), hn::ShiftLeft<16>(bits)), FloatTag(), out + i);
+  }
+  ScalarRowKernels().Load(DType::kBF16, in + i * 2, count - i, out + i);
+}
+
+#endif  // HWY_TARGET != HWY_SCALAR
+
+void FillAll(RowKernels& table) {
+#if HWY_TARGET != HWY_SCALAR
+  table.unpack = Unpack;
+  table.scale_codes = ScaleCodes;
+  table.look_up = LookUp;
+  table.scale_rows = ScaleRows;
+  table.turn = Turn;
+  table.advance = Advance;
+  table.store[static_cast<size_t>(DType::kBF16)] = StoreBfloat;
+  table.store[static_cast<size_t>(DType::kF16)] = StoreHalf;
+  table.load[static_cast<size_t>(DType::kBF16)] = LoadBfloat;
+  table.hadamard = simd::HWY_NAMESPACE::Hadamard;
+#endif
+}
+
+}  // namespace mnemo::codec::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace mnemo::codec {
+
+HWY_EXPORT(FillAll);
+
+namespace {
+
+std::vector<std::pair<SimdLevel, RowKernels>> MakeTables() {
+  std::vector<std::pair<SimdLevel, RowKernels>> tables;
+  for (const SimdLevel level : SupportedSimdLevels()) {
+    RowKernels table = ScalarRowKernels();
+    if (level != SimdLevel::kScalar) {
+      hwy::ChosenTarget chosen;
+      chosen.Update(HighwayTarget(level));
+      HWY_DISPATCH_TABLE(FillAll)[chosen.GetIndex()](table);
+    }
+    tables.emplace_back(level, table);
+  }
+  return tables;
+}
+
+}  // namespace
+
+const RowKernels* FindRowKernels(SimdLevel level) {
+  static const auto tables = MakeTables();
+  for (const auto& [of, table] : tables) {
+    if (of == level) return &table;
+  }
+  return nullptr;
+}
+
+const RowKernels& BestRowKernels() {
+  static const RowKernels& best = *FindRowKernels(SupportedSimdLevels().back());
+  return best;
+}
+
+}  // namespace mnemo::codec
+#endif  // HWY_ONCE

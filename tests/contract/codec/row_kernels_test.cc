@@ -1,0 +1,215 @@
+// Every SIMD level of the codecs' inner loops against plain C++.
+#include "storage/codec/row_kernels.h"
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "storage/base/bytes.h"
+#include "storage/codec/quantizer.h"
+#include "storage/codec/tensor_codec.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/tensors.h"
+
+namespace mnemo::codec {
+namespace {
+
+constexpr size_t kDimensions[] = {8, 16, 24, 40, 64, 96, 128, 192, 256, 576};
+
+// Behind what a kernel may write there is a guard.
+constexpr float kGuard = -12345.0F;
+
+std::vector<float> Normal(size_t count, uint64_t seed) {
+  std::mt19937_64 random(seed);
+  std::normal_distribution<float> normal;
+  std::vector<float> values(count);
+  for (float& value : values) value = normal(random);
+  return values;
+}
+
+std::vector<uint8_t> Noise(size_t count, uint64_t seed) {
+  std::mt19937_64 random(seed);
+  std::vector<uint8_t> bytes(count);
+  for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(random());
+  return bytes;
+}
+
+void ExpectNear(const std::vector<float>& actual, const std::vector<float>& expected, float scale) {
+  ASSERT_EQ(actual.size(), expected.size());
+  for (size_t i = 0; i < actual.size(); ++i) {
+    ASSERT_NEAR(actual[i], expected[i], 1e-5F * (scale + std::abs(expected[i]))) << i;
+  }
+}
+
+class RowKernelsTest : public ::testing::TestWithParam<SimdLevel> {
+ protected:
+  const RowKernels& scalar_ = ScalarRowKernels();
+  const RowKernels& kernels_ = *FindRowKernels(GetParam());
+};
+
+TEST_P(RowKernelsTest, UnpackWhatWasPacked) {
+  const std::vector<std::vector<uint32_t>> splits = {{1}, {2},    {4},
+                                                     {8}, {2, 1}, {2, 1, 1, 1, 2, 1}};
+  for (const size_t padded : kDimensions) {
+    for (const std::vector<uint32_t>& widths : splits) {
+      uint32_t bits = 0;
+      for (const uint32_t width : widths) bits += width;
+      constexpr size_t kRows = 3;
+      std::vector<uint8_t> codes = Noise(kRows * padded, padded + bits);
+      for (uint8_t& code : codes) code = static_cast<uint8_t>(code & ((1U << bits) - 1));
+      // Each plane ends where its memory ends, for a sanitizer to see.
+      std::vector<std::vector<uint8_t>> bytes;
+      std::vector<CodePlane> planes;
+      uint32_t below = bits;
+      for (const uint32_t width : widths) {
+        below -= width;
+        bytes.emplace_back(kRows * PlaneRowBytes(padded, width));
+        std::vector<uint8_t> part(padded);
+        for (size_t row = 0; row < kRows; ++row) {
+          for (size_t i = 0; i < padded; ++i) {
+            part[i] =
+                static_cast<uint8_t>((codes[row * padded + i] >> below) & ((1U << width) - 1));
+          }
+          PackRow(part.data(), padded, width,
+                  bytes.back().data() + row * PlaneRowBytes(padded, width));
+        }
+      }
+      for (size_t p = 0; p < widths.size(); ++p) planes.push_back({bytes[p].data(), widths[p]});
+      std::vector<uint8_t> out(codes.size() + 1, 0xee);
+      kernels_.unpack(planes.data(), planes.size(), kRows, padded, out.data());
+      EXPECT_EQ(out.back(), 0xee);
+      out.pop_back();
+      EXPECT_EQ(out, codes) << padded << " " << bits;
+    }
+  }
+}
+
+TEST_P(RowKernelsTest, LookUpExactly) {
+  for (const size_t count : {0u, 1u, 8u, 24u, 64u, 100u, 513u}) {
+    for (const LevelTable* table : {&LloydMaxLevels(1), &LloydMaxLevels(4), &ProgressiveLevels(3),
+                                    &ProgressiveLevels(5), &ProgressiveLevels(8)}) {
+      std::vector<uint8_t> codes = Noise(count, count);
+      for (uint8_t& code : codes) code = static_cast<uint8_t>(code % table->count);
+      std::vector<float> expected(count + 1, kGuard), actual(count + 1, kGuard);
+      scalar_.look_up(codes.data(), *table, count, expected.data());
+      kernels_.look_up(codes.data(), *table, count, actual.data());
+      EXPECT_EQ(actual, expected) << table->count;
+    }
+  }
+}
+
+TEST_P(RowKernelsTest, ScaleAsPlainCodeDoes) {
+  for (const size_t padded : kDimensions) {
+    constexpr size_t kRows = 3;
+    const size_t count = kRows * padded;
+    const std::vector<uint8_t> codes = Noise(count, 1);
+    const std::vector<float> scale = Normal(count, 2), offset = Normal(count, 3);
+    const std::vector<float> gains = Normal(kRows, 4);
+    std::vector<float> expected(count + 1, kGuard), actual(count + 1, kGuard);
+    scalar_.scale_codes(codes.data(), scale.data(), offset.data(), count, expected.data());
+    kernels_.scale_codes(codes.data(), scale.data(), offset.data(), count, actual.data());
+    ExpectNear(actual, expected, 255);
+    scalar_.scale_rows(expected.data(), gains.data(), scale.data(), offset.data(), kRows, padded);
+    actual.assign(expected.begin(), expected.end());
+    expected = Normal(count, 5);
+    expected.push_back(kGuard);
+    actual = expected;
+    scalar_.scale_rows(expected.data(), gains.data(), scale.data(), offset.data(), kRows, padded);
+    kernels_.scale_rows(actual.data(), gains.data(), scale.data(), offset.data(), kRows, padded);
+    ExpectNear(actual, expected, 10);
+  }
+}
+
+TEST_P(RowKernelsTest, TransformAsPlainCodeDoes) {
+  for (size_t size = 8; size <= 4096; size *= 2) {
+    std::vector<float> expected = Normal(size, size);
+    expected.push_back(kGuard);
+    std::vector<float> actual = expected;
+    scalar_.hadamard(expected.data(), size);
+    kernels_.hadamard(actual.data(), size);
+    ExpectNear(actual, expected, 10);
+  }
+}
+
+TEST_P(RowKernelsTest, TurnAsPlainCodeDoes) {
+  for (const size_t dimension : kDimensions) {
+    for (const bool interleaved : {false, true}) {
+      for (const float sign : {1.0F, -1.0F}) {
+        constexpr size_t kRows = 2;
+        const size_t stride = PaddedDimension(dimension) + 8;
+        std::vector<float> expected = Normal(kRows * stride, dimension);
+        std::vector<float> actual = expected;
+        std::vector<float> cosine = Normal(dimension, 1), sine = Normal(dimension, 2);
+        scalar_.turn(expected.data(), cosine.data(), sine.data(), sign, interleaved, kRows,
+                     dimension, stride);
+        kernels_.turn(actual.data(), cosine.data(), sine.data(), sign, interleaved, kRows,
+                      dimension, stride);
+        ExpectNear(actual, expected, 10);
+        const std::vector<float> steps = Normal(dimension, 3), step_sines = Normal(dimension, 4);
+        std::vector<float> cosine_too = cosine, sine_too = sine;
+        scalar_.advance(cosine.data(), sine.data(), steps.data(), step_sines.data(), dimension);
+        kernels_.advance(cosine_too.data(), sine_too.data(), steps.data(), step_sines.data(),
+                         dimension);
+        ExpectNear(cosine_too, cosine, 10);
+        ExpectNear(sine_too, sine, 10);
+      }
+    }
+  }
+}
+
+TEST_P(RowKernelsTest, ConvertBitForBit) {
+  // All halves and bfloats and what lies between them; too large; zeros.
+  std::vector<float> values = {0.0F, -0.0F, 1e30F, -1e30F, 65519, 65520, 3.4e38F, 1e-40F, 6e-8F};
+  std::mt19937_64 random(9);
+  while (values.size() < 200'003) {
+    const auto value = std::bit_cast<float>(static_cast<uint32_t>(random()));
+    if (std::isfinite(value)) values.push_back(value);
+    const auto exponent = static_cast<int>(random() % 40) - 28;
+    values.push_back(std::ldexp(static_cast<float>(random() % 8192) / 2048, exponent));
+  }
+  for (const DType dtype :
+       {DType::kF32, DType::kF16, DType::kBF16, DType::kFp8E4M3, DType::kFp8E5M2}) {
+    const size_t width = BitsOf(dtype) / 8;
+    std::vector<uint8_t> expected(values.size() * width + 1, 0xee);
+    std::vector<uint8_t> actual = expected;
+    scalar_.Store(dtype, values.data(), values.size(), expected.data());
+    kernels_.Store(dtype, values.data(), values.size(), actual.data());
+    EXPECT_EQ(actual, expected) << static_cast<int>(dtype);
+    std::vector<float> was(values.size() + 1, kGuard), is(values.size() + 1, kGuard);
+    scalar_.Load(dtype, expected.data(), values.size(), was.data());
+    kernels_.Load(dtype, expected.data(), values.size(), is.data());
+    EXPECT_EQ(is, was) << static_cast<int>(dtype);
+  }
+}
+
+// The whole way: sections decode to the same at every level, but for rounding.
+TEST_P(RowKernelsTest, DecodeSectionsAsPlainCodeDoes) {
+  const CalibrationSet none;
+  TensorDecoder plain(none, SimdLevel::kScalar);
+  TensorDecoder fast(none, GetParam());
+  for (const CodecId id : {CodecId::kKivi, CodecId::kRotated, CodecId::kProgressive}) {
+    for (const uint32_t dimension : {24u, 64u, 128u}) {
+      const TensorShape shape = {
+          .dtype = DType::kF32, .tokens = 40, .heads = 3, .dimension = dimension};
+      const auto codec = TensorCodec::Create(id, 4).value();
+      const auto exact = ::mnemo::testing::NormalTensor(shape, dimension);
+      std::vector<uint8_t> encoded(codec->MaxEncodedSize(shape));
+      encoded.resize(codec->Encode(shape, exact, nullptr, encoded)->bytes);
+      std::vector<float> was(shape.bytes() / 4), is(shape.bytes() / 4);
+      const auto bytes = [](std::vector<float>& values) {
+        return MutableByteView(reinterpret_cast<uint8_t*>(values.data()), values.size() * 4);
+      };
+      ASSERT_OK(plain.Decode(encoded, shape, TensorSlice::All(shape), bytes(was)));
+      ASSERT_OK(fast.Decode(encoded, shape, TensorSlice::All(shape), bytes(is)));
+      ExpectNear(is, was, 50);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Levels, RowKernelsTest, ::testing::ValuesIn(SupportedSimdLevels()),
+                         [](const auto& info) { return std::string(SimdLevelName(info.param)); });
+
+}  // namespace
+}  // namespace mnemo::codec
