@@ -51,10 +51,11 @@ void RandomRotation::Apply(HadamardFn hadamard, const float* in, float* out) con
   }
 }
 
-void RandomRotation::Invert(HadamardFn hadamard, float* values) const {
+void RandomRotation::InvertUpToSigns(HadamardFn hadamard, float* values) const {
   for (uint32_t round = rounds_; round-- > 0;) {
-    const float* const signs = signs_.data() + size_t{round} * padded_;
     hadamard(round % 2 == 0 ? values : values + (padded_ - window_), window_);
+    if (round == 0) break;
+    const float* const signs = signs_.data() + size_t{round} * padded_;
     for (uint32_t i = 0; i < padded_; ++i) values[i] *= signs[i];
   }
 }

@@ -32,8 +32,11 @@ class RandomRotation {
   // Rotates `in` [dimension] into `out` [padded]. Norms and inner products
   // stay. O(padded log padded).
   void Apply(HadamardFn hadamard, const float* in, float* out) const;
-  // Takes the rotation off `values` [padded], in place.
-  void Invert(HadamardFn hadamard, float* values) const;
+  // Takes the rotation off `values` [padded], in place, but for the signs of its
+  // first step: values[i] * signs()[i] is what was rotated. Callers that scale
+  // anyway take the signs along.
+  void InvertUpToSigns(HadamardFn hadamard, float* values) const;
+  const float* signs() const { return signs_.data(); }
 
  private:
   uint32_t dimension_;

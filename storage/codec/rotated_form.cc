@@ -75,7 +75,7 @@ class Rotated final : public TensorForm {
   }
   uint16_t EncodeRow(const TensorHeader& header, const float* rotated, uint8_t* codes) const;
   static const RandomRotation& RotationOf(DecodeScratch& scratch, uint32_t dimension);
-  static void Prepare(const DecodeLayer& job);
+  static void Prepare(const DecodeLayer& job, const RandomRotation& rotation);
 
   bool progressive_;
 };
@@ -154,18 +154,20 @@ absl::Status Rotated::Encode(const TensorHeader& header, const Calibration* cali
   return absl::OkStatus();
 }
 
-// Fills scale and offset [heads x padded] with what undoes weights and mean.
-void Rotated::Prepare(const DecodeLayer& job) {
+// Fills scale and offset [heads x padded] with what undoes the rotation's signs,
+// weights and mean.
+void Rotated::Prepare(const DecodeLayer& job, const RandomRotation& rotation) {
   const TensorShape& shape = job.header.shape;
   const size_t padded = job.header.padded();
-  job.scratch.scale.assign(job.heads * padded, 1);
+  job.scratch.scale.resize(job.heads * padded);
   job.scratch.offset.assign(job.heads * padded, 0);
-  if (job.calibration == nullptr) return;
-  const ChannelStatistics& channels = job.calibration->of(shape.role);
   for (uint32_t head = 0; head < job.heads; ++head) {
+    float* const scale = job.scratch.scale.data() + head * padded;
+    std::copy_n(rotation.signs(), padded, scale);
+    if (job.calibration == nullptr) continue;
+    const ChannelStatistics& channels = job.calibration->of(shape.role);
     const size_t at = job.calibration->IndexOf(shape, job.layer, job.first_head + head);
-    std::copy_n(channels.inverse_weight.data() + at, shape.dimension,
-                job.scratch.scale.data() + head * padded);
+    for (size_t i = 0; i < shape.dimension; ++i) scale[i] *= channels.inverse_weight[at + i];
     std::copy_n(channels.mean.data() + at, shape.dimension,
                 job.scratch.offset.data() + head * padded);
   }
@@ -189,7 +191,7 @@ void Rotated::Decode(const DecodeLayer& job) const {
   scratch.codes.resize(job.heads * padded);
   scratch.values.resize(job.heads * padded);
   scratch.gains.resize(job.heads);
-  Prepare(job);
+  Prepare(job, rotation);
   const uint32_t bits = job.bits;
   const std::span<const uint32_t> widths = Planes(bits);
   const LevelTable& levels = progressive_ ? ProgressiveLevels(bits) : LloydMaxLevels(bits);
@@ -206,7 +208,7 @@ void Rotated::Decode(const DecodeLayer& job) const {
     kernels.unpack(planes.data(), widths.size(), job.heads, padded, scratch.codes.data());
     kernels.look_up(scratch.codes.data(), levels, job.heads * padded, scratch.values.data());
     for (uint32_t head = 0; head < job.heads; ++head) {
-      rotation.Invert(kernels.hadamard, scratch.values.data() + head * padded);
+      rotation.InvertUpToSigns(kernels.hadamard, scratch.values.data() + head * padded);
       scratch.gains[head] =
           FiniteHalf(LoadLittle<uint16_t>(job.body.data() + (number + head) * sizeof(uint16_t)));
     }
