@@ -26,6 +26,10 @@ constexpr uint64_t kMostChannels = uint64_t{1} << 26;
 constexpr double kMeanPays = 0.9;
 // Of a channel that never moves, so that nothing is divided by zero.
 constexpr float kLeastDeviation = 1e-6F;
+// Codecs take no larger values, for their scales are fp16; with it no number that is
+// computed from statistics leaves fp32.
+constexpr float kLargest = 65504.0F;
+constexpr double kLargestTheta = 1e12;
 
 uint64_t Channels(const CalibrationGeometry& geometry, TensorRole role) {
   return uint64_t{geometry.layers} * geometry.heads * geometry.Dimension(role);
@@ -51,9 +55,9 @@ absl::Status Validate(const CalibrationGeometry& geometry) {
     if (rope.style == RopeStyle::kNone) continue;
     MNEMO_RETURN_IF_ERROR(CheckRange("rope.style", static_cast<uint8_t>(rope.style), 0, 2));
     MNEMO_RETURN_IF_ERROR(CheckRange("k_dimension modulo 2", geometry.k_dimension % 2, 0, 0));
-    if (!(rope.theta > 0) || !std::isfinite(rope.theta)) {
+    if (!(rope.theta >= 1 && rope.theta <= kLargestTheta)) {
       return absl::InvalidArgumentError(
-          fmt::format("calibration.rope.theta is {}, allowed above 0", rope.theta));
+          fmt::format("calibration.rope.theta is {}, allowed 1 to {}", rope.theta, kLargestTheta));
     }
   }
   return absl::OkStatus();
@@ -63,20 +67,25 @@ absl::Status Damaged(std::string_view what) {
   return absl::DataLossError(fmt::format("calibration: {}", what));
 }
 
-bool ReadFloats(ByteReader& reader, uint64_t count, std::vector<float>& into) {
+bool AllWithin(std::span<const float> values, float least, float most) {
+  // NaN is not within anything.
+  return std::all_of(values.begin(), values.end(),
+                     [=](float value) { return value >= least && value <= most; });
+}
+
+bool ReadFloats(ByteReader& reader, uint64_t count, float least, std::vector<float>& into) {
   const ByteView bytes = reader.Take(count * sizeof(float));
   if (!reader.ok()) return false;
   into.resize(count);
   CopyInto(bytes, into.data());
-  return std::all_of(into.begin(), into.end(), [](float value) { return std::isfinite(value); });
+  return AllWithin(into, least, kLargest);
 }
 
 bool ReadStatistics(ByteReader& reader, uint64_t channels, ChannelStatistics& into) {
-  const bool read =
-      ReadFloats(reader, channels, into.mean) && ReadFloats(reader, channels, into.deviation) &&
-      ReadFloats(reader, channels, into.low) && ReadFloats(reader, channels, into.high);
-  return read && std::all_of(into.deviation.begin(), into.deviation.end(),
-                             [](float deviation) { return deviation > 0; });
+  return ReadFloats(reader, channels, -kLargest, into.mean) &&
+         ReadFloats(reader, channels, kLeastDeviation, into.deviation) &&
+         ReadFloats(reader, channels, -kLargest, into.low) &&
+         ReadFloats(reader, channels, -kLargest, into.high);
 }
 
 void AppendFloats(std::string& out, const std::vector<float>& values) {
@@ -246,8 +255,8 @@ absl::Status CalibrationFit::Add(const TensorShape& shape, ByteView exact) {
       }
     }
   }
-  if (!std::all_of(rows.begin(), rows.end(), [](float value) { return std::isfinite(value); })) {
-    return absl::OutOfRangeError("a value that is not finite");
+  if (!AllWithin(rows, -kLargest, kLargest)) {
+    return absl::OutOfRangeError("a value that is not finite, or beyond 65,504");
   }
   Sums& sums = shape.role == TensorRole::kKeys ? keys_ : values_;
   std::vector<float> unturned(dimension);

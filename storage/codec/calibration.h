@@ -24,7 +24,7 @@ enum class RopeStyle : uint8_t {
 };
 struct LayerRope {
   RopeStyle style = RopeStyle::kNone;
-  double theta = 0;  // above 0 where there is a style
+  double theta = 0;  // 1 to 1e12 where there is a style
   friend bool operator==(const LayerRope&, const LayerRope&) = default;
 };
 
@@ -47,7 +47,7 @@ struct ChannelStatistics {
   // What is taken off before anything else. Of keys: their mean, positions taken
   // off. Of values: their mean where that makes tokens smaller, otherwise 0.
   std::vector<float> mean;
-  // Standard deviation, of keys with positions taken off. Above 0.
+  // Standard deviation, of keys with positions taken off. 1e-6 or more.
   std::vector<float> deviation;
   // Smallest and largest value, of keys as they are stored.
   std::vector<float> low;
@@ -100,7 +100,7 @@ class CalibrationFit {
 
   // Adds a section, but for its exact tokens. Errors: kInvalidArgument (a shape
   // that does not fit the geometry, another size); kOutOfRange (a value that is
-  // not finite; nothing of the section is added).
+  // not finite or beyond 65,504; nothing of the section is added).
   absl::Status Add(const TensorShape& shape, ByteView exact);
   // Errors: kFailedPrecondition (a layer or head of which fewer than
   // kLeastTokens tokens were seen).

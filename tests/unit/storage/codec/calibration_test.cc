@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "storage/base/checksum.h"
 #include "storage/codec/rope_rows.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/tensors.h"
@@ -129,6 +130,32 @@ TEST(CalibrationTest, EveryCutAndEveryFlippedBitIsDamage) {
     bad[at] = static_cast<char>(bad[at] ^ 16);
     EXPECT_THAT(Calibration::Parse(AsBytes(bad)), StatusIs(absl::StatusCode::kDataLoss)) << at;
   }
+}
+
+TEST(CalibrationTest, NumbersOutOfRangeAreDamageWhateverTheChecksumSays) {
+  const std::string good = Fit(RopeStyle::kHalf)->Serialize();
+  const size_t mean = 24 + 2 * 16;
+  const size_t deviation = mean + 32 * 4;
+  const auto with = [&](size_t at, float value) {
+    std::string bad = good;
+    StoreLittle(bad.data() + at, value);
+    const ByteView body = AsBytes(bad).first(bad.size() - 8);
+    StoreLittle(bad.data() + body.size(), Checksum64(body));
+    return Calibration::Parse(AsBytes(bad));
+  };
+  EXPECT_OK(with(mean, 65504.0F));
+  EXPECT_OK(with(deviation, 0.5F));
+  for (const float value : {65505.0F, -1e30F, std::nanf(""), INFINITY}) {
+    EXPECT_THAT(with(mean, value), StatusIs(absl::StatusCode::kDataLoss)) << value;
+  }
+  for (const float value : {0.0F, -1.0F, 1e-7F, 1e30F}) {
+    EXPECT_THAT(with(deviation, value), StatusIs(absl::StatusCode::kDataLoss)) << value;
+  }
+  CalibrationFit fit = CalibrationFit::Create(Geometry(RopeStyle::kNone)).value();
+  const TensorShape keys = Keys(40);
+  Bytes bytes(keys.bytes());
+  StoreLittle(bytes.data(), 70000.0F);
+  EXPECT_THAT(fit.Add(keys, bytes), StatusIs(absl::StatusCode::kOutOfRange));
 }
 
 TEST(CalibrationTest, NeedsEnoughTokensOfEveryLayer) {
