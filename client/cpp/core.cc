@@ -1,5 +1,6 @@
 #include "client/cpp/core.h"
 
+#include <grpc/grpc.h>
 #include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>
 #include <grpcpp/support/channel_arguments.h>
@@ -46,6 +47,14 @@ std::shared_ptr<grpc::ChannelCredentials> CredentialsFor(const ClientOptions& op
                                .pem_cert_chain = options.tls->certificate});
 }
 
+// gRPC 1.51 is left running once a client was made: shutting it down with the last
+// channel waits up to 10 s where a stream had written, for a poller that nobody
+// wakes (docs/decisions/0060).
+void KeepGrpc() {
+  static const bool kept = (grpc_init(), true);
+  (void)kept;
+}
+
 }  // namespace
 
 Connection::Connection(std::shared_ptr<grpc::Channel> to)
@@ -57,6 +66,7 @@ Connection::Connection(std::shared_ptr<grpc::Channel> to)
       auth(v1::AuthService::NewStub(channel)) {}
 
 Core::Core(const ClientOptions& options) : options_(options), budget_(options.retry) {
+  KeepGrpc();
   const grpc::ChannelArguments arguments = ArgumentsFor(options);
   const auto credentials = CredentialsFor(options);
   for (int i = 0; i < options.connections; ++i) {

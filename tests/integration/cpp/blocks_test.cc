@@ -1,5 +1,6 @@
 // The C++ client against the real daemon.
 #include <fmt/format.h>
+#include <grpc/grpc.h>
 
 #include <random>
 #include <string>
@@ -341,6 +342,11 @@ TEST_F(BlocksTest, AFrozenDaemonIsAMissWithinTheDeadline) {
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(5));
   daemon_->Thaw();
   EXPECT_EQ(engine.stats().failed, 2u);
+}
+
+TEST_F(BlocksTest, AClientThatGoesDoesNotWaitForGrpcToEnd) {
+  client_.reset();
+  EXPECT_TRUE(grpc_is_initialized());
 }
 
 TEST_F(BlocksTest, ADaemonThatStopsEndsWellAndCallsFailUnavailable) {
