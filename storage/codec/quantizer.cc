@@ -16,7 +16,9 @@ namespace {
 constexpr std::array<int16_t, 1> kOneBit = {3268};
 constexpr std::array<int16_t, 2> kTwoBits = {1855, 6187};
 constexpr std::array<int16_t, 4> kThreeBits = {1004, 3097, 5505, 8814};
-constexpr std::array<int16_t, 8> kFourBits = {526, 1590, 2690, 3860, 5145, 6628, 8475, 11193};
+constexpr std::array<int16_t, 8> kFourBits = {526, 1589, 2690, 3860, 5146, 6628, 8475, 11193};
+constexpr std::array<int16_t, 16> kFiveBits = {270,  811,  1357, 1912, 2478, 3060, 3664,  4296,
+                                               4964, 5678, 6456, 7321, 8310, 9493, 11023, 13356};
 
 constexpr double kCompanding = 1.5;
 constexpr std::array<uint32_t, 5> kFidelities = {2, 3, 4, 5, 8};
@@ -85,15 +87,16 @@ Thresholds Between(const LevelTable& table) {
 }  // namespace
 
 const LevelTable& LloydMaxLevels(uint32_t bits) {
-  static const std::array<LevelTable, 4> tables = {Symmetric(kOneBit), Symmetric(kTwoBits),
-                                                   Symmetric(kThreeBits), Symmetric(kFourBits)};
+  static const std::array<LevelTable, 5> tables = {Symmetric(kOneBit), Symmetric(kTwoBits),
+                                                   Symmetric(kThreeBits), Symmetric(kFourBits),
+                                                   Symmetric(kFiveBits)};
   return tables[bits - 1];
 }
 
 const Thresholds& LloydMaxThresholds(uint32_t bits) {
-  static const std::array<Thresholds, 4> all = {
+  static const std::array<Thresholds, 5> all = {
       Between(LloydMaxLevels(1)), Between(LloydMaxLevels(2)), Between(LloydMaxLevels(3)),
-      Between(LloydMaxLevels(4))};
+      Between(LloydMaxLevels(4)), Between(LloydMaxLevels(5))};
   return all[bits - 1];
 }
 

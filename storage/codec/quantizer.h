@@ -8,8 +8,8 @@
 
 namespace mnemo::codec {
 
-// The levels of least squared error (Lloyd 1982, Max 1960) at 1 to 4 bits. Their
-// distortions are 0.3634, 0.1175, 0.03454, 0.00950 (Max 1960, table I).
+// The levels of least squared error (Lloyd 1982, Max 1960) at 1 to 5 bits. Their
+// distortions are 0.3634, 0.1175, 0.03454, 0.00950, 0.00250 (Max 1960, table I).
 const LevelTable& LloydMaxLevels(uint32_t bits);
 
 // Codes of 8 bits whose highest bits are good codes themselves: u = Phi(x / 1.5)

@@ -30,6 +30,7 @@ std::span<const uint32_t> RotatedPlanes(uint32_t bits) {
   static constexpr std::array<uint32_t, 1> kTwo = {2};
   static constexpr std::array<uint32_t, 2> kThree = {2, 1};
   static constexpr std::array<uint32_t, 1> kFour = {4};
+  static constexpr std::array<uint32_t, 2> kFive = {4, 1};
   switch (bits) {
     case 1:
       return kOne;
@@ -37,8 +38,10 @@ std::span<const uint32_t> RotatedPlanes(uint32_t bits) {
       return kTwo;
     case 3:
       return kThree;
-    default:
+    case 4:
       return kFour;
+    default:
+      return kFive;
   }
 }
 

@@ -121,37 +121,57 @@ void ScaleCodes(const uint8_t* HWY_RESTRICT codes, const float* HWY_RESTRICT sca
   ScalarRowKernels().scale_codes(codes + i, scale + i, offset + i, count - i, values + i);
 }
 
-// Up to 16 levels: two tables of bytes, the halves of 16-bit levels.
+// 16 levels of 16 bits as two tables of bytes.
+struct ShortTable {
+  using Bytes = hn::Repartition<uint8_t, FloatTag>;
+  using Words = hn::Repartition<uint16_t, FloatTag>;
+  hn::Vec<Bytes> low;
+  hn::Vec<Bytes> high;
+
+  HWY_INLINE explicit ShortTable(const int16_t* HWY_RESTRICT units) {
+    HWY_ALIGN uint8_t lows[16];
+    HWY_ALIGN uint8_t highs[16];
+    for (size_t i = 0; i < 16; ++i) {
+      lows[i] = static_cast<uint8_t>(units[i]);
+      highs[i] = static_cast<uint8_t>(static_cast<uint16_t>(units[i]) >> 8);
+    }
+    low = hn::LoadDup128(Bytes(), lows);
+    high = hn::LoadDup128(Bytes(), highs);
+  }
+  // Of indices below 16, one a word.
+  HWY_INLINE hn::Vec<Words> At(hn::Vec<Words> index) const {
+    const auto bytes = hn::BitCast(Bytes(), index);
+    const auto lows = hn::BitCast(Words(), hn::TableLookupBytes(low, bytes));
+    const auto highs = hn::BitCast(Words(), hn::TableLookupBytes(high, bytes));
+    return hn::Or(hn::And(lows, hn::Set(Words(), 0xff)), hn::ShiftLeft<8>(highs));
+  }
+};
+
+// Up to 16 levels, or 32 if kTwo. Returns how many codes it took.
+template <bool kTwo>
 HWY_INLINE size_t LookUpShort(const uint8_t* HWY_RESTRICT codes, const LevelTable& table,
                               size_t count, float* HWY_RESTRICT values) {
-  const hn::Repartition<uint16_t, FloatTag> words;
-  const hn::RebindToSigned<decltype(words)> signed_words;
-  const hn::Repartition<uint8_t, FloatTag> bytes;
-  const hn::Rebind<uint8_t, decltype(words)> half_bytes;
-  HWY_ALIGN uint8_t low[16];
-  HWY_ALIGN uint8_t high[16];
-  for (size_t i = 0; i < 16; ++i) {
-    low[i] = static_cast<uint8_t>(table.units[i]);
-    high[i] = static_cast<uint8_t>(static_cast<uint16_t>(table.units[i]) >> 8);
-  }
-  const auto low_table = hn::LoadDup128(bytes, low);
-  const auto high_table = hn::LoadDup128(bytes, high);
-  const auto low_byte = hn::Set(words, 0xff);
+  const ShortTable::Words words;
+  const hn::RebindToSigned<ShortTable::Words> signed_words;
+  const hn::Half<hn::RebindToSigned<ShortTable::Words>> half;
+  const hn::Rebind<uint8_t, ShortTable::Words> half_bytes;
+  const ShortTable first(table.units);
+  const ShortTable second(table.units + (kTwo ? 16 : 0));
+  const auto fifteen = hn::Set(words, 15);
   const FloatVec unit = hn::Set(FloatTag(), kLevelUnit);
   const size_t lanes = hn::Lanes(words);
   size_t i = 0;
   for (; i + lanes <= count; i += lanes) {
-    const auto index = hn::BitCast(bytes, hn::PromoteTo(words, hn::LoadU(half_bytes, codes + i)));
-    const auto lows = hn::BitCast(words, hn::TableLookupBytes(low_table, index));
-    const auto highs = hn::BitCast(words, hn::TableLookupBytes(high_table, index));
-    const auto units =
-        hn::BitCast(signed_words, hn::Or(hn::And(lows, low_byte), hn::ShiftLeft<8>(highs)));
-    const hn::Half<decltype(signed_words)> half;
-    const auto first = hn::PromoteTo(IntTag(), hn::LowerHalf(half, units));
-    const auto second = hn::PromoteTo(IntTag(), hn::UpperHalf(half, units));
-    hn::StoreU(hn::Mul(hn::ConvertTo(FloatTag(), first), unit), FloatTag(), values + i);
-    hn::StoreU(hn::Mul(hn::ConvertTo(FloatTag(), second), unit), FloatTag(),
-               values + i + lanes / 2);
+    const auto index = hn::PromoteTo(words, hn::LoadU(half_bytes, codes + i));
+    auto units = first.At(kTwo ? hn::And(index, fifteen) : index);
+    if (kTwo) {
+      units = hn::IfThenElse(hn::Gt(index, fifteen), second.At(hn::And(index, fifteen)), units);
+    }
+    const auto levels = hn::BitCast(signed_words, units);
+    const auto lower = hn::PromoteTo(IntTag(), hn::LowerHalf(half, levels));
+    const auto upper = hn::PromoteTo(IntTag(), hn::UpperHalf(half, levels));
+    hn::StoreU(hn::Mul(hn::ConvertTo(FloatTag(), lower), unit), FloatTag(), values + i);
+    hn::StoreU(hn::Mul(hn::ConvertTo(FloatTag(), upper), unit), FloatTag(), values + i + lanes / 2);
   }
   return i;
 }
@@ -162,7 +182,9 @@ void LookUp(const uint8_t* HWY_RESTRICT codes, const LevelTable& table, size_t c
   const size_t lanes = hn::Lanes(FloatTag());
   size_t i = 0;
   if (table.count <= 16) {
-    i = LookUpShort(codes, table, count, values);
+    i = LookUpShort<false>(codes, table, count, values);
+  } else if (table.count == 32) {
+    i = LookUpShort<true>(codes, table, count, values);
   } else {
     for (; i + lanes <= count; i += lanes) {
       const auto index = hn::PromoteTo(IntTag(), hn::LoadU(bytes, codes + i));

@@ -50,7 +50,7 @@ struct EncodedTensor {
 // One codec at one number of bits. Immutable, thread-safe.
 class TensorCodec {
  public:
-  // kKivi takes 2, 4 or 8 bits (8: "int8"), kRotated 1 to 4, kProgressive 2, 3, 4, 5
+  // kKivi takes 2, 4 or 8 bits (8: "int8"), kRotated 1 to 5, kProgressive 2, 3, 4, 5
   // or 8. Errors: kInvalidArgument.
   static absl::StatusOr<std::unique_ptr<TensorCodec>> Create(CodecId id, uint32_t bits);
   ~TensorCodec();

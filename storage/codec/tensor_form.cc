@@ -114,7 +114,7 @@ void DecodeLayer::Store(uint32_t token, const float* values) const {
 
 const TensorForm* FindTensorForm(CodecId codec, uint32_t bits) {
   if (codec == CodecId::kKivi && (bits == 2 || bits == 4 || bits == 8)) return &KiviForm();
-  if (codec == CodecId::kRotated && bits >= 1 && bits <= 4) return &RotatedForm();
+  if (codec == CodecId::kRotated && bits >= 1 && bits <= 5) return &RotatedForm();
   if (codec == CodecId::kProgressive && IsFidelity(bits)) return &ProgressiveForm();
   return nullptr;
 }

@@ -88,8 +88,9 @@ TEST_P(RowKernelsTest, UnpackWhatWasPacked) {
 
 TEST_P(RowKernelsTest, LookUpExactly) {
   for (const size_t count : {0u, 1u, 8u, 24u, 64u, 100u, 513u}) {
-    for (const LevelTable* table : {&LloydMaxLevels(1), &LloydMaxLevels(4), &ProgressiveLevels(3),
-                                    &ProgressiveLevels(5), &ProgressiveLevels(8)}) {
+    for (const LevelTable* table :
+         {&LloydMaxLevels(1), &LloydMaxLevels(4), &LloydMaxLevels(5), &ProgressiveLevels(3),
+          &ProgressiveLevels(5), &ProgressiveLevels(8)}) {
       std::vector<uint8_t> codes = Noise(count, count);
       for (uint8_t& code : codes) code = static_cast<uint8_t>(code % table->count);
       std::vector<float> expected(count + 1, kGuard), actual(count + 1, kGuard);

@@ -19,8 +19,9 @@ struct Coder {
 constexpr Coder kCoders[] = {
     {CodecId::kKivi, 2},        {CodecId::kKivi, 4},        {CodecId::kKivi, 8},
     {CodecId::kRotated, 1},     {CodecId::kRotated, 2},     {CodecId::kRotated, 3},
-    {CodecId::kRotated, 4},     {CodecId::kProgressive, 2}, {CodecId::kProgressive, 3},
-    {CodecId::kProgressive, 4}, {CodecId::kProgressive, 5}, {CodecId::kProgressive, 8}};
+    {CodecId::kRotated, 4},     {CodecId::kRotated, 5},     {CodecId::kProgressive, 2},
+    {CodecId::kProgressive, 3}, {CodecId::kProgressive, 4}, {CodecId::kProgressive, 5},
+    {CodecId::kProgressive, 8}};
 
 TensorShape SmallShape(ByteReader& reader) {
   TensorShape shape;

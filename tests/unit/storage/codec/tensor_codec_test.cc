@@ -24,8 +24,9 @@ struct CodecCase {
 constexpr CodecCase kCases[] = {
     {CodecId::kKivi, 2},        {CodecId::kKivi, 4},        {CodecId::kKivi, 8},
     {CodecId::kRotated, 1},     {CodecId::kRotated, 2},     {CodecId::kRotated, 3},
-    {CodecId::kRotated, 4},     {CodecId::kProgressive, 2}, {CodecId::kProgressive, 3},
-    {CodecId::kProgressive, 4}, {CodecId::kProgressive, 5}, {CodecId::kProgressive, 8}};
+    {CodecId::kRotated, 4},     {CodecId::kRotated, 5},     {CodecId::kProgressive, 2},
+    {CodecId::kProgressive, 3}, {CodecId::kProgressive, 4}, {CodecId::kProgressive, 5},
+    {CodecId::kProgressive, 8}};
 
 // Shapes of all layouts, with whole and partial groups, odd dimensions, tails.
 std::vector<TensorShape> Shapes() {
