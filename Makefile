@@ -18,7 +18,7 @@ TRACES ?= ../shared/traces
 CPP_FILES = $(shell git ls-files --cached --others --exclude-standard '*.cc' '*.h')
 export PYTHONPATH := client/python
 
-.PHONY: help deps deps-demo build test demo demo-context capture bench-store bench-inline bench-policies bench-contexts \
+.PHONY: help deps deps-demo build test demo demo-context capture bench-codecs bench-store bench-inline bench-policies bench-contexts \
   fmt fmt-check lint asan tsan fuzz crash contract-accept golden clean FORCE
 
 help: ## list the targets
@@ -102,6 +102,17 @@ $(CAPTURED) &: | build/venv/demo.stamp
 
 capture: deps-demo $(CAPTURED) ## K, V, Q of both models over real text -> build/capture; some minutes
 	@$(PYTHON) tests/bench/codecs/capture/slices.py --capture $(CAPTURE) --slices tests/data/codecs
+
+build/venv/plot.stamp: tests/bench/codecs/requirements.txt | build/venv/test.stamp
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps -r $<
+	@touch $@
+
+bench-codecs: deps-demo $(CAPTURED) build/venv/plot.stamp build/release/build.ninja ## sizes, errors and speed of codecs on captured attention -> build/bench/codecs.json; ONLY=smollm2|gemma
+	@mkdir -p build/bench
+	@ninja -C build/release -j $(JOBS) bench_codecs
+	@missed=0; $(PYTHON) tests/bench/codecs/run.py --build build/release --capture $(CAPTURE) \
+	  --folder build/bench --out build/bench/codecs.json $(if $(ONLY),--model $(ONLY)) || missed=1; \
+	  $(PYTHON) tests/bench/codecs/plot.py build/bench/codecs.json docs/codecs.png; exit $$missed
 
 bench-store: build ## levels, directory, restart, churn -> build/bench/store.json; ONLY="churn flips"
 	@mkdir -p build/bench
