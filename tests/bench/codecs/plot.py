@@ -24,7 +24,8 @@ BLOCKS = (256, 16)
 
 def draw(axes, figures: dict[str, float], model: str, tokens: int) -> None:
     for family, (marker, color, codecs) in FAMILIES.items():
-        at = [f"{model}_{codec}_{tokens}" for codec in codecs]
+        at = [key for codec in codecs
+              if f"{(key := f'{model}_{codec}_{tokens}')}_true_bits" in figures]
         bits = [figures[f"{key}_true_bits"] for key in at]
         axes.plot(bits, [figures[f"{key}_attention_error_mean"] for key in at],
                   marker=marker, color=color, label=f"{family}, mean")
@@ -33,6 +34,7 @@ def draw(axes, figures: dict[str, float], model: str, tokens: int) -> None:
     suffix = "" if tokens == 256 else f"_{tokens}"
     plans = [f"{model}_best_2bit{suffix}"] + [
         f"{model}_best_at_{baseline}{suffix}" for baseline in ("kivi2", "kivi4")]
+    plans = [key for key in plans if f"{key}_true_bits" in figures]
     error = [figures.get(f"{key}_error", figures.get(f"{key}_attention_error_mean")) for key in plans]
     axes.plot([figures[f"{key}_true_bits"] for key in plans], error, marker="*", markersize=11,
               linestyle="none", color="black", label="mixed by layer, mean")
@@ -44,9 +46,12 @@ def draw(axes, figures: dict[str, float], model: str, tokens: int) -> None:
 
 def main() -> None:
     figures = json.loads(pathlib.Path(sys.argv[1]).read_text())
-    plot, axes = pyplot.subplots(len(BLOCKS), len(MODELS), figsize=(11, 9), sharex=True, sharey=True)
+    # Only what was measured: a run may have had ONLY one model.
+    models = [model for model in MODELS if f"{model}_int8_256_true_bits" in figures]
+    plot, axes = pyplot.subplots(len(BLOCKS), len(models), figsize=(1 + 5 * len(models), 9),
+                                 sharex=True, sharey=True, squeeze=False)
     for row, tokens in enumerate(BLOCKS):
-        for column, model in enumerate(MODELS):
+        for column, model in enumerate(models):
             draw(axes[row][column], figures, model, tokens)
         axes[row][0].set_ylabel("relative error of the attention output")
     axes[0][0].legend(fontsize=8)
