@@ -22,10 +22,11 @@ BlockStoreOptions MakeBlockStoreOptions(const Config& config) {
           .pin_share = config.pin_share};
 }
 
-// Chunks that are read have what the ranges that are searched leave; an eighth
-// at least.
+// A sixteenth is for filters. Chunks that are read have what the ranges that are
+// searched leave; a sixteenth at least.
 ContextStoreOptions MakeContextStoreOptions(const Config& config) {
-  return {.cache_bytes = config.memory.contexts};
+  return {.cache_bytes = config.memory.contexts / 16 * 15,
+          .columns_bytes = config.memory.contexts / 16};
 }
 
 ContextEngineOptions MakeContextEngineOptions(const Config& config) {

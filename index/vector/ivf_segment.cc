@@ -200,15 +200,15 @@ class IvfSegment::Scan {
     const size_t first_block = segment_.codes_.list_begin(probe.list);
     std::array<float, kBlockCodes> scores;
     for (uint32_t begin = 0; begin < size; begin += kBlockCodes) {
+      const uint32_t count = std::min<uint32_t>(kBlockCodes, size - begin);
+      uint32_t passing = Passing(nodes + begin, count);
+      if (passing == 0) continue;
+      passed_ += std::popcount(passing);
       const size_t block = first_block + begin / kBlockCodes;
       segment_.codes_.Estimate(query_, block, scores.data());
       const float least = std::max(least_, candidates_.least());
-      const uint32_t count = std::min<uint32_t>(kBlockCodes, size - begin);
-      for (uint32_t i = 0; i < count; ++i) {
-        if (filter_ != nullptr && !filter_->Contains(segment_.map_.RowOf(nodes[begin + i]))) {
-          continue;
-        }
-        ++passed_;
+      for (; passing != 0; passing &= passing - 1) {
+        const auto i = static_cast<uint32_t>(std::countr_zero(passing));
         const float score = probe.base + scores[i];
         const float error =
             kSureDeviations * probe.distance * segment_.codes_.Factors(block, i).error;
@@ -217,6 +217,17 @@ class IvfSegment::Scan {
       }
     }
     scanned_ += size;
+  }
+
+  // Bit i: the filter lets node i of a block through.
+  uint32_t Passing(const uint32_t* nodes, uint32_t count) const {
+    static_assert(kBlockCodes == 32);
+    if (filter_ == nullptr) return count == 32 ? ~0U : (1U << count) - 1;
+    uint32_t passing = 0;
+    for (uint32_t i = 0; i < count; ++i) {
+      passing |= static_cast<uint32_t>(filter_->Contains(segment_.map_.RowOf(nodes[i]))) << i;
+    }
+    return passing;
   }
 
   // Rows looked at that the filter lets through, and all.

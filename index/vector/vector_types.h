@@ -54,6 +54,9 @@ class RowSet {
   // Rows first to last - 1, as far as there are any. O(size / 64).
   void AddRange(RowId first, RowId last);
 
+  // Adds row 64 x word + i for each bit i of `bits`, all below size().
+  void AddWord(size_t word, uint64_t bits) { words_[word] |= bits; }
+
   // Takes out what is in `other`. O(size / 64).
   void Subtract(const RowSet& other);
   // The set of rows r of [0, count) for which this has first + r. O(count / 64).

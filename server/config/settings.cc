@@ -121,8 +121,8 @@ std::vector<Setting> MemorySettings() {
        .default_text = "auto",
        .minimum = "16MiB",
        .maximum = "8TiB",
-       .description = "Contexts in RAM: indexes that are searched, up to seven eighths; embeddings "
-                      "that were read have the rest."},
+       .description = "Contexts in RAM: indexes that are searched, up to seven eighths; a "
+                      "sixteenth for filters; embeddings that were read have the rest."},
       {.key = "memory.directory",
        .field = MNEMO_FIELD(SizeField, memory.directory),
        .default_text = "auto",

@@ -15,6 +15,9 @@ constexpr uint64_t kRun = SegmentSet::kRunRows;
 // Runs that are sealed together, where RAM allows.
 constexpr uint32_t kRunsPerSegment = 2;
 constexpr size_t kContextsPerSweep = 256;
+// After a build that failed: doubled with each further failure.
+constexpr Nanos kFirstRest = std::chrono::minutes(1);
+constexpr Nanos kLongestRest = std::chrono::hours(1);
 
 uint32_t RowsOf(uint64_t range, uint64_t tokens) {
   const uint64_t first = range * kRangeTokens;
@@ -88,6 +91,8 @@ void ContextIndexer::Forget(uint64_t context_id) {
   for (auto* const list : {&full_, &part_full_}) {
     list->erase(list->lower_bound({context_id, 0}), list->upper_bound({context_id, UINT64_MAX}));
   }
+  failed_.erase(failed_.lower_bound({context_id, 0}),
+                failed_.upper_bound({context_id, UINT64_MAX}));
   if (current_ != nullptr && current_->context_id == context_id) {
     current_->forgotten = true;
     current_->call.cancelled = true;
@@ -111,14 +116,40 @@ std::optional<ContextIndexer::Work> ContextIndexer::Take(Current& current) {
   MutexLock lock(mutex_);
   if (stopped_) return std::nullopt;
   for (auto* const list : {&full_, &part_full_}) {
-    if (list->empty()) continue;
-    Work work = std::move(list->begin()->second);
-    list->erase(list->begin());
+    const auto next = std::find_if(list->begin(), list->end(), [&](const auto& entry) {
+      mutex_.AssertHeld();
+      return !Rests(entry.first);
+    });
+    if (next == list->end()) continue;
+    Work work = std::move(next->second);
+    list->erase(next);
     current.context_id = work.context.scope.space;
     current_ = &current;
     return work;
   }
   return std::nullopt;
+}
+
+bool ContextIndexer::Rests(const Key& key) const {
+  const auto failed = failed_.find(key);
+  return failed != failed_.end() && clock_.Mono() < failed->second.not_before;
+}
+
+bool ContextIndexer::HasWork() const {
+  for (const auto* const list : {&full_, &part_full_}) {
+    for (const auto& [key, work] : *list) {
+      if (!Rests(key)) return true;
+    }
+  }
+  return false;
+}
+
+void ContextIndexer::AddAfterFailure(Work work) {
+  const Key key{work.context.scope.space, work.range};
+  Failures& failures = failed_[key];
+  const uint32_t doublings = std::min(failures.count++, 16U);
+  failures.not_before = clock_.Mono() + std::min(kLongestRest, kFirstRest * (1U << doublings));
+  Add(std::move(work), full_.contains(key));
 }
 
 absl::Status ContextIndexer::Sweep() {
@@ -146,18 +177,22 @@ absl::StatusOr<bool> ContextIndexer::Step() {
   MutexLock lock(mutex_);
   current_ = nullptr;
   const bool again = !current.forgotten && !stopped_;
-  if (absl::IsCancelled(more.status())) ++figures_.cancelled;
-  if (again && (absl::IsCancelled(more.status()) || (more.ok() && *more))) {
-    // At the end of its queue, where it may be full by now.
-    const bool full = full_.contains({current.context_id, work->range});
-    Add(*std::move(work), full);
-  } else if (!more.ok() && !absl::IsCancelled(more.status()) && !absl::IsNotFound(more.status())) {
+  const bool cancelled = absl::IsCancelled(more.status());
+  const Key key{work->context.scope.space, work->range};
+  if (cancelled) ++figures_.cancelled;
+  if (!cancelled && !more.ok() && !absl::IsNotFound(more.status())) {
     ++figures_.failed;
-    return absl::Status(more.status().code(),
-                        fmt::format("index of context '{}', range {}: {}", work->context.spec.name,
-                                    work->range, std::string(more.status().message())));
+    const std::string about =
+        fmt::format("index of context '{}', range {}: ", work->context.spec.name, work->range);
+    if (again) AddAfterFailure(*std::move(work));
+    return absl::Status(more.status().code(), about + std::string(more.status().message()));
   }
-  return !stopped_ && !(full_.empty() && part_full_.empty());
+  if (!cancelled) failed_.erase(key);
+  if (again && (cancelled || (more.ok() && *more))) {
+    // At the end of its queue, where it may be full by now.
+    Add(*std::move(work), full_.contains(key));
+  }
+  return !stopped_ && HasWork();
 }
 
 uint32_t ContextIndexer::RunsAtOnce(const ContextRecord& context) const {

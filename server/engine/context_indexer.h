@@ -67,8 +67,9 @@ class ContextIndexer {
   void Forget(uint64_t context_id);
 
   // Looks at some contexts or at one range, and builds what that wants. Returns
-  // whether there is more to do. Errors: of the build, naming its context; the
-  // range is looked at again when it has grown, or after a start.
+  // whether there is more to do now. Errors: of the build, naming its context; the
+  // range is looked at again after a minute, and after each further failure
+  // twice as long, an hour at most, whatever is noted of it meanwhile.
   absl::StatusOr<bool> Step();
   // Gives up a build in progress; from now on Step does nothing.
   void Stop();
@@ -81,6 +82,10 @@ class ContextIndexer {
     ContextRecord context;
     uint64_t range = 0;
     bool damaged = false;
+  };
+  struct Failures {
+    uint32_t count = 0;
+    MonoTime not_before{};
   };
   // The build in progress.
   struct Current {
@@ -95,6 +100,10 @@ class ContextIndexer {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // What `current` is to do. Full ranges first: sealed once, they are done.
   std::optional<Work> Take(Current& current);
+  // Whether it failed so short a time ago that it is left alone.
+  bool Rests(const Key& key) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void AddAfterFailure(Work work) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool HasWork() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Sweep();
   // The policy for a context of so many tokens, of these rows.
   SealPolicy PolicyFor(const ContextRecord& context, uint64_t tokens) const;
@@ -120,6 +129,7 @@ class ContextIndexer {
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
   std::map<Key, Work> full_ ABSL_GUARDED_BY(mutex_);
   std::map<Key, Work> part_full_ ABSL_GUARDED_BY(mutex_);
+  std::map<Key, Failures> failed_ ABSL_GUARDED_BY(mutex_);  // the last time
   Current* current_ ABSL_GUARDED_BY(mutex_) = nullptr;
   ContextIndexerFigures figures_ ABSL_GUARDED_BY(mutex_);
   // Of the thread that steps.

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
+#include <limits>
 #include <optional>
 #include <string>
 #include <utility>
@@ -51,12 +53,21 @@ bool LooksAtTokens(const TokenFilter& filter) {
   return filter.kinds != 0 || filter.from_unix_us || filter.until_unix_us || filter.has_payload;
 }
 
-bool Keeps(const TokenFilter& filter, const ChunkColumns& columns, size_t i) {
-  const int64_t time = columns.times_unix_us[i];
-  return (filter.kinds == 0 || ((filter.kinds >> static_cast<int>(columns.kind(i))) & 1) != 0) &&
-         (!filter.from_unix_us || time >= *filter.from_unix_us) &&
-         (!filter.until_unix_us || time < *filter.until_unix_us) &&
-         (!filter.has_payload || columns.has_payload(i) == *filter.has_payload);
+TokenCondition ConditionOf(const TokenFilter& filter) {
+  TokenCondition condition;
+  for (size_t stored = 0; stored < condition.kinds.size(); ++stored) {
+    const bool payload = (stored & kPayloadBit) != 0;
+    const size_t kind = stored & ~size_t{kPayloadBit};
+    const bool wanted = filter.kinds == 0 || (kind < 32 && ((filter.kinds >> kind) & 1) != 0);
+    condition.kinds[stored] = wanted && (!filter.has_payload || payload == *filter.has_payload);
+  }
+  if (filter.from_unix_us) condition.first_time_unix_us = *filter.from_unix_us;
+  if (!filter.until_unix_us) return condition;
+  // Nothing is before the first of all times.
+  if (*filter.until_unix_us == std::numeric_limits<int64_t>::min()) condition.kinds.fill(false);
+  condition.last_time_unix_us =
+      std::max(*filter.until_unix_us, std::numeric_limits<int64_t>::min() + 1) - 1;
+  return condition;
 }
 
 // Whether any token that a summary covers may be kept, as far as it tells.
@@ -226,21 +237,46 @@ class ContextSearcher::Run {
       kept.AddRange(static_cast<RowId>(first - begin), static_cast<RowId>(last - begin));
       return kept;
     }
+    const TokenCondition condition = ConditionOf(request_.filter);
+    // Whole runs from what is cached of them, and the tokens around them as they
+    // are stored.
+    const uint64_t first_run = (first + kRunTokens - 1) / kRunTokens;
+    const uint64_t end_run = std::max(first_run, last / kRunTokens);
+    const uint64_t runs_begin = std::min(last, first_run * kRunTokens);
+    const uint64_t runs_end = std::max(runs_begin, end_run * kRunTokens);
+    MNEMO_RETURN_IF_ERROR(KeepTokens(context, condition, first, runs_begin, begin, kept));
+    if (first_run < end_run) {
+      MNEMO_ASSIGN_OR_RETURN(const auto runs, reader_.ReadColumns(context, first_run, end_run));
+      std::array<uint64_t, RunColumns::kWords> words;
+      size_t at = (runs_begin - begin) / 64;
+      for (const auto& run : runs) {
+        run->Keep(condition, words);
+        for (const uint64_t word : words) kept.AddWord(at++, word);
+      }
+    }
+    MNEMO_RETURN_IF_ERROR(KeepTokens(context, condition, runs_end, last, begin, kept));
+    return kept;
+  }
+
+  // Adds the tokens at [first, last) that the condition keeps, as rows from
+  // `begin` on.
+  absl::Status KeepTokens(const ContextRecord& context, const TokenCondition& condition,
+                          uint64_t first, uint64_t last, uint64_t begin, RowSet& kept) const {
+    if (first >= last) return absl::OkStatus();
     absl::Status status;
     MNEMO_RETURN_IF_ERROR(
         reader_.ScanChunks(context, first, last, /*rows=*/false, [&](ChunkPiece& piece) {
           const ChunkColumns& columns = piece.columns;
           for (size_t i = 0; i < columns.count; ++i) {
             const uint64_t position = columns.first_position + i;
-            if (position >= first && position < last && Keeps(request_.filter, columns, i)) {
+            if (position >= first && position < last && condition.Keeps(columns, i)) {
               kept.Add(static_cast<RowId>(position - begin));
             }
           }
           status = CheckGoesOn(call_, clock_);
           return status.ok();
         }));
-    MNEMO_RETURN_IF_ERROR(status);
-    return kept;
+    return status;
   }
 
   // One use of each run, however many hits of a search lie in it.
@@ -267,9 +303,12 @@ class ContextSearcher::Run {
     const ScoreRowsFn score = kernels_.ScoreRows(context.spec.metric, context.spec.stored);
     absl::Status status;
     uint64_t next = first;
+    std::vector<std::pair<uint64_t, uint64_t>> gaps;  // where chunks are damaged
     MNEMO_RETURN_IF_ERROR(reader_.summaries().Scan(
         context, *SummaryLevel(request_.resolution), first, last, [&](ContextSummary& summary) {
-          if (summary.first_position != next || next + summary.count() > last) return false;
+          if (summary.first_position + summary.count() > last) return false;
+          if (summary.first_position > next) gaps.emplace_back(next, summary.first_position);
+          next = summary.first_position;
           const uint8_t* row = AsBytes(summary.row).data();
           for (size_t i = 0; i < queries_.size(); ++i) {
             float value = 0;
@@ -282,6 +321,7 @@ class ContextSearcher::Run {
           return status.ok();
         }));
     MNEMO_RETURN_IF_ERROR(status);
+    for (const auto& [begin, end] : gaps) MNEMO_RETURN_IF_ERROR(SearchNodes(ordinal, begin, end));
     return next;
   }
 

@@ -19,10 +19,11 @@ struct ContextUpkeepFigures {
   RunShare l3;           // whole runs, by where their embeddings lie
   RunShare archive;
   uint64_t l3_capacity_bytes = 0;
-  uint64_t summaries = 0;  // written since the start, as all that follows
-  uint64_t demoted = 0;    // runs
-  uint64_t promoted = 0;   // runs
-  uint64_t bytes = 0;      // of embeddings, read for summaries or moved
+  uint64_t summaries = 0;       // written since the start, as all that follows
+  uint64_t demoted = 0;         // runs
+  uint64_t promoted = 0;        // runs
+  uint64_t bytes = 0;           // of embeddings, read for summaries or moved
+  uint64_t damaged_chunks = 0;  // left out of summaries
   uint64_t failures = 0;
 };
 

@@ -147,6 +147,9 @@ void AddContexts(Families& families, const ContextUpkeepFigures& contexts) {
                          .Take());
   counter("mnemo_context_upkeep_bytes_total", "Embeddings read for summaries, or moved.",
           contexts.bytes);
+  counter("mnemo_context_damaged_chunks_total",
+          "Chunks of 128 tokens that could not be read and were left out of summaries.",
+          contexts.damaged_chunks);
   counter("mnemo_context_upkeep_failures_total",
           "Pieces of upkeep that failed; the log has the reasons.", contexts.failures);
 }

@@ -158,6 +158,8 @@ ContextUpkeep::OutcomeOr ContextUpkeep::LookAtNext() {
   }
   if (!progress.ok()) return Outcome{.worked = true};
   figures_.summaries += progress->summaries;
+  figures_.damaged_chunks += progress->damaged_chunks;
+  if (!progress->damage.ok()) IsOfOneContext(progress->damage);
   return Outcome{.worked = true, .bytes = progress->bytes_read};
 }
 

@@ -60,6 +60,7 @@ class ChunkRows {
   const uint8_t* row(size_t i) const { return rows().data() + i * row_bytes(); }
   // All, one behind the other.
   ByteView rows() const;
+  size_t memory_bytes() const { return rows().size(); }
 
  private:
   ChunkRows() = default;

@@ -16,23 +16,48 @@ namespace {
 
 constexpr uint64_t kBlockChunks = TreeNodeTokens(kSummaryLevels - 1) / kChunkTokens;
 
-// Embeddings of [first, end), which are complete chunks, as fp32.
-absl::StatusOr<std::vector<float>> ReadValues(const ContextReader& reader,
-                                              const ContextRecord& context, uint64_t first,
-                                              uint64_t end) {
+// Embeddings of neighbouring chunks as fp32.
+struct BlockValues {
+  std::vector<float> values;
+  std::vector<absl::Status> chunks;  // not OK: damaged, and its values are 0
+};
+
+absl::Status ReadValues(const ContextReader& reader, const ContextRecord& context, uint64_t first,
+                        uint64_t end, float* out) {
   const size_t dimension = context.spec.dimension;
-  std::vector<float> values((end - first) * dimension);
-  size_t at = 0;
+  uint64_t next = first;
   const auto decode = [&](ChunkPiece& piece) {
     DecodeRows(context.spec.stored, piece.rows->row(0), piece.columns.count, dimension,
-               values.data() + at);
-    at += piece.columns.count * dimension;
+               out + (next - first) * dimension);
+    next += piece.columns.count;
     return true;
   };
   MNEMO_RETURN_IF_ERROR(reader.ScanChunks(context, first, end, /*with_rows=*/true, decode));
-  if (at == values.size()) return values;
+  if (next == end) return absl::OkStatus();
   return absl::DataLossError(fmt::format("context '{}': tokens {} to {} are not complete",
                                          context.spec.name, first, end - 1));
+}
+
+// Chunks [first, end), which are complete.
+absl::StatusOr<BlockValues> ReadBlock(const ContextReader& reader, const ContextRecord& context,
+                                      uint64_t first, uint64_t end) {
+  const size_t chunk_values = kChunkTokens * context.spec.dimension;
+  BlockValues block{.values = std::vector<float>((end - first) * chunk_values),
+                    .chunks = std::vector<absl::Status>(end - first)};
+  const absl::Status all =
+      ReadValues(reader, context, first * kChunkTokens, end * kChunkTokens, block.values.data());
+  if (!absl::IsDataLoss(all)) {
+    MNEMO_RETURN_IF_ERROR(all);
+    return block;
+  }
+  // One by one, to know which.
+  for (uint64_t chunk = first; chunk < end; ++chunk) {
+    absl::Status& status = block.chunks[chunk - first];
+    status = ReadValues(reader, context, chunk * kChunkTokens, (chunk + 1) * kChunkTokens,
+                        block.values.data() + (chunk - first) * chunk_values);
+    if (!status.ok() && !absl::IsDataLoss(status)) return status;
+  }
+  return block;
 }
 
 }  // namespace
@@ -47,21 +72,33 @@ absl::StatusOr<Consolidator::Progress> Consolidator::Step(const ContextRecord& c
   // From the begin of the block, so that its larger summaries see all of it.
   const uint64_t block = begin / kBlockChunks * kBlockChunks;
   const uint64_t end = std::min(complete, block + kBlockChunks);
-  MNEMO_ASSIGN_OR_RETURN(
-      const std::vector<float> values,
-      ReadValues(contexts_.reader(), context, block * kChunkTokens, end * kChunkTokens));
+  MNEMO_ASSIGN_OR_RETURN(const BlockValues read,
+                         ReadBlock(contexts_.reader(), context, block, end));
+  // Whether all of [first, behind) can be read.
+  const auto sound = [&](uint64_t first, uint64_t behind) {
+    return std::all_of(read.chunks.begin() + static_cast<ptrdiff_t>(first - block),
+                       read.chunks.begin() + static_cast<ptrdiff_t>(behind - block),
+                       [](const absl::Status& status) { return status.ok(); });
+  };
   const int64_t now = clock_.Wall().nanos / 1000;
   Progress progress{.bytes_read = (end - block) * kChunkTokens * context.spec.row_bytes(),
                     .more = end < complete};
   StoreBatch batch;
   for (uint64_t chunk = begin; chunk < end; ++chunk) {
+    if (!read.chunks[chunk - block].ok()) {
+      progress.damage.Update(read.chunks[chunk - block]);
+      ++progress.damaged_chunks;
+    }
     for (uint8_t level = 0; level < kSummaryLevels; ++level) {
       const uint64_t tokens = TreeNodeTokens(level);
       const uint64_t behind = (chunk + 1) * kChunkTokens;
       if (behind % tokens != 0) break;
       const uint64_t first = behind - tokens;
-      const std::span<const float> part = std::span(values).subspan(
-          (first - block * kChunkTokens) * context.spec.dimension, tokens * context.spec.dimension);
+      if (!sound(first / kChunkTokens, chunk + 1)) continue;
+      const std::span<const float> part =
+          std::span(read.values)
+              .subspan((first - block * kChunkTokens) * context.spec.dimension,
+                       tokens * context.spec.dimension);
       const StoredKey key = SummaryKey(context.scope, level, first / tokens);
       batch.Put(key,
                 EncodeSummary(context.spec, SummarizeValues(context.spec, level, first, part, now),

@@ -289,6 +289,42 @@ absl::StatusOr<std::vector<ChunkCache::RowsPtr>> ContextReader::ReadRows(
   return parts;
 }
 
+absl::StatusOr<std::vector<RunColumnsCache::Ptr>> ContextReader::ReadColumns(
+    const ContextRecord& context, uint64_t first_run, uint64_t end_run) const {
+  std::vector<RunColumnsCache::Ptr> found;
+  for (uint64_t run = first_run; run < end_run; ++run) {
+    found.push_back(columns_.Find(context.scope, run));
+  }
+  for (size_t begin = 0; begin < found.size();) {
+    if (found[begin] != nullptr) {
+      ++begin;
+      continue;
+    }
+    // Neighbours that are not there are read together.
+    size_t end = begin;
+    while (end < found.size() && found[end] == nullptr) ++end;
+    RunColumns columns;
+    absl::Status status;
+    MNEMO_RETURN_IF_ERROR(
+        ScanChunks(context, (first_run + begin) * kRunTokens, (first_run + end) * kRunTokens,
+                   /*with_rows=*/false, [&](ChunkPiece& piece) {
+                     columns.Add(piece.columns);
+                     if (piece.columns.end_position() % kRunTokens != 0) return true;
+                     status = columns.Finish();
+                     found[begin] = std::make_shared<const RunColumns>(std::exchange(columns, {}));
+                     if (status.ok())
+                       columns_.Insert(context.scope, first_run + begin, found[begin]);
+                     ++begin;
+                     return status.ok();
+                   }));
+    if (!status.ok()) return Located(context, (first_run + begin - 1) * kRunTokens, status);
+    if (begin != end) {
+      return Missing(context, (first_run + begin) * kRunTokens, (first_run + end) * kRunTokens);
+    }
+  }
+  return found;
+}
+
 absl::StatusOr<TreeNode> ContextReader::ReadNode(const ContextRecord& context, uint8_t level,
                                                  uint64_t index) const {
   const StoredKey key = TreeNodeKey(context.scope, level, index);

@@ -13,6 +13,7 @@
 #include "storage/context/chunk_cache.h"
 #include "storage/context/context_record.h"
 #include "storage/context/context_stores.h"
+#include "storage/context/run_columns.h"
 #include "storage/context/run_uses.h"
 #include "storage/context/summary_reader.h"
 #include "storage/context/tree_node.h"
@@ -31,8 +32,9 @@ struct ChunkPiece {
 // all: kDataLoss (naming context and positions), and those of Store.
 class ContextReader {
  public:
-  ContextReader(const ContextStores& stores, ChunkCache& cache, RunUses& uses)
-      : stores_(stores), cache_(cache), uses_(uses), summaries_(stores) {}
+  ContextReader(const ContextStores& stores, ChunkCache& cache, RunColumnsCache& columns,
+                RunUses& uses)
+      : stores_(stores), cache_(cache), columns_(columns), uses_(uses), summaries_(stores) {}
 
   absl::StatusOr<ContextHead> Head(const ContextRecord& context) const;
 
@@ -47,6 +49,12 @@ class ContextReader {
   absl::StatusOr<std::vector<ChunkCache::RowsPtr>> ReadRows(const ContextRecord& context,
                                                             uint64_t chunk,
                                                             Level* level = nullptr) const;
+
+  // What filters ask of runs [first_run, end_run), which are complete. What was
+  // read is cached.
+  absl::StatusOr<std::vector<RunColumnsCache::Ptr>> ReadColumns(const ContextRecord& context,
+                                                                uint64_t first_run,
+                                                                uint64_t end_run) const;
 
   // The run that `position` lies in was of use to somebody: read, or found.
   void NoteUse(const ContextRecord& context, uint64_t position) const {
@@ -96,6 +104,7 @@ class ContextReader {
 
   const ContextStores stores_;
   ChunkCache& cache_;
+  RunColumnsCache& columns_;
   RunUses& uses_;
   const SummaryReader summaries_;
 };

@@ -49,9 +49,10 @@ ContextStore::ContextStore(const ContextStores& stores, const Clock& clock,
     : stores_(stores),
       clock_(clock),
       cache_(options.cache_bytes),
+      columns_(options.columns_bytes),
       uses_(clock),
       registry_(*stores.sync, clock),
-      reader_(stores_, cache_, uses_),
+      reader_(stores_, cache_, columns_, uses_),
       eraser_(stores_) {}
 
 Mutex& ContextStore::LockOf(const ContextRecord& context) {
@@ -250,6 +251,7 @@ absl::StatusOr<uint64_t> ContextStore::Delete(const ContextRecord& context) {
   MNEMO_ASSIGN_OR_RETURN(const ContextHead head, reader_.Head(context));
   MNEMO_ASSIGN_OR_RETURN(const bool removed, registry_.Remove(context, head.next_position));
   cache_.EraseContext(context.scope);
+  columns_.EraseContext(context.scope);
   changed_.Note(context.scope);
   return removed ? head.next_position : 0;
 }

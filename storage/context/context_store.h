@@ -35,6 +35,8 @@ namespace mnemo {
 struct ContextStoreOptions {
   // RAM for embeddings of whole chunks that were read; 0: none.
   uint64_t cache_bytes = 64ull << 20;
+  // RAM for what filters ask of tokens; 0: it is read for every search.
+  uint64_t columns_bytes = 8ull << 20;
 };
 
 // A claim of a context by a writer. A later claim makes it void.
@@ -144,6 +146,7 @@ class ContextStore {
   const ContextStores stores_;
   const Clock& clock_;
   ChunkCache cache_;
+  RunColumnsCache columns_;
   RunUses uses_;
   ContextRegistry registry_;
   ContextReader reader_;

@@ -81,8 +81,8 @@ TEST(OptionsTest, EverySettingReachesItsRoom) {
   EXPECT_EQ(store.max_reservation, std::chrono::seconds(33));
   EXPECT_EQ(store.lease_share, 0.11);
   EXPECT_EQ(store.pin_share, 0.22);
-
-  EXPECT_EQ(MakeContextStoreOptions(config).cache_bytes, 106 * kMiB);
+  EXPECT_EQ(MakeContextStoreOptions(config).cache_bytes, 106 * kMiB / 16 * 15);
+  EXPECT_EQ(MakeContextStoreOptions(config).columns_bytes, 106 * kMiB / 16);
   EXPECT_EQ(MakeContextEngineOptions(config).search_memory_bytes, 106 * kMiB / 8 * 7);
 
   const GateOptions gate = MakeGateOptions(config);

@@ -13,6 +13,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::ElementsAreArray;
 using ::testing::Gt;
+using ::testing::HasSubstr;
 using ::testing::Lt;
 
 constexpr uint64_t kRun = SegmentSet::kRunRows;
@@ -252,6 +253,55 @@ TEST_F(ContextIndexerTest, ADamagedSegmentIsLeftOutAndBuiltAgain) {
   Restart();
   EXPECT_EQ(Search(SearchOf("c", query_)).unindexed, 0U);
   EXPECT_EQ(built().load_failures, 0U);
+}
+
+TEST_F(ContextIndexerTest, ABuildThatFailedIsTriedAgainLessAndLessOften) {
+  Create("c");
+  Append("c", 0, 2 * kRun);
+  const ContextRecord context = Record("c");
+  const StoredKey key = ChunkKey(context.scope, ChunkPart::kRows, 40, 0);
+  ASSERT_OK_AND_ASSIGN(const std::string sound, contexts_->stores().Of(context).Get(key));
+  Overwrite(context, key, "damaged beyond recognition");
+  ASSERT_OK(engine_->IndexStep().status());  // the sweep
+  EXPECT_THAT(engine_->IndexStep(), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("'c'")));
+  uint64_t tokens = 2 * kRun;
+  for (const int minutes : {1, 2, 4, 8, 16, 32, 60, 60}) {
+    const uint64_t failed = built().failed;
+    // Whatever is noted of it.
+    Append("c", tokens, kMaxTokensPerAppend);
+    tokens += kMaxTokensPerAppend;
+    clock_.Advance(std::chrono::minutes(minutes) - Nanos(1));
+    ASSERT_OK_AND_ASSIGN(const bool more, engine_->IndexStep());
+    EXPECT_FALSE(more);
+    EXPECT_EQ(built().failed, failed) << minutes;
+    EXPECT_EQ(built().waiting, 1U);
+    clock_.Advance(Nanos(1));
+    EXPECT_THAT(engine_->IndexStep(), StatusIs(absl::StatusCode::kDataLoss)) << minutes;
+    EXPECT_EQ(built().failed, failed + 1);
+  }
+  // Others do not wait for it.
+  Create("d");
+  Append("d", 0, 2 * kRun);
+  IndexAll();
+  EXPECT_EQ(built().builds, 1U);
+  Overwrite(context, key, sound);
+  clock_.Advance(std::chrono::hours(1));
+  IndexAll();
+  EXPECT_GT(built().builds, 1U);
+  EXPECT_EQ(built().waiting, 0U);
+  EXPECT_LT(Search(SearchOf("c", query_)).unindexed, 2 * kRun);
+}
+
+TEST_F(ContextIndexerTest, ADeletedContextWhoseBuildFailedIsNotTriedAgain) {
+  Create("c");
+  Append("c", 0, 2 * kRun);
+  const ContextRecord context = Record("c");
+  Overwrite(context, ChunkKey(context.scope, ChunkPart::kRows, 40, 0), "damaged");
+  ASSERT_OK(engine_->IndexStep().status());
+  EXPECT_THAT(engine_->IndexStep(), StatusIs(absl::StatusCode::kDataLoss));
+  EXPECT_EQ(built().waiting, 1U);
+  ASSERT_OK(engine_->Delete(call_, "c", /*wait=*/true).status());
+  EXPECT_EQ(built().waiting, 0U);
 }
 
 TEST_F(ContextIndexerTest, BytesOfAnotherDigestAreNotLoaded) {

@@ -6,6 +6,7 @@
 
 #include "storage/context/chunk_mover.h"
 #include "storage/context/consolidator.h"
+#include "storage/context/context_keys.h"
 #include "tests/unit/server/engine/context_engine_fixture.h"
 
 namespace mnemo {
@@ -110,6 +111,67 @@ TEST_F(ContextSearchTest, EveryFilterLeavesOutTheRest) {
          [](uint64_t p) { return p >= 777 && p < 999; });
   expect({.kinds = 1U << 1, .first_position = 150, .end_position = 5000},
          [](uint64_t p) { return p >= 150 && TestTokens::Kind(p) == TokenKind::kSystem; });
+}
+
+TEST_F(ContextSearchTest, FiltersKnowWholeRunsAndWhatLiesAroundThem) {
+  constexpr uint64_t kTokens = 4 * kRunTokens + 300;
+  Create("c");
+  Append("c", 0, kTokens);
+  const std::pair<uint64_t, uint64_t> stretches[] = {
+      {0, kTokens},
+      {1, kTokens - 1},
+      {kRunTokens, 2 * kRunTokens},
+      {kRunTokens + 63, 3 * kRunTokens + 65},
+      {100, 200},                                  // within a run
+      {kRunTokens - 10, kRunTokens + 10},          // around a bound
+      {4 * kRunTokens + 10, 4 * kRunTokens + 200}  // behind the last
+  };
+  for (int pass = 0; pass < 2; ++pass) {
+    for (const auto& [first, end] : stretches) {
+      ContextSearchRequest request = SearchOf("c", query_);
+      request.filter = {.kinds = 1U << 2 | 1U << 5, .first_position = first, .end_position = end};
+      EXPECT_THAT(Found(request),
+                  ElementsAreArray(Expected(Metric::kCosine, query_, first, end, 10,
+                                            [](uint64_t p) {
+                                              return TestTokens::Kind(p) == TokenKind::kUser ||
+                                                     TestTokens::Kind(p) == TokenKind::kDocument;
+                                            })))
+          << first << " to " << end;
+      request.filter = {.first_position = first,
+                        .end_position = end,
+                        .from_unix_us = TestTokens::Time(first + 5),
+                        .until_unix_us = TestTokens::Time(end - 5)};
+      EXPECT_THAT(Found(request),
+                  ElementsAreArray(Expected(Metric::kCosine, query_, first + 5, end - 5, 10, All)))
+          << first << " to " << end;
+    }
+  }
+}
+
+TEST_F(ContextSearchTest, WhatADamagedChunkLeavesOutOfSummariesIsFoundByNodes) {
+  const uint64_t id = Create("c");
+  Append("c", 0, kRunTokens);
+  ASSERT_OK_AND_ASSIGN(const ContextRecord context, contexts_->ById(call_.identity.tenant, id));
+  const StoredKey key = ChunkKey(context.scope, ChunkPart::kRows, 5, 0);
+  StoreBatch batch;
+  batch.Put(key, "damaged beyond recognition");
+  batch.Log({.shard = key.shard(), .kind = OperationKind::kMoveChunks, .key = key.bytes()});
+  ASSERT_OK(contexts_->stores().Of(context).Apply(batch, false));
+  ASSERT_OK(Consolidator(*contexts_, clock_).Step(context));
+  ContextSearchRequest request = SearchOf("c", query_);
+  request.resolution = 128;
+  request.k = 100;
+  ASSERT_OK_AND_ASSIGN(const ContextSearchAnswer answer, engine_->Search(call_, request));
+  std::set<uint64_t> stretches;
+  int medoids = 0;
+  for (const ContextHit& hit : answer.hits[0]) {
+    stretches.insert(hit.first_position);
+    medoids += hit.position != hit.first_position ? 1 : 0;
+  }
+  EXPECT_EQ(answer.hits[0].size(), 16U);
+  EXPECT_EQ(stretches.size(), 16U);
+  // Those behind it too are stored ones.
+  EXPECT_GE(medoids, 12);
 }
 
 TEST_F(ContextSearchTest, AFilterByPayloadKnowsWhoIsCovered) {

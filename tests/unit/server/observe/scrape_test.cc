@@ -49,6 +49,7 @@ class ScrapeTest : public ::testing::Test {
                          .demoted = 18,
                          .promoted = 19,
                          .bytes = 20,
+                         .damaged_chunks = 22,
                          .failures = 21};
     figures_.parts = 8;
     figures_.index.held[Index(SegmentKind::kFlat)].rows = 17;
@@ -145,6 +146,7 @@ TEST_F(ScrapeTest, UpkeepOfContextsIsSeen) {
       {R"(mnemo_context_moves_total{level="archive"})", "18"},
       {R"(mnemo_context_moves_total{level="l3_disk"})", "19"},
       {"mnemo_context_upkeep_bytes_total", "20"},
+      {"mnemo_context_damaged_chunks_total", "22"},
       {"mnemo_context_upkeep_failures_total", "21"}};
   for (const auto& [name, value] : samples) EXPECT_EQ(Sample(text, name), value) << name;
   const auto json = nlohmann::json::parse(Page().Json().body);

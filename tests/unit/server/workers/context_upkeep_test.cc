@@ -308,6 +308,12 @@ TEST_F(ContextUpkeepTest, DamageHoldsUpNobodyElse) {
   ASSERT_FALSE(failures_.empty());
   EXPECT_THAT(failures_.front(), HasSubstr("damaged"));
   EXPECT_OK(CheckTestTokens(reader(), sound, 40 * kRunTokens));
+  // Not even of the same context.
+  ASSERT_OK_AND_ASSIGN(const uint64_t behind, reader().summaries().ConsolidatedTokens(damaged));
+  EXPECT_EQ(behind, 4 * kRunTokens);
+  EXPECT_EQ(upkeep_->figures().damaged_chunks, 1U);
+  // All but the one, and the two that cover it: chunk 20 lies in the second run.
+  EXPECT_EQ(upkeep_->figures().summaries, 44U * (16 + 4 + 1) - 3);
 }
 
 TEST_F(ContextUpkeepTest, ARunThatCannotBeMovedIsLeftAloneForAWhile) {

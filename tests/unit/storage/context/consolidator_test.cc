@@ -5,6 +5,7 @@
 #include <cmath>
 #include <vector>
 
+#include "storage/context/context_keys.h"
 #include "tests/support/context_fixture.h"
 #include "tests/support/temp_dir.h"
 
@@ -159,6 +160,38 @@ TEST_P(ConsolidatorTest, LeavesNothingBehindADeletion) {
     ASSERT_OK_AND_ASSIGN(more, node_->contexts().EraseStep());
   }
   EXPECT_TRUE(Summaries(0).empty());
+}
+
+TEST_P(ConsolidatorTest, WhatIsDamagedIsLeftOutWithWhatCoversIt) {
+  Append(0, 2 * kRunTokens + 256);
+  const StoredKey key = ChunkKey(context_.scope, ChunkPart::kRows, 5, 0);
+  StoreBatch batch;
+  batch.Put(key, "damaged beyond recognition");
+  batch.Log({.shard = key.shard(), .kind = OperationKind::kMoveChunks, .key = key.bytes()});
+  ASSERT_OK(node_->stores().Of(context_).Apply(batch, false));
+  ASSERT_OK_AND_ASSIGN(const auto first, consolidator_->Step(context_));
+  EXPECT_EQ(first.damaged_chunks, 1U);
+  EXPECT_THAT(first.damage, StatusIs(absl::StatusCode::kDataLoss));
+  EXPECT_EQ(first.summaries, 15U + 3);
+  EXPECT_TRUE(first.more);
+  ASSERT_OK_AND_ASSIGN(const auto second, consolidator_->Step(context_));
+  EXPECT_EQ(second.damaged_chunks, 0U);
+  EXPECT_OK(second.damage);
+  EXPECT_EQ(second.summaries, 16U + 4 + 1);
+  ASSERT_OK(consolidator_->Step(context_).status());
+  const auto has = [&](uint8_t level, uint64_t position) {
+    const auto summary = summaries().At(context_, level, position);
+    EXPECT_OK(summary);
+    return summary.ok() && summary->has_value();
+  };
+  for (uint64_t chunk = 0; chunk < 34; ++chunk) EXPECT_EQ(has(0, 128 * chunk), chunk != 5) << chunk;
+  for (uint64_t i = 0; i < 8; ++i) EXPECT_EQ(has(1, 512 * i), i != 1) << i;
+  EXPECT_FALSE(has(2, 0));
+  EXPECT_TRUE(has(2, 2048));
+  // Sound ones are what they would be without the damage.
+  for (const ContextSummary& summary : Summaries(1)) {
+    EXPECT_EQ(summary.medoid_position, Medoid(summary.first_position, 512));
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Metrics, ConsolidatorTest,
