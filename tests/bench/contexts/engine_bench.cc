@@ -7,7 +7,8 @@
 // made; one that an earlier run filled from the same BASE is searched as it is.
 // MIB is memory.contexts, divided between chunks and segments as the daemon does
 // it. The queries go one by one on one thread, twice: the first pass meets cold
-// caches. The first HELD_OUT of them are compared with an
+// caches; and once with each of four filters, which keep 50, 10, 1 and 0.1 % of the
+// tokens by their kind. The first HELD_OUT of them are compared with an
 // exact scan; a result as near as the exact tenth counts as right. Prints one
 // flat JSON object whose keys carry SUFFIX.
 #include <fstream>
@@ -19,6 +20,7 @@
 #include "index/vector/rerank.h"
 #include "server/engine/event_hub.h"
 #include "server/engine/stored_context_engine.h"
+#include "storage/base/checksum.h"
 #include "storage/base/status_macros.h"
 #include "storage/base/units.h"
 #include "storage/block/block_store.h"
@@ -31,6 +33,30 @@ namespace {
 constexpr size_t kResults = 10;
 constexpr uint32_t kBatch = 1024;
 const std::string kName = "bench";  // of the context
+
+// A search with a filter: it keeps the tokens of one kind.
+struct Filtered {
+  const char* suffix;
+  TokenKind kind;
+  uint32_t per_mille;  // of all tokens
+};
+constexpr Filtered kFiltered[] = {{"_keep_50", TokenKind::kUser, 500},
+                                  {"_keep_10", TokenKind::kTool, 100},
+                                  {"_keep_1", TokenKind::kDocument, 10},
+                                  {"_keep_01", TokenKind::kCode, 1}};
+
+TokenKind KindAt(uint64_t position) {
+  uint64_t draw = Checksum64({}, position) % 1000;
+  for (const Filtered& filtered : kFiltered) {
+    if (draw < filtered.per_mille) return filtered.kind;
+    draw -= filtered.per_mille;
+  }
+  return TokenKind::kSystem;
+}
+
+bool Keeps(const Filtered* filtered, uint64_t position) {
+  return filtered == nullptr || KindAt(position) == filtered->kind;
+}
 
 // Rows of a file, batch by batch.
 class Rows {
@@ -70,8 +96,10 @@ class Bench {
     const ContextStores stores{
         .sync = store_->ordered_store(Level::kL3, Durability::kSync),
         .interval = store_->ordered_store(Level::kL3, Durability::kInterval)};
-    contexts_ = std::make_unique<ContextStore>(stores, *clock_,
-                                               ContextStoreOptions{.cache_bytes = contexts_bytes});
+    contexts_ =
+        std::make_unique<ContextStore>(stores, *clock_,
+                                       ContextStoreOptions{.cache_bytes = contexts_bytes / 16 * 15,
+                                                           .columns_bytes = contexts_bytes / 16});
     engine_ = std::make_unique<StoredContextEngine>(
         *contexts_, *spaces_, *clock_,
         ContextEngineOptions{.search_memory_bytes = contexts_bytes / 8 * 7});
@@ -108,6 +136,11 @@ class Bench {
       TokenColumns tokens{.first_position = tokens_,
                           .count = static_cast<uint32_t>(batch.size() / dimension_)};
       tokens.embeddings = {reinterpret_cast<const uint8_t*>(batch.data()), batch.size_bytes()};
+      std::vector<uint8_t> kinds;
+      for (uint64_t i = 0; i < tokens.count; ++i) {
+        kinds.push_back(static_cast<uint8_t>(KindAt(tokens_ + i)));
+      }
+      tokens.kinds = kinds;
       Require(session->Append(tokens), "append");
       tokens_ += tokens.count;
     }
@@ -125,11 +158,11 @@ class Bench {
                 static_cast<unsigned long long>(built.cancelled));
   }
 
-  ContextSearchAnswer Search(std::span<const float> query) {
-    return Require(
-        engine_->Search(
-            call_, {.contexts = {kName}, .dimension = dimension_, .queries = query, .k = kResults}),
-        "search");
+  ContextSearchAnswer Search(std::span<const float> query, const Filtered* filtered) {
+    ContextSearchRequest request{
+        .contexts = {kName}, .dimension = dimension_, .queries = query, .k = kResults};
+    if (filtered != nullptr) request.filter.kinds = 1U << static_cast<uint32_t>(filtered->kind);
+    return Require(engine_->Search(call_, request), "search");
   }
 
   // Of the sealed segments, for each token that they cover.
@@ -158,23 +191,26 @@ class Bench {
   uint64_t tokens_ = 0;
 };
 
-// The exact tenth best score of each query over the rows as they are stored.
+// The exact tenth best score of each query over the rows as they are stored, of
+// those that a filter keeps.
 std::vector<float> ExactTenths(const std::string& path, const VectorShape& shape,
-                               const std::vector<Query>& queries) {
+                               const std::vector<Query>& queries, const Filtered* filtered) {
   std::vector<TopK> best(queries.size(), TopK(kResults));
   Rows rows(path, shape.dimension);
   uint64_t first = 0;
   std::string stored;
   for (auto batch = rows.Next(); !batch.empty(); batch = rows.Next()) {
     stored.clear();
-    const size_t count = batch.size() / shape.dimension;
-    for (size_t i = 0; i < count; ++i) {
+    const auto count = static_cast<uint32_t>(batch.size() / shape.dimension);
+    RowSet kept(count);
+    for (uint32_t i = 0; i < count; ++i) {
+      if (Keeps(filtered, first + i)) kept.Add(i);
       Require(EncodeRow(shape, batch.subspan(i * shape.dimension, shape.dimension), stored), "row");
     }
     const ContiguousReader reader(AsBytes(stored), shape.row_bytes());
     for (size_t q = 0; q < queries.size(); ++q) {
-      Require(ScanRows(shape, BestKernels(), queries[q], {.first_id = first},
-                       static_cast<uint32_t>(count), reader, best[q], nullptr),
+      Require(ScanRows(shape, BestKernels(), queries[q], {.first_id = first, .filter = &kept},
+                       count, reader, best[q], nullptr),
               "scan");
     }
     first += count;
@@ -184,23 +220,26 @@ std::vector<float> ExactTenths(const std::string& path, const VectorShape& shape
   return tenths;
 }
 
-void Measure(Bench& bench, const std::string& base, const std::string& path, uint32_t dimension,
-             size_t held_out, const char* suffix) {
+void PrintTimes(const std::string& key, std::vector<double> milliseconds) {
+  std::printf("  \"search_%s_p50_ms\": %.3f,\n", key.c_str(), Percentile(milliseconds, 0.5));
+  std::printf("  \"search_%s_p99_ms\": %.3f,\n", key.c_str(), Percentile(milliseconds, 0.99));
+}
+
+// Searches for all of `values`, `passes` times; prints what the last pass took, and
+// before it the first one's, if there are more; and the recall of the first `held_out`.
+void Measure(Bench& bench, const std::string& base, const std::vector<float>& values,
+             uint32_t dimension, size_t held_out, const std::string& key, int passes,
+             const Filtered* filtered) {
   const VectorShape shape{dimension, ElementType::kFloat16, Metric::kL2};
-  std::vector<float> values;
-  Rows rows(path, dimension);
-  for (auto batch = rows.Next(); !batch.empty(); batch = rows.Next()) {
-    values.insert(values.end(), batch.begin(), batch.end());
-  }
   const size_t count = values.size() / dimension;
   std::vector<std::vector<float>> scores(count);
   ContextSearchAnswer work;
-  for (const char* const pass : {"_cold", ""}) {
+  for (int pass = 0; pass < passes; ++pass) {
     std::vector<double> milliseconds;
     for (size_t q = 0; q < count; ++q) {
       const auto began = BenchClock::now();
       const auto query = std::span<const float>(values).subspan(q * dimension, dimension);
-      const ContextSearchAnswer answer = bench.Search(query);
+      const ContextSearchAnswer answer = bench.Search(query, filtered);
       milliseconds.push_back(Seconds(BenchClock::now() - began) * 1e3);
       scores[q].clear();
       for (const ContextHit& hit : answer.hits[0]) scores[q].push_back(hit.score);
@@ -208,28 +247,40 @@ void Measure(Bench& bench, const std::string& base, const std::string& path, uin
       work.reranked += answer.reranked;
       work.unindexed = answer.unindexed;
     }
-    std::printf("  \"search_%s%s_p50_ms\": %.3f,\n", suffix, pass, Percentile(milliseconds, 0.5));
-    std::printf("  \"search_%s%s_p99_ms\": %.3f,\n", suffix, pass, Percentile(milliseconds, 0.99));
+    PrintTimes(pass + 1 < passes ? key + "_cold" : key, std::move(milliseconds));
   }
-  const double searches = 2.0 * static_cast<double>(count);
-  std::printf("  \"search_%s_distances\": %.0f,\n", suffix,
+  const double searches = static_cast<double>(passes) * static_cast<double>(count);
+  std::printf("  \"search_%s_distances\": %.0f,\n", key.c_str(),
               static_cast<double>(work.distances) / searches);
-  std::printf("  \"search_%s_reranked\": %.1f,\n", suffix,
+  std::printf("  \"search_%s_reranked\": %.1f,\n", key.c_str(),
               static_cast<double>(work.reranked) / searches);
-  std::printf("  \"search_%s_unindexed\": %llu,\n", suffix,
+  std::printf("  \"search_%s_unindexed\": %llu,\n", key.c_str(),
               static_cast<unsigned long long>(work.unindexed));
   std::vector<Query> queries;
   for (size_t q = 0; q < std::min(held_out, count); ++q) {
     queries.push_back(*Query::Prepare(shape, {values.data() + q * dimension, dimension}));
   }
-  const std::vector<float> tenths = ExactTenths(base, shape, queries);
+  const std::vector<float> tenths = ExactTenths(base, shape, queries, filtered);
   double right = 0;
   for (size_t q = 0; q < queries.size(); ++q) {
     for (const float score : scores[q]) right += score >= tenths[q] ? 1 : 0;
   }
-  std::printf("  \"recall_%s\": %.4f,\n", suffix,
+  std::printf("  \"recall_%s\": %.4f,\n", key.c_str(),
               right / static_cast<double>(queries.size() * kResults));
-  std::printf("  \"index_%s_bytes_per_token\": %.2f\n}\n", suffix, bench.BytesPerToken());
+}
+
+void MeasureAll(Bench& bench, const std::string& base, const std::string& path, uint32_t dimension,
+                size_t held_out, const std::string& suffix) {
+  std::vector<float> values;
+  Rows rows(path, dimension);
+  for (auto batch = rows.Next(); !batch.empty(); batch = rows.Next()) {
+    values.insert(values.end(), batch.begin(), batch.end());
+  }
+  Measure(bench, base, values, dimension, held_out, suffix, 2, nullptr);
+  for (const Filtered& filtered : kFiltered) {
+    Measure(bench, base, values, dimension, held_out, suffix + filtered.suffix, 1, &filtered);
+  }
+  std::printf("  \"index_%s_bytes_per_token\": %.2f\n}\n", suffix.c_str(), bench.BytesPerToken());
 }
 
 }  // namespace
@@ -244,5 +295,5 @@ int main(int count, char** values) {
   const auto dimension = static_cast<uint32_t>(std::stoul(values[3]));
   mnemo::Bench bench(dimension, values[6], std::stoull(values[7]) * mnemo::kMiB);
   bench.Append(values[1], values[5]);
-  mnemo::Measure(bench, values[1], values[2], dimension, std::stoul(values[4]), values[5]);
+  mnemo::MeasureAll(bench, values[1], values[2], dimension, std::stoul(values[4]), values[5]);
 }

@@ -41,6 +41,8 @@ BARS = {
     "recall_real": (0.95, None),
     "index_1m_bytes_per_token": (None, 96),
     "search_1m_p99_ms": (None, 10),
+    **{f"recall_1m_keep_{share}": (0.95, None) for share in ("50", "10", "1", "01")},
+    **{f"search_1m_keep_{share}_p99_ms": (None, 10) for share in ("50", "10", "1", "01")},
     "search_10m_p99_ms": (None, 30),
 }
 
