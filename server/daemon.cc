@@ -128,6 +128,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const LoadedConfig& loaded
   MNEMO_RETURN_IF_ERROR(daemon->OpenIdentity());
   daemon->StartWorkers();
   MNEMO_RETURN_IF_ERROR(daemon->StartRpc());
+  MNEMO_RETURN_IF_ERROR(daemon->StartStreams());
   MNEMO_RETURN_IF_ERROR(daemon->StartPages());
   daemon->rpc_->SetReady(true);
   daemon->health_.SetReady();
@@ -150,7 +151,8 @@ Daemon::Daemon(const LoadedConfig& loaded, FileSystem& files, Clock& clock, Logg
           MakeMeasuredFileSystem(files, clock, [this](Nanos took) { metrics_.OnLogSync(took); })),
       // Above every sequence of an earlier run, as long as fewer than one event
       // a nanosecond was published in it.
-      events_(static_cast<uint64_t>(std::max<int64_t>(started_.nanos, 0))) {}
+      events_(static_cast<uint64_t>(std::max<int64_t>(started_.nanos, 0))),
+      tickets_(TicketOptions(), clock) {}
 
 Daemon::~Daemon() {
   if (absl::Status status = Stop(); !status.ok()) {
@@ -306,11 +308,29 @@ absl::Status Daemon::StartRpc() {
                         .contexts = *context_engine_,
                         .admin = *admin_engine_,
                         .identity = *identity_admin_,
-                        .node = *facts_});
+                        .node = *facts_,
+                        .tickets = tickets_});
   if (!server.ok()) return WithExitCode(server.status(), ExitCode::kAddress);
   rpc_ = *std::move(server);
   bound_.grpc = rpc_->bound_addresses().front();
   bound_.unix_socket = config_.unix_socket;
+  return absl::OkStatus();
+}
+
+absl::Status Daemon::StartStreams() {
+  if (config_.streams.unix_socket.empty()) return absl::OkStatus();
+  MNEMO_ASSIGN_OR_RETURN(const StreamServerOptions options, MakeStreamServerOptions(config_));
+  regions_ = std::make_unique<RegionLedger>(MakeRegionLimits(config_));
+  absl::StatusOr<std::unique_ptr<StreamServer>> server =
+      StreamServer::Start(options, {.gate = *gate_,
+                                    .blocks = *block_engine_,
+                                    .identity = *identity_,
+                                    .tickets = tickets_,
+                                    .regions = *regions_,
+                                    .observer = stream_counts_});
+  if (!server.ok()) return WithExitCode(server.status(), ExitCode::kAddress);
+  streams_ = *std::move(server);
+  bound_.streams = config_.streams.unix_socket;
   return absl::OkStatus();
 }
 
@@ -405,6 +425,7 @@ NodeFigures Daemon::Figures() const {
   }
   const absl::StatusOr<FileSystem::Space> space = files_.FreeSpace(config_.data_dir);
   if (space.ok()) figures.disk_free_bytes = space->free_bytes;
+  figures.streams = stream_counts_.Figures(regions_.get());
   if (tls_) figures.certificate_expires = tls_->expires();
   return figures;
 }
@@ -424,6 +445,7 @@ std::vector<std::string> Daemon::Addresses() const {
   std::vector<std::string> addresses;
   const std::pair<const char*, const std::string&> all[] = {{"grpc", bound_.grpc},
                                                             {"unix", bound_.unix_socket},
+                                                            {"streams", bound_.streams},
                                                             {"metrics", bound_.metrics},
                                                             {"probes", bound_.probes}};
   for (const auto& [name, address] : all) {
@@ -436,7 +458,9 @@ absl::Status Daemon::Stop() {
   if (stopped_) return absl::OkStatus();
   stopped_ = true;
   health_.SetStopping();
+  const MonoTime drained = clock_.Mono() + config_.shutdown_drain;
   if (rpc_) rpc_->Shutdown(config_.shutdown_drain);
+  if (streams_) streams_->Shutdown(std::max(drained - clock_.Mono(), Nanos(0)));
   if (gate_) gate_->Shutdown();
   problems_.reset();
   reloads_.reset();

@@ -29,6 +29,8 @@
 #include "server/periodic_task.h"
 #include "server/rpc/admin_service.h"
 #include "server/rpc/server.h"
+#include "server/stream_counts.h"
+#include "server/transfer/stream_server.h"
 #include "server/workers/context_upkeep.h"
 #include "server/workers/mover_pool.h"
 #include "storage/base/file_system.h"
@@ -79,6 +81,7 @@ class Daemon {
   void StartWorkers();
   void StartUpkeep();
   absl::Status StartRpc();
+  absl::Status StartStreams();
   absl::Status StartPages();
   // What is wrong although the daemon runs, looked at once in a while.
   void CheckProblems();
@@ -106,6 +109,7 @@ class Daemon {
   std::unique_ptr<BlockStore> store_;
   std::unique_ptr<IdentityBook> identity_;
   std::unique_ptr<IdentityAdmin> identity_admin_;
+  TicketBook tickets_;
   std::unique_ptr<TlsMaterial> tls_;  // null: no TLS
   std::unique_ptr<CredentialFiles> credentials_;
   std::unique_ptr<PeriodicTask> reloads_;
@@ -124,7 +128,10 @@ class Daemon {
   std::unique_ptr<RpcMetrics> rpc_metrics_;
   std::unique_ptr<Gate> gate_;
   std::unique_ptr<Facts> facts_;
+  StreamCounts stream_counts_;
+  std::unique_ptr<RegionLedger> regions_;
   std::unique_ptr<RpcServer> rpc_;
+  std::unique_ptr<StreamServer> streams_;  // null: none
   std::unique_ptr<Scrape> scrape_;
   std::unique_ptr<StatusPage> page_;
   std::unique_ptr<HttpServer> pages_;

@@ -143,6 +143,7 @@ int Serve(const LoadedConfig& loaded, const std::string& notify_socket) {
   }
   log.Info("ready", {{"grpc", bound.grpc},
                      {"unix", bound.unix_socket},
+                     {"streams", bound.streams},
                      {"metrics", bound.metrics},
                      {"probes", bound.probes}});
   Notify(notify_socket, "READY=1\nSTATUS=serving", log);

@@ -1,5 +1,10 @@
 #include "server/options.h"
 
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+
 #include "storage/base/status_macros.h"
 
 namespace mnemo {
@@ -59,8 +64,31 @@ GateOptions MakeGateOptions(const Config& config) {
 RpcServerOptions MakeRpcServerOptions(const Config& config) {
   return {.addresses = {config.listen},
           .unix_socket = config.unix_socket,
+          .stream_socket = config.streams.unix_socket,
           .max_concurrent_streams = static_cast<int>(config.grpc_max_streams),
           .receive_buffer_bytes = config.memory.connections};
+}
+
+absl::StatusOr<StreamServerOptions> MakeStreamServerOptions(const Config& config) {
+  const std::string& text = config.streams.socket_mode;
+  uint32_t mode = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), mode, 8);
+  if (error != std::errc() || end != text.data() + text.size() || mode > 0777) {
+    return absl::InvalidArgumentError(
+        fmt::format("streams.socket_mode: '{}' is not allowed; allowed: 0 to 0777, octal", text));
+  }
+  return StreamServerOptions{
+      .unix_socket = config.streams.unix_socket,
+      .access = {.mode = mode, .owner = config.streams.socket_owner},
+      .threads = static_cast<size_t>(config.streams.threads),
+      .max_connections = static_cast<size_t>(config.streams.max_connections)};
+}
+
+RegionLimits MakeRegionLimits(const Config& config) {
+  return {.tenant_regions = static_cast<uint64_t>(config.streams.regions),
+          .tenant_bytes = config.streams.region_bytes,
+          .staging_bytes = std::min(config.streams.staging, config.memory.total / 16),
+          .process_memory = config.streams.process_memory};
 }
 
 MoverPoolOptions MakeMoverPoolOptions(const Config& config) {
@@ -91,6 +119,11 @@ absl::Status CheckOptions(const Config& config) {
   MNEMO_RETURN_IF_ERROR(MakeBlockStoreOptions(config).Validate());
   MNEMO_RETURN_IF_ERROR(MakeMoverPoolOptions(config).Validate());
   MNEMO_RETURN_IF_ERROR(MakeContextUpkeepOptions(config).Validate());
+  MNEMO_ASSIGN_OR_RETURN(const StreamServerOptions streams, MakeStreamServerOptions(config));
+  if (const absl::Status status = streams.Validate(); !status.ok()) {
+    return absl::InvalidArgumentError(
+        fmt::format("streams.socket_owner: {}", std::string(status.message())));
+  }
   return MakeGateOptions(config).Validate();
 }
 

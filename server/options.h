@@ -8,6 +8,8 @@
 #include "server/identity/tls_material.h"
 #include "server/observe/node_figures.h"
 #include "server/rpc/server.h"
+#include "server/transfer/region_table.h"
+#include "server/transfer/stream_server.h"
 #include "server/workers/context_upkeep.h"
 #include "server/workers/mover_pool.h"
 #include "storage/block/block_store.h"
@@ -23,6 +25,10 @@ TlsFiles MakeTlsFiles(const Config& config);
 IdentityOptions MakeIdentityOptions(const Config& config);
 GateOptions MakeGateOptions(const Config& config);
 RpcServerOptions MakeRpcServerOptions(const Config& config);
+// Of `streams.*`; `unix_socket` is empty for a node without streams. Errors:
+// kInvalidArgument (streams.socket_mode is not octal).
+absl::StatusOr<StreamServerOptions> MakeStreamServerOptions(const Config& config);
+RegionLimits MakeRegionLimits(const Config& config);
 MoverPoolOptions MakeMoverPoolOptions(const Config& config);
 ContextUpkeepOptions MakeContextUpkeepOptions(const Config& config);
 LevelObjectives MakeLevelObjectives(const Config& config);

@@ -21,7 +21,7 @@ constexpr size_t kIdAt = 16;
 constexpr size_t kBodyChecksumAt = 24;
 constexpr size_t kHeaderChecksumAt = 28;
 
-constexpr size_t kLeastRoom = 4096;
+constexpr size_t kLeastRoom = 16384;
 
 bool IsKnown(FrameType type) {
   switch (type) {
@@ -143,14 +143,7 @@ std::string MakeFrame(const FrameHead& head, std::string_view body) {
 }
 
 MutableByteView FrameReader::Room() {
-  if (begin_ == filled_) {
-    begin_ = filled_ = 0;
-    // What one long frame took is not kept for ever.
-    if (capacity_ > kLeastRoom) {
-      bytes_.reset();
-      capacity_ = 0;
-    }
-  }
+  if (begin_ == filled_) begin_ = filled_ = 0;
   if (begin_ > 0 || filled_ == capacity_) {
     const size_t kept = filled_ - begin_;
     const size_t wanted = std::max(kLeastRoom, 2 * kept);
@@ -166,6 +159,12 @@ MutableByteView FrameReader::Room() {
     filled_ = kept;
   }
   return {bytes_.get() + filled_, capacity_ - filled_};
+}
+
+void FrameReader::Rest() {
+  if (begin_ < filled_) return;
+  bytes_.reset();
+  begin_ = filled_ = capacity_ = 0;
 }
 
 void FrameReader::Filled(size_t bytes) {

@@ -99,8 +99,8 @@ struct Frame {
 };
 
 // Puts frames together from bytes that come in pieces. Not thread-safe.
-// Memory: at most twice what has come of the frame under way, and 4 KiB; none while
-// there is nothing.
+// Memory: at most twice what has come of the frame under way, and 16 KiB; none after
+// Rest while there is nothing.
 class FrameReader {
  public:
   explicit FrameReader(End end) : end_(end) {}
@@ -112,6 +112,10 @@ class FrameReader {
   // The first whole frame that was not taken yet. None: more is needed, or the
   // stream is broken, as reason() says; nothing more comes of it then.
   std::optional<Frame> Next();
+
+  // Nothing comes for a while: gives back what is not needed. Ends the life of
+  // earlier frames.
+  void Rest();
 
   CloseReason reason() const { return reason_; }
   // Bytes that are here of a frame that is not whole.

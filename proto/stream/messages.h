@@ -30,7 +30,7 @@ inline constexpr size_t kMaxRanks = 1024;  // of groups, ranks, parts of each ke
 
 // First of all, and only first.
 struct Hello {
-  // Of an authenticated call; empty: the peer's uid says who it is.
+  // From StreamService.Open; empty: the peer's uid says who it is.
   std::string_view ticket;
   // Asks for a token that gRPC calls may show.
   bool want_token = false;

@@ -158,6 +158,18 @@ absl::Status DeriveSocket(const std::vector<Setting>& registry, Config& config) 
   return AssignSetting(*setting, config.data_dir + "/mnemod.sock", config);
 }
 
+// The daemon serves without streams as well, so a long path is none of an error.
+void DeriveStreamSocket(const std::vector<Setting>& registry, Config& config,
+                        std::vector<std::string>& warnings) {
+  if (config.streams.unix_socket != kAutoText) return;
+  const Setting* setting = FindSetting(registry, "streams.unix_socket");
+  if (setting == nullptr) return;
+  const absl::Status status = AssignSetting(*setting, config.data_dir + "/streams.sock", config);
+  if (status.ok()) return;
+  config.streams.unix_socket.clear();
+  warnings.push_back(fmt::format("no streams: {}", std::string(status.message())));
+}
+
 }  // namespace
 
 bool IsOpenToAnybody(const Config& config) {
@@ -204,6 +216,7 @@ absl::StatusOr<LoadedConfig> LoadConfig(const CommandLine& command_line,
   }
 
   MNEMO_RETURN_IF_ERROR(DeriveSocket(registry, config));
+  DeriveStreamSocket(registry, config, loaded.warnings);
   MNEMO_RETURN_IF_ERROR(CheckTogether(config, loaded.warnings));
   MNEMO_ASSIGN_OR_RETURN(const HostFacts facts, probe(config.data_dir));
   MNEMO_RETURN_IF_ERROR(DeriveSizes(facts, config));

@@ -34,6 +34,18 @@ struct Config {
   std::string probe_listen;    // empty: none
   bool insecure = false;
 
+  struct Streams {
+    std::string unix_socket;  // empty: no streams
+    std::string socket_mode;  // octal
+    std::string socket_owner;
+    int64_t threads = 0;
+    int64_t max_connections = 0;
+    int64_t regions = 0;
+    uint64_t region_bytes = 0;
+    uint64_t staging = 0;
+    bool process_memory = false;
+  } streams;
+
   struct Auth {
     bool required = false;
     std::string file;  // empty: none

@@ -4,6 +4,7 @@
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
+#include <charconv>
 #include <set>
 
 #include "storage/base/status_macros.h"
@@ -59,15 +60,17 @@ class IdentityFileReader {
 
   absl::StatusOr<FilePrincipal> ReadPrincipal(const YAML::Node& node) const {
     MNEMO_RETURN_IF_ERROR(
-        CheckKeys(node, {"tenant", "name", "roles", "token_sha256", "certificates"}));
+        CheckKeys(node, {"tenant", "name", "roles", "token_sha256", "certificates", "uids"}));
     FilePrincipal read;
     MNEMO_ASSIGN_OR_RETURN(read.tenant, ReadText(node, "tenant"));
     MNEMO_ASSIGN_OR_RETURN(read.principal.name, ReadText(node, "name"));
     MNEMO_RETURN_IF_ERROR(ReadRoles(node, read.principal));
     MNEMO_RETURN_IF_ERROR(ReadTokens(node, read.principal));
     MNEMO_RETURN_IF_ERROR(ReadCertificates(node, read.principal));
-    if (read.principal.tokens.empty() && read.principal.certificates.empty()) {
-      return Bad(node, "a principal without token_sha256 and certificates is nobody");
+    MNEMO_RETURN_IF_ERROR(ReadUids(node, read.principal));
+    if (read.principal.tokens.empty() && read.principal.certificates.empty() &&
+        read.principal.uids.empty()) {
+      return Bad(node, "a principal without token_sha256, certificates and uids is nobody");
     }
     return read;
   }
@@ -132,6 +135,22 @@ class IdentityFileReader {
         return Bad(item, "an entry of certificates is not uri:NAME, dns:NAME or cn:NAME");
       }
       principal.certificates.push_back(name);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status ReadUids(const YAML::Node& node, Principal& principal) const {
+    MNEMO_ASSIGN_OR_RETURN(const auto items, ReadList(node, "uids"));
+    for (const YAML::Node& item : items) {
+      const std::string& text = item.Scalar();
+      uint32_t uid = 0;
+      const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), uid);
+      // The last one stands for "none" to the kernel.
+      if (error != std::errc() || end != text.data() + text.size() || uid == UINT32_MAX) {
+        return Bad(item,
+                   fmt::format("an entry of uids is not a number of 0 to {}", UINT32_MAX - 1));
+      }
+      principal.uids.push_back(uid);
     }
     return absl::OkStatus();
   }

@@ -108,6 +108,64 @@ std::vector<Setting> IdentitySettings() {
   };
 }
 
+std::vector<Setting> StreamSettings() {
+  return {
+      {.key = "streams.max_connections",
+       .field = MNEMO_FIELD(IntegerField, streams.max_connections),
+       .default_text = "4096",
+       .minimum = "1",
+       .maximum = "65536",
+       .description = "Streams at once; more are turned away."},
+      {.key = "streams.process_memory",
+       .field = MNEMO_FIELD(BooleanField, streams.process_memory),
+       .default_text = "true",
+       .description = "Lets a client with the daemon's own uid register memory of its process, "
+                      "where the kernel allows it."},
+      {.key = "streams.region_bytes",
+       .field = MNEMO_FIELD(SizeField, streams.region_bytes),
+       .default_text = "64GiB",
+       .minimum = "1MiB",
+       .maximum = "1024TiB",
+       .description = "Memory of clients that one tenant may have registered."},
+      {.key = "streams.regions",
+       .field = MNEMO_FIELD(IntegerField, streams.regions),
+       .default_text = "4096",
+       .minimum = "1",
+       .maximum = "65536",
+       .description = "Pieces of memory that one tenant may have registered."},
+      {.key = "streams.socket_mode",
+       .field = MNEMO_FIELD(TextField, streams.socket_mode),
+       .default_text = "0600",
+       .description = "Permissions of the socket's file, octal: who may write to it may connect."},
+      {.key = "streams.socket_owner",
+       .field = MNEMO_FIELD(TextField, streams.socket_owner),
+       .default_text = "",
+       .description = "Owner of the socket's file, USER, USER:GROUP or :GROUP, by name or number; "
+                      "empty: the daemon's."},
+      {.key = "streams.staging",
+       .field = MNEMO_FIELD(SizeField, streams.staging),
+       .default_text = "64MiB",
+       .minimum = "0",
+       .maximum = "1TiB",
+       .description = "Memory that the daemon makes for clients which cannot share their own, of "
+                      "all tenants; at most a sixteenth of memory.total."},
+      {.key = "streams.threads",
+       .field = MNEMO_FIELD(IntegerField, streams.threads),
+       .default_text = "1",
+       .minimum = "1",
+       .maximum = "64",
+       .description = "Threads that read streams and answer what lies in RAM."},
+      {.key = "streams.unix_socket",
+       .field = MNEMO_FIELD(SocketField, streams.unix_socket),
+       .default_text = "auto",
+       .description =
+           "UNIX socket of the streams by which blocks travel through shared memory, off "
+           "for none; auto is streams.sock in `data_dir`, or off where that is longer "
+           "than 107 bytes.",
+       .has_flag = true},
+  };
+}
+
 std::vector<Setting> MemorySettings() {
   return {
       {.key = "memory.connections",
@@ -442,7 +500,7 @@ const std::vector<Setting>& ConfigRegistry() {
   static const auto* const registry = [] {
     auto* settings = new std::vector<Setting>;
     for (const auto& group :
-         {AddressSettings(), IdentitySettings(), MemorySettings(), DiskSettings(),
+         {AddressSettings(), StreamSettings(), IdentitySettings(), MemorySettings(), DiskSettings(),
           PlacementSettings(), WorkerSettings(), UpkeepSettings(), GateSettings(),
           ObjectiveSettings(), ProcessSettings()}) {
       settings->insert(settings->end(), group.begin(), group.end());

@@ -95,6 +95,13 @@ class PutSession {
   // past the end, an index that was not wanted, an empty piece or one over 1 MiB).
   virtual absl::Status Data(uint32_t index, uint64_t offset, ByteView data,
                             std::vector<PutResult>& results) = 0;
+  // The whole payload of the next wanted part: `copy` brings the bytes of the part from
+  // `offset` on into the store's memory, where they are checked. Whatever goes wrong
+  // with the part, or with the copy, is its result, and the session goes on. Errors:
+  // kInvalidArgument (another part than the next one); kCancelled, kDeadlineExceeded.
+  using CopyIn = std::function<absl::Status(uint64_t offset, std::span<const MutableByteView> to)>;
+  virtual absl::Status Fill(uint32_t index, const CopyIn& copy,
+                            std::vector<PutResult>& results) = 0;
   // Payload bytes of all wanted parts.
   virtual uint64_t bytes_wanted() const = 0;
   virtual uint64_t bytes_received() const = 0;
@@ -174,6 +181,9 @@ class GetSession {
   // is at hand already. The caller claims them first, and releases them when it
   // has let go of the steps before. Never blocks on the disk.
   virtual uint64_t NextBytes() const = 0;
+  // Whether the next step needs no disk, by what is known now: it may have moved when
+  // it is read.
+  virtual bool NextIsInRam() const = 0;
   // The next step, or none at the end. Blocks on the disk. Errors end the
   // read: kDeadlineExceeded, kCancelled.
   virtual absl::StatusOr<std::optional<ReadStep>> Next() = 0;
@@ -242,7 +252,6 @@ class BlockEngine {
   void ExpireReservations() { reservations_.Expire(); }
 
  private:
-
   const SpaceEngine& spaces_;
   BlockStore& store_;
   EventHub& events_;

@@ -20,9 +20,11 @@ PartId PartAt(const GetRequest& request, size_t index) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<GetSession>> GetSessionImpl::Create(
-    const CallContext& call, CallScope scope, const GetRequest& request, BlockStore& store,
-    Clock& clock, EngineObserver& observer) {
+absl::StatusOr<std::unique_ptr<GetSession>> GetSessionImpl::Create(const CallContext& call,
+                                                                   CallScope scope,
+                                                                   const GetRequest& request,
+                                                                   BlockStore& store, Clock& clock,
+                                                                   EngineObserver& observer) {
   std::unique_ptr<GetSessionImpl> session(
       new GetSessionImpl(call, std::move(scope), store, clock, observer));
   MNEMO_RETURN_IF_ERROR(session->Plan(request));
@@ -40,8 +42,8 @@ GetSessionImpl::~GetSessionImpl() {
 absl::Status GetSessionImpl::AddGeometry(const PartId& part, const GetRequest& request) {
   MNEMO_ASSIGN_OR_RETURN(PartGeometry geometry, GeometryOf(scope_.spec(), part));
   const uint32_t layers = geometry.layers;
-  const bool all = request.first_layer == 0 &&
-                   (request.layer_count == 0 || request.layer_count == layers);
+  const bool all =
+      request.first_layer == 0 && (request.layer_count == 0 || request.layer_count == layers);
   if (!all && !geometry.layers_readable) {
     return absl::FailedPreconditionError(fmt::format(
         "first_layer and layer_count ask for a range, but parts of group {} are read whole",
@@ -145,6 +147,13 @@ uint64_t GetSessionImpl::NextBytes() const {
   return bytes;
 }
 
+bool GetSessionImpl::NextIsInRam() const {
+  if (!ready_.empty() || cursor_ >= parts_.size() || parts_[cursor_].held) return true;
+  const Lookup found = store_.Find({&parts_[cursor_].key, 1})[0];
+  return found.presence != Presence::kPresent || found.level == Level::kL1 ||
+         found.level == Level::kL2;
+}
+
 absl::StatusOr<PartRead> GetSessionImpl::Read(const PartPlan& part, const Run& run) {
   const MonoTime start = clock_.Mono();
   absl::StatusOr<PartRead> read = store_.Read(part.key, run.first, run.count);
@@ -235,14 +244,12 @@ void GetSessionImpl::StepLayerData() {
   const PartGeometry& geometry = GeometryOfPlan(part);
   const uint32_t steps = StepsOf(geometry);
   if (layer_ >= steps) return;
-  const std::vector<Run> runs = geometry.layers_readable
-                                    ? RunsOf(geometry, first_layer_ + layer_, 1)
-                                    : AllRunsOf(geometry);
+  const std::vector<Run> runs =
+      geometry.layers_readable ? RunsOf(geometry, first_layer_ + layer_, 1) : AllRunsOf(geometry);
   std::vector<ReadStep> steps_out;
   for (const Run& run : runs) {
-    ReadStep step{.kind = ReadStep::Kind::kData,
-                  .index = static_cast<uint32_t>(index),
-                  .offset = run.offset};
+    ReadStep step{
+        .kind = ReadStep::Kind::kData, .index = static_cast<uint32_t>(index), .offset = run.offset};
     if (part.held) {
       const uint64_t bytes = run.bytes != 0 ? run.bytes : part.held->payload_bytes;
       step.bytes = part.held->bytes.Slice(run.offset, bytes);

@@ -23,6 +23,7 @@ class GetSessionImpl final : public GetSession {
   ~GetSessionImpl() override;
 
   uint64_t NextBytes() const override;
+  bool NextIsInRam() const override;
   absl::StatusOr<std::optional<ReadStep>> Next() override;
 
  private:
@@ -38,17 +39,13 @@ class GetSessionImpl final : public GetSession {
     uint32_t geometry = 0;  // of geometries_
     // Layer-major only:
     Digest128 digest;
-    bool open = false;           // its header was sent without an error
+    bool open = false;             // its header was sent without an error
     std::optional<PartRead> held;  // read whole ahead, since it lies on disk
   };
 
   GetSessionImpl(const CallContext& call, CallScope scope, BlockStore& store, Clock& clock,
                  EngineObserver& observer)
-      : call_(call),
-        scope_(std::move(scope)),
-        store_(store),
-        clock_(clock),
-        observer_(observer) {
+      : call_(call), scope_(std::move(scope)), store_(store), clock_(clock), observer_(observer) {
     if (call.memory != nullptr) held_.emplace(*call.memory);
   }
 
@@ -85,13 +82,13 @@ class GetSessionImpl final : public GetSession {
   uint64_t lease_ = 0;
   std::vector<PartGeometry> geometries_;  // one for each part that every key has
   std::vector<PartPlan> parts_;
-  size_t cursor_ = 0;        // of parts_
+  size_t cursor_ = 0;  // of parts_
   bool headers_done_ = false;
-  uint32_t layer_ = 0;       // layer-major: relative to first_layer_
-  uint32_t layers_ = 0;      // layer-major: how many steps of layers
+  uint32_t layer_ = 0;   // layer-major: relative to first_layer_
+  uint32_t layers_ = 0;  // layer-major: how many steps of layers
   uint64_t held_bytes_ = 0;
   std::optional<ByteBudget::Claim> held_;  // of held_bytes_
-  std::vector<ReadStep> ready_;  // steps to hand out, last first
+  std::vector<ReadStep> ready_;            // steps to hand out, last first
 };
 
 }  // namespace mnemo

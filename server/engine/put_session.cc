@@ -11,6 +11,8 @@ namespace mnemo {
 namespace {
 
 constexpr size_t kMaxPieceBytes = kMiB;
+// Copied at once, then checked while it is still in the processor's cache.
+constexpr uint64_t kFillBytes = 256 * kKiB;
 
 absl::Status CheckLength(std::string_view field, size_t length, size_t low) {
   if (length >= low && length <= BlockKey::kMaxSize) return absl::OkStatus();
@@ -90,8 +92,7 @@ absl::StatusOr<std::unique_ptr<PutSession>> PutSessionImpl::Create(
   const SpacePolicy& policy = session->scope_.spec().policy;
   const uint64_t ttl = request.time_to_live_seconds != 0 ? request.time_to_live_seconds
                                                          : policy.time_to_live_seconds;
-  const WallTime expires =
-      ttl == 0 ? WallTime{} : clock.Wall() + std::chrono::seconds(ttl);
+  const WallTime expires = ttl == 0 ? WallTime{} : clock.Wall() + std::chrono::seconds(ttl);
   if (reservations.Owns(request.reservation, call.identity.tenant)) {
     session->reservation_ = request.reservation;
   }
@@ -180,6 +181,35 @@ absl::Status PutSessionImpl::Data(uint32_t index, uint64_t offset, ByteView data
   return absl::OkStatus();
 }
 
+absl::Status PutSessionImpl::FillPart(uint64_t bytes, const CopyIn& copy) {
+  for (uint64_t offset = 0; offset < bytes; offset += kFillBytes) {
+    MNEMO_RETURN_IF_ERROR(CheckGoesOn(call_, clock_));
+    MNEMO_RETURN_IF_ERROR(
+        writer_->Fill(std::min(kFillBytes, bytes - offset),
+                      [&](std::span<const MutableByteView> to) { return copy(offset, to); }));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status PutSessionImpl::Fill(uint32_t index, const CopyIn& copy,
+                                  std::vector<PutResult>& results) {
+  MNEMO_RETURN_IF_ERROR(CheckGoesOn(call_, clock_));
+  if (current_ == wanted_.size() || current_received_ != 0 || index != wanted_[current_].index) {
+    return absl::InvalidArgumentError(fmt::format("part {} does not come next", index));
+  }
+  const uint64_t bytes = wanted_[current_].spec.payload_bytes;
+  BeginPart();
+  if (writer_) {
+    if (absl::Status status = FillPart(bytes, copy); !status.ok()) {
+      writer_.reset();
+      failure_ = std::move(status);
+    }
+  }
+  bytes_received_ += bytes;
+  EndPart(results);
+  return absl::OkStatus();
+}
+
 void PutSessionImpl::EndPart(std::vector<PutResult>& results) {
   const Wanted& part = wanted_[current_];
   PutResult result{.index = part.index};
@@ -214,11 +244,10 @@ void PutSessionImpl::Finish(std::vector<PutResult>& results) {
   writer_.reset();
   for (; current_ < wanted_.size(); ++current_) {
     ReleaseReserved(wanted_[current_]);
-    results.push_back(
-        {.index = wanted_[current_].index,
-         .outcome = absl::InvalidArgumentError(
-             fmt::format("the stream ended after {} of {} bytes of the part", current_received_,
-                         wanted_[current_].spec.payload_bytes))});
+    results.push_back({.index = wanted_[current_].index,
+                       .outcome = absl::InvalidArgumentError(
+                           fmt::format("the stream ended after {} of {} bytes of the part",
+                                       current_received_, wanted_[current_].spec.payload_bytes))});
     current_received_ = 0;
   }
 }

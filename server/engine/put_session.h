@@ -12,18 +12,16 @@ namespace mnemo {
 class PutSessionImpl final : public PutSession {
  public:
   // Judges every part of the request. `call` outlives the session.
-  static absl::StatusOr<std::unique_ptr<PutSession>> Create(const CallContext& call,
-                                                            CallScope scope,
-                                                            const PutRequest& request,
-                                                            BlockStore& store,
-                                                            Reservations& reservations,
-                                                            Clock& clock);
+  static absl::StatusOr<std::unique_ptr<PutSession>> Create(
+      const CallContext& call, CallScope scope, const PutRequest& request, BlockStore& store,
+      Reservations& reservations, Clock& clock);
   ~PutSessionImpl() override;
 
   const std::vector<OfferVerdict>& verdicts() const override { return verdicts_; }
   std::vector<PutResult> TakeImmediateResults() override { return std::move(immediate_); }
   absl::Status Data(uint32_t index, uint64_t offset, ByteView data,
                     std::vector<PutResult>& results) override;
+  absl::Status Fill(uint32_t index, const CopyIn& copy, std::vector<PutResult>& results) override;
   uint64_t bytes_wanted() const override { return bytes_wanted_; }
   uint64_t bytes_received() const override { return bytes_received_; }
   void Finish(std::vector<PutResult>& results) override;
@@ -45,6 +43,7 @@ class PutSessionImpl final : public PutSession {
 
   absl::Status CheckOrder(uint32_t index, uint64_t offset, ByteView data) const;
   void BeginPart();
+  absl::Status FillPart(uint64_t bytes, const CopyIn& copy);
   void EndPart(std::vector<PutResult>& results);
   // What the reservation held of a part is the writer's by now, or nobody's.
   void ReleaseReserved(const Wanted& part);

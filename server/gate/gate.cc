@@ -62,6 +62,7 @@ constexpr MethodRule kRules[] = {
     {"mnemo.v1.AuthService/RotateToken", CallClass::kDefault, kHandsOutTokens},
     {"mnemo.v1.AuthService/RevokeToken", CallClass::kDefault, kHandsOutTokens},
     {"mnemo.v1.AuthService/ListPrincipals", CallClass::kDefault, kHandsOutTokens},
+    {"mnemo.v1.StreamService/Open", CallClass::kDefault, kReads},
 };
 
 }  // namespace
@@ -125,14 +126,13 @@ Gate::Gate(const GateOptions& options, const Authenticator& authenticator, Clock
               .threads = options.batch_threads,
               .max_queued = options.max_queued}) {}
 
-absl::Status Gate::Authenticate(const MethodRule& rule, const Credentials& credentials,
-                                CallContext& call) {
-  absl::StatusOr<Identity> identity = authenticator_.Resolve(credentials);
-  if (!identity.ok()) {
+absl::Status Gate::Judge(const MethodRule& rule, absl::StatusOr<Identity> caller,
+                         CallContext& call) {
+  if (!caller.ok()) {
     observer_.OnAuthenticated(AuthOutcome::kUnauthenticated);
-    return identity.status();
+    return caller.status();
   }
-  call.identity = *std::move(identity);
+  call.identity = *std::move(caller);
   const absl::Status allowed = CheckRoles(call.identity, rule.roles);
   observer_.OnAuthenticated(allowed.ok() ? AuthOutcome::kAccepted : AuthOutcome::kDenied);
   return allowed;
@@ -142,20 +142,31 @@ absl::Status Gate::Recheck(const CallContext& call) const {
   return authenticator_.Recheck(call.identity);
 }
 
-absl::Status Gate::Admit(const MethodRule& rule, const Credentials& credentials, MonoTime deadline,
-                         CallContext& call) {
+absl::Status Gate::Open(const MethodRule& rule, MonoTime deadline, CallContext& call) {
   call.call_class = rule.call_class;
   call.memory = &bytes_;
   if (stopping_) {
     observer_.OnShed(rule.call_class, "shutdown");
     return absl::UnavailableError("the daemon is shutting down");
   }
-  MNEMO_RETURN_IF_ERROR(Authenticate(rule, credentials, call));
   call.deadline = deadline;
   if (deadline == MonoTime::max() && !rule.endless) {
     call.deadline = clock_.Mono() + options_.default_deadline;
   }
   return absl::OkStatus();
+}
+
+absl::Status Gate::Admit(const MethodRule& rule, const Credentials& credentials, MonoTime deadline,
+                         CallContext& call) {
+  MNEMO_RETURN_IF_ERROR(Open(rule, deadline, call));
+  return Judge(rule, authenticator_.Resolve(credentials), call);
+}
+
+absl::Status Gate::AdmitStream(const MethodRule& rule, const Identity& caller, MonoTime deadline,
+                               CallContext& call) {
+  MNEMO_RETURN_IF_ERROR(Open(rule, deadline, call));
+  const absl::Status good = authenticator_.Recheck(caller);
+  return Judge(rule, good.ok() ? absl::StatusOr<Identity>(caller) : good, call);
 }
 
 const Executor& Gate::ExecutorOf(CallClass call_class) const {

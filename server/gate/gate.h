@@ -87,6 +87,10 @@ class Gate {
   // Authenticator::Resolve), kPermissionDenied (no role that the rule names).
   absl::Status Admit(const MethodRule& rule, const Credentials& credentials, MonoTime deadline,
                      CallContext& call);
+  // The same for a call of a stream, whose caller was resolved when it began. Errors:
+  // kUnauthenticated (of Authenticator::Recheck) and the others.
+  absl::Status AdmitStream(const MethodRule& rule, const Identity& caller, MonoTime deadline,
+                           CallContext& call);
   // Whether the caller of a call that goes on is still who it was. Errors:
   // kUnauthenticated (revoked, expired, or a role less).
   absl::Status Recheck(const CallContext& call) const;
@@ -112,8 +116,9 @@ class Gate {
   const Executor& ExecutorOf(CallClass call_class) const;
   Executor& ExecutorOf(CallClass call_class);
 
-  absl::Status Authenticate(const MethodRule& rule, const Credentials& credentials,
-                            CallContext& call);
+  // Whether anything is admitted now, and if so, what does not depend on the caller.
+  absl::Status Open(const MethodRule& rule, MonoTime deadline, CallContext& call);
+  absl::Status Judge(const MethodRule& rule, absl::StatusOr<Identity> caller, CallContext& call);
 
   const GateOptions options_;
   const Authenticator& authenticator_;

@@ -17,6 +17,7 @@ std::string ReadyLine(int64_t pid, const BoundAddresses& bound) {
   nlohmann::ordered_json line = {{"event", "ready"}, {"pid", pid}};
   const std::pair<const char*, const std::string&> addresses[] = {{"grpc", bound.grpc},
                                                                   {"unix", bound.unix_socket},
+                                                                  {"streams", bound.streams},
                                                                   {"metrics", bound.metrics},
                                                                   {"probes", bound.probes}};
   for (const auto& [name, address] : addresses) {

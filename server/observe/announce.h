@@ -12,12 +12,13 @@ namespace mnemo {
 struct BoundAddresses {
   std::string grpc;
   std::string unix_socket;
+  std::string streams;
   std::string metrics;
   std::string probes;
 };
 
 // {"event":"ready","pid":N,"grpc":"127.0.0.1:N","unix":"PATH",
-//  "metrics":"127.0.0.1:N","probes":"127.0.0.1:N"}, without what is not there.
+//  "streams":"PATH","metrics":"127.0.0.1:N","probes":"127.0.0.1:N"}, without what is not there.
 std::string ReadyLine(int64_t pid, const BoundAddresses& bound);
 
 // Puts `line` where whoever started us looks for it: in the file `path`, which

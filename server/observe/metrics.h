@@ -11,6 +11,7 @@
 //       <= sum over method of mnemo_grpc_requests_total{UNAUTHENTICATED}
 //   mnemo_authentications_total{denied}
 //       <= sum over method of mnemo_grpc_requests_total{PERMISSION_DENIED}
+//   mnemo_streams = mnemo_streams_opened_total - sum over reason of mnemo_streams_closed_total
 //   mnemo_level_live_bytes <= mnemo_level_used_bytes
 //   mnemo_block_idle_before_evict_seconds_count = sum of mnemo_evictions_total
 //   mnemo_context_runs{archive} = mnemo_context_moves_total{archive}

@@ -6,6 +6,8 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "server/engine/context_upkeep_figures.h"
@@ -23,6 +25,25 @@ struct LevelObjective {
 };
 using LevelObjectives = std::array<LevelObjective, kLevelCount>;
 
+// Streams, and memory of clients.
+struct StreamFigures {
+  uint64_t open = 0;
+  uint64_t opened = 0;
+  // By reason, those that have ended; every reason is there.
+  std::vector<std::pair<std::string_view, uint64_t>> closed;
+  struct Memory {
+    std::string_view form;  // "mapped", "shared", "process", "staging"
+    uint64_t regions = 0;   // now
+    uint64_t bytes = 0;     // of these
+    uint64_t registered = 0;
+    uint64_t refused = 0;
+    uint64_t bytes_in = 0;
+    uint64_t bytes_out = 0;
+    uint64_t failed_copies = 0;
+  };
+  std::vector<Memory> memory;
+};
+
 // The node at one moment.
 struct NodeFigures {
   std::array<LevelFigures, kLevelCount> levels{};
@@ -38,6 +59,7 @@ struct NodeFigures {
   uint64_t disk_budget_bytes = 0;
   uint64_t disk_used_bytes = 0;
   uint64_t disk_free_bytes = 0;
+  StreamFigures streams;
   std::optional<WallTime> certificate_expires;  // none: no TLS
 };
 // Called on the threads that serve pages.

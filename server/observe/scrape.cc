@@ -211,6 +211,43 @@ void AddIndex(Families& families, const ContextIndexFigures& index) {
            MetricType::Gauge, static_cast<double>(built.waiting));
 }
 
+void AddStreams(Families& families, const StreamFigures& streams) {
+  AddValue(families, "mnemo_streams", "Streams that are open.", MetricType::Gauge,
+           static_cast<double>(streams.open));
+  AddValue(families, "mnemo_streams_opened_total", "Streams that were opened.", MetricType::Counter,
+           static_cast<double>(streams.opened));
+  MetricFamilyBuilder closed("mnemo_streams_closed_total", "Streams that ended, by reason.",
+                             MetricType::Counter);
+  for (const auto& [reason, count] : streams.closed) {
+    closed.Add(static_cast<double>(count), {{"reason", std::string(reason)}});
+  }
+  families.push_back(closed.Take());
+  using Memory = StreamFigures::Memory;
+  const auto by_form = [&](const char* name, const char* help, MetricType type,
+                           uint64_t Memory::*value) {
+    MetricFamilyBuilder family(name, help, type);
+    for (const Memory& each : streams.memory) {
+      family.Add(static_cast<double>(each.*value), {{"form", std::string(each.form)}});
+    }
+    families.push_back(family.Take());
+  };
+  by_form("mnemo_registered_regions", "Registrations of clients' memory.", MetricType::Gauge,
+          &Memory::regions);
+  by_form("mnemo_registered_bytes", "Memory of clients that is registered.", MetricType::Gauge,
+          &Memory::bytes);
+  by_form("mnemo_registrations_total", "Registrations that were made.", MetricType::Counter,
+          &Memory::registered);
+  by_form("mnemo_registrations_refused_total", "Registrations that were refused.",
+          MetricType::Counter, &Memory::refused);
+  by_form("mnemo_registered_in_bytes_total", "Copied from clients' memory.", MetricType::Counter,
+          &Memory::bytes_in);
+  by_form("mnemo_registered_out_bytes_total", "Copied to clients' memory.", MetricType::Counter,
+          &Memory::bytes_out);
+  by_form("mnemo_registered_copy_failures_total",
+          "Copies that failed because of the client's memory.", MetricType::Counter,
+          &Memory::failed_copies);
+}
+
 void AddProcess(Families& families) {
   const ProcessFigures process = ReadProcess();
   AddValue(families, "process_resident_memory_bytes", "Resident memory.", MetricType::Gauge,
@@ -257,6 +294,7 @@ std::string Scrape::Text() const {
     AddContexts(families, figures.contexts);
     AddBudgets(families, figures);
     AddIndex(families, figures.index);
+    AddStreams(families, figures.streams);
     if (const auto& expires = figures.certificate_expires) {
       AddValue(families, "mnemo_tls_certificate_expiry_timestamp_seconds",
                "When the node's certificate ends, since the Unix epoch.", MetricType::Gauge,

@@ -14,6 +14,7 @@
 #include "server/rpc/block_service.h"
 #include "server/rpc/context_service.h"
 #include "server/rpc/space_service.h"
+#include "server/rpc/stream_service.h"
 #include "server/rpc/tls_credentials.h"
 #include "storage/base/mutex.h"
 
@@ -47,13 +48,14 @@ void Tune(const RpcServerOptions& options, grpc::ServerBuilder& builder) {
 
 class RpcServerImpl final : public RpcServer {
  public:
-  RpcServerImpl(Gate& gate, const RpcRooms& rooms)
+  RpcServerImpl(const RpcServerOptions& options, Gate& gate, const RpcRooms& rooms)
       : gate_(gate),
         space_service_(gate, rooms.spaces),
         block_service_(gate, rooms.blocks),
         context_service_(gate, rooms.contexts),
         admin_service_(gate, rooms.admin, rooms.node),
-        auth_service_(gate, rooms.identity) {}
+        auth_service_(gate, rooms.identity),
+        stream_service_(gate, rooms.tickets, options.stream_socket) {}
   ~RpcServerImpl() override { Shutdown(Nanos(0)); }
 
   absl::Status Serve(const RpcServerOptions& options) {
@@ -76,6 +78,7 @@ class RpcServerImpl final : public RpcServer {
     builder.RegisterService(&context_service_);
     builder.RegisterService(&admin_service_);
     builder.RegisterService(&auth_service_);
+    builder.RegisterService(&stream_service_);
     std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
     for (size_t i = 0; i < ports.size(); ++i) {
       if (ports[i] == 0) return CannotBind(options.addresses[i]);
@@ -115,9 +118,9 @@ class RpcServerImpl final : public RpcServer {
   void Announce(bool ready) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService();
     health->SetServingStatus("", true);
-    for (const char* name :
-         {"mnemo.ready", "mnemo.v1.SpaceService", "mnemo.v1.BlockService",
-          "mnemo.v1.ContextService", "mnemo.v1.AdminService", "mnemo.v1.AuthService"}) {
+    for (const char* name : {"mnemo.ready", "mnemo.v1.SpaceService", "mnemo.v1.BlockService",
+                             "mnemo.v1.ContextService", "mnemo.v1.AdminService",
+                             "mnemo.v1.AuthService", "mnemo.v1.StreamService"}) {
       health->SetServingStatus(name, ready);
     }
   }
@@ -133,6 +136,7 @@ class RpcServerImpl final : public RpcServer {
   ContextServiceHandler context_service_;
   AdminServiceHandler admin_service_;
   AuthServiceHandler auth_service_;
+  StreamServiceHandler stream_service_;
   std::vector<std::string> bound_;
   std::vector<std::shared_ptr<grpc::ServerCredentials>> credentials_;  // outlive server_
   Mutex mutex_;
@@ -144,7 +148,7 @@ class RpcServerImpl final : public RpcServer {
 
 absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const RpcServerOptions& options,
                                                             Gate& gate, const RpcRooms& rooms) {
-  auto server = std::make_unique<RpcServerImpl>(gate, rooms);
+  auto server = std::make_unique<RpcServerImpl>(options, gate, rooms);
   if (absl::Status status = server->Serve(options); !status.ok()) return status;
   return server;
 }

@@ -17,6 +17,7 @@ class ContextEngine;
 class IdentityAdmin;
 class NodeFacts;
 class SpaceEngine;
+class TicketBook;
 class TlsMaterial;
 
 // What the services stand on; all of it outlives the server.
@@ -27,11 +28,13 @@ struct RpcRooms {
   AdminEngine& admin;
   IdentityAdmin& identity;
   const NodeFacts& node;
+  TicketBook& tickets;
 };
 
 struct RpcServerOptions {
   std::vector<std::string> addresses;  // "127.0.0.1:7070", "[::1]:0"
   std::string unix_socket;             // a path; empty: none
+  std::string stream_socket;           // of StreamServer; empty: none
   const TlsMaterial* tls = nullptr;    // of `addresses`, outlives the server; null: plain
   int max_concurrent_streams = 1024;   // of one connection
   uint64_t receive_buffer_bytes = uint64_t{256} << 20;  // of all connections: ResourceQuota

@@ -15,8 +15,8 @@ absl::Status OutOfRange(std::string_view field, size_t index, std::string_view n
 }
 
 // Where the slice ends in the registration, which is of `region_bytes`.
-absl::StatusOr<uint64_t> EndOf(const Slice& slice, uint64_t region_bytes, std::string_view field,
-                               size_t index) {
+absl::StatusOr<uint64_t> EndOf(const RegionSlice& slice, uint64_t region_bytes,
+                               std::string_view field, size_t index) {
   if (slice.count < 1 || slice.count > kMaxRunsPerPart) {
     return OutOfRange(field, index, "count", slice.count,
                       fmt::format("from 1 to {}", kMaxRunsPerPart));
@@ -43,7 +43,7 @@ absl::StatusOr<uint64_t> EndOf(const Slice& slice, uint64_t region_bytes, std::s
 
 }  // namespace
 
-absl::StatusOr<SliceList> SliceList::Create(std::vector<Slice> slices, uint64_t region_bytes,
+absl::StatusOr<SliceList> SliceList::Create(std::vector<RegionSlice> slices, uint64_t region_bytes,
                                             std::string_view field) {
   if (slices.empty() || slices.size() > kMaxSlicesPerPart) {
     return absl::InvalidArgumentError(fmt::format("{}: {} slices, from 1 to {} are allowed", field,
@@ -70,7 +70,7 @@ absl::StatusOr<SliceList> SliceList::Create(std::vector<Slice> slices, uint64_t 
 
 RunCursor::RunCursor(const SliceList& list, uint64_t position) : slices_(list.slices()) {
   while (slice_ < slices_.size()) {
-    const Slice& slice = slices_[slice_];
+    const RegionSlice& slice = slices_[slice_];
     const uint64_t bytes = slice.length * slice.count;
     if (position < bytes) {
       run_ = position / slice.length;
@@ -85,7 +85,7 @@ RunCursor::RunCursor(const SliceList& list, uint64_t position) : slices_(list.sl
 SliceList::Run RunCursor::Next(uint64_t most) {
   SliceList::Run run;
   while (slice_ < slices_.size() && run.length < most) {
-    const Slice& slice = slices_[slice_];
+    const RegionSlice& slice = slices_[slice_];
     const uint64_t offset = slice.offset + run_ * slice.stride + into_;
     if (run.length == 0) {
       run.offset = offset;

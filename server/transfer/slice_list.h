@@ -13,12 +13,12 @@ namespace mnemo {
 
 // `count` runs of `length` bytes, the first at `offset`, each `stride` bytes
 // after the one before. All in bytes from the start of the registration.
-struct Slice {
+struct RegionSlice {
   uint64_t offset = 0;
   uint64_t length = 0;  // at least 1
   uint64_t stride = 0;  // at least `length`; of no meaning if count is 1
   uint64_t count = 1;   // 1 to kMaxRunsPerPart
-  friend bool operator==(const Slice&, const Slice&) = default;
+  friend bool operator==(const RegionSlice&, const RegionSlice&) = default;
 };
 
 inline constexpr size_t kMaxSlicesPerPart = 1024;
@@ -37,17 +37,17 @@ class SliceList {
   // `region_bytes` is the size of the registration, `field` what the caller calls
   // the list ("keys[3].slices"). Errors: kInvalidArgument, naming the field and
   // its range; whatever the numbers, nothing overflows. O(slices).
-  static absl::StatusOr<SliceList> Create(std::vector<Slice> slices, uint64_t region_bytes,
+  static absl::StatusOr<SliceList> Create(std::vector<RegionSlice> slices, uint64_t region_bytes,
                                           std::string_view field);
 
-  const std::vector<Slice>& slices() const { return slices_; }
+  const std::vector<RegionSlice>& slices() const { return slices_; }
   // All bytes of all runs.
   uint64_t bytes() const { return bytes_; }
   // Where the last run ends, in the registration.
   uint64_t end() const { return end_; }
 
  private:
-  std::vector<Slice> slices_;
+  std::vector<RegionSlice> slices_;
   uint64_t bytes_ = 0;
   uint64_t end_ = 0;
 };
@@ -67,7 +67,7 @@ class RunCursor {
   // Goes on to the next run or slice where one is done.
   void Settle();
 
-  std::span<const Slice> slices_;
+  std::span<const RegionSlice> slices_;
   size_t slice_ = 0;
   uint64_t run_ = 0;   // of the slice
   uint64_t into_ = 0;  // bytes of the run that are done

@@ -56,16 +56,16 @@ absl::StatusOr<std::unique_ptr<PartWriter>> StoredPartWriter::Begin(StoreCore& c
                                                                     const PartKey& key,
                                                                     const WriteSpec& spec) {
   if (spec.payload_bytes < 1 || spec.payload_bytes > kMaxPartBytes) {
-    return absl::InvalidArgumentError(fmt::format("payload_bytes: {} is not in [1, {}]",
-                                                  spec.payload_bytes, kMaxPartBytes));
+    return absl::InvalidArgumentError(
+        fmt::format("payload_bytes: {} is not in [1, {}]", spec.payload_bytes, kMaxPartBytes));
   }
   MNEMO_ASSIGN_OR_RETURN(
       EnvelopeBuilder envelope,
       EnvelopeBuilder::Create(key.Stored(), spec.layout.sizes, spec.layout.dtype_bytes));
   if (envelope.payload_bytes() != spec.payload_bytes) {
     return absl::InvalidArgumentError(
-        fmt::format("layout.sizes: add up to {}, not to payload_bytes {}",
-                    envelope.payload_bytes(), spec.payload_bytes));
+        fmt::format("layout.sizes: add up to {}, not to payload_bytes {}", envelope.payload_bytes(),
+                    spec.payload_bytes));
   }
   if (!spec.lossless_codec_allowed) core.encodings.Forbid(key.scope);
   std::unique_ptr<StoredPartWriter> writer(new StoredPartWriter(
@@ -130,6 +130,19 @@ absl::Status StoredPartWriter::Append(ByteView bytes) {
   const uint64_t offset = envelope_.header_bytes() + envelope_.received();
   MNEMO_RETURN_IF_ERROR(envelope_.Update(bytes));
   value_.Write(offset, bytes);
+  return absl::OkStatus();
+}
+
+absl::Status StoredPartWriter::Fill(uint64_t size, const Copy& copy) {
+  if (!open_) return absl::FailedPreconditionError("the part was committed");
+  if (size > envelope_.payload_bytes() - envelope_.received()) {
+    return absl::InvalidArgumentError(
+        fmt::format("payload has more than the {} bytes announced", envelope_.payload_bytes()));
+  }
+  const std::vector<MutableByteView> room =
+      value_.Room(envelope_.header_bytes() + envelope_.received(), size);
+  MNEMO_RETURN_IF_ERROR(copy(room));
+  for (const MutableByteView piece : room) MNEMO_RETURN_IF_ERROR(envelope_.Update(piece));
   return absl::OkStatus();
 }
 

@@ -79,8 +79,13 @@ void WritableValue::Write(uint64_t offset, ByteView bytes) {
 }
 
 std::vector<ByteView> WritableValue::View(uint64_t offset, uint64_t size) const {
+  const std::vector<MutableByteView> room = const_cast<WritableValue*>(this)->Room(offset, size);
+  return {room.begin(), room.end()};
+}
+
+std::vector<MutableByteView> WritableValue::Room(uint64_t offset, uint64_t size) {
   MNEMO_CHECK(offset <= size_ && size <= size_ - offset);
-  std::vector<ByteView> view;
+  std::vector<MutableByteView> view;
   for (const MutableByteView piece : pieces_) {
     if (size == 0) break;
     if (offset >= piece.size()) {

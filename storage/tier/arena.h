@@ -46,6 +46,8 @@ class WritableValue {
   void Write(uint64_t offset, ByteView bytes);
   // The bytes of [offset, offset + size), which lies within size(), in order.
   std::vector<ByteView> View(uint64_t offset, uint64_t size) const;
+  // The same, to be written to.
+  std::vector<MutableByteView> Room(uint64_t offset, uint64_t size);
 
  private:
   friend class Arena;

@@ -43,7 +43,8 @@ void CheckIdentityFile(const std::string& text) {
   }
   for (const FilePrincipal& entry : *file) {
     MNEMO_CHECK(entry.principal.tokens.size() <= kMaxLiveTokens);
-    MNEMO_CHECK(!entry.principal.tokens.empty() || !entry.principal.certificates.empty());
+    MNEMO_CHECK(!entry.principal.tokens.empty() || !entry.principal.certificates.empty() ||
+                !entry.principal.uids.empty());
   }
 }
 

@@ -92,6 +92,7 @@ TEST_F(ConfigTest, DefaultsAreThoseOfTheDesign) {
   EXPECT_EQ(loaded.config.metrics_listen, "127.0.0.1:7071");
   EXPECT_EQ(loaded.config.probe_listen, "127.0.0.1:7072");
   EXPECT_EQ(loaded.config.unix_socket, "/var/lib/mnemo/mnemod.sock");
+  EXPECT_EQ(loaded.config.streams.unix_socket, "/var/lib/mnemo/streams.sock");
   EXPECT_EQ(loaded.config.memory.total, 8 * kGiB);
   EXPECT_EQ(loaded.config.disk.total, 80 * kGiB);
   EXPECT_EQ(loaded.config.wal_interval, std::chrono::milliseconds(100));
@@ -233,6 +234,9 @@ TEST_F(ConfigTest, SocketPathLongerThanTheKernelTakesIsRefused) {
   ASSERT_OK_AND_ASSIGN(const LoadedConfig loaded,
                        Load({"--data-dir", "/" + std::string(100, 'd'), "--unix-socket", "off"}));
   EXPECT_EQ(loaded.config.unix_socket, "");
+  // Nobody asked for streams by name.
+  EXPECT_EQ(loaded.config.streams.unix_socket, "");
+  EXPECT_THAT(loaded.warnings, ::testing::ElementsAre(HasSubstr("no streams")));
 }
 
 TEST_F(ConfigTest, FileThatIsNotThereIsNamed) {

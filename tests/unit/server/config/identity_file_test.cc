@@ -53,6 +53,13 @@ TEST(IdentityFileTest, AnEmptyFileNamesNobody) {
   }
 }
 
+TEST(IdentityFileTest, UidsLeadToAPrincipal) {
+  const auto file = Parse("principals: [{tenant: a, name: b, roles: [reader], uids: [0, 1000]}]");
+  ASSERT_OK(file);
+  ASSERT_EQ(file->size(), 1u);
+  EXPECT_THAT((*file)[0].principal.uids, ::testing::ElementsAre(0, 1000));
+}
+
 TEST(IdentityFileTest, WhatIsWrongIsNamedWithItsLine) {
   const std::string good =
       std::string("tenant: a, name: b, roles: [reader], token_sha256: [") + kHash + "]";
@@ -77,6 +84,9 @@ TEST(IdentityFileTest, WhatIsWrongIsNamedWithItsLine) {
       {std::string("principals: [{tenant: a, name: b, token_sha256: [") + kHash + "," + kHash +
            "," + kHash + "]}]",
        "token_sha256 has 3 entries; at most 2"},
+      {"principals: [{tenant: a, name: b, roles: [reader], uids: [root]}]", "uids is not a number"},
+      {"principals: [{tenant: a, name: b, roles: [reader], uids: [4294967295]}]",
+       "uids is not a number"},
       {"principals:\n  - tenant: a\n    tenant: b\n    name: c\n", "there twice"},
   };
   for (const auto& [text, message] : cases) {

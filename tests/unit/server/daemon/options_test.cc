@@ -21,6 +21,38 @@ absl::StatusOr<Config> Load(std::vector<std::string> pairs) {
   return loaded.config;
 }
 
+TEST(OptionsTest, SettingsOfStreamsReachTheirRoom) {
+  ASSERT_OK_AND_ASSIGN(
+      const Config config,
+      Load({"memory.total=2GiB", "streams.unix_socket=/t", "streams.socket_mode=0640",
+            "streams.socket_owner=0:0", "streams.threads=5", "streams.max_connections=6",
+            "streams.regions=7", "streams.region_bytes=8MiB", "streams.staging=9MiB",
+            "streams.process_memory=false"}));
+  EXPECT_EQ(MakeRpcServerOptions(config).stream_socket, "/t");
+  ASSERT_OK_AND_ASSIGN(const StreamServerOptions streams, MakeStreamServerOptions(config));
+  EXPECT_EQ(streams.unix_socket, "/t");
+  EXPECT_EQ(streams.access.mode, 0640u);
+  EXPECT_EQ(streams.access.owner, "0:0");
+  EXPECT_EQ(streams.threads, 5u);
+  EXPECT_EQ(streams.max_connections, 6u);
+  const RegionLimits regions = MakeRegionLimits(config);
+  EXPECT_EQ(regions.tenant_regions, 7u);
+  EXPECT_EQ(regions.tenant_bytes, 8 * kMiB);
+  EXPECT_EQ(regions.staging_bytes, 9 * kMiB);
+  EXPECT_FALSE(regions.process_memory);
+}
+
+TEST(OptionsTest, StreamsThatCannotBeServedAreNamed) {
+  ASSERT_OK_AND_ASSIGN(const Config mode, Load({"streams.socket_mode=rw"}));
+  EXPECT_THAT(CheckOptions(mode), StatusIs(absl::StatusCode::kInvalidArgument,
+                                           ::testing::HasSubstr("streams.socket_mode: 'rw'")));
+  ASSERT_OK_AND_ASSIGN(const Config owner, Load({"streams.socket_owner=no-such-user"}));
+  EXPECT_THAT(CheckOptions(owner), StatusIs(absl::StatusCode::kInvalidArgument,
+                                            ::testing::HasSubstr("no user 'no-such-user'")));
+  ASSERT_OK_AND_ASSIGN(const Config small, Load({"memory.total=160MiB"}));
+  EXPECT_EQ(MakeRegionLimits(small).staging_bytes, 10 * kMiB);
+}
+
 // Each setting has a value of its own, so that none can stand in for another.
 TEST(OptionsTest, EverySettingReachesItsRoom) {
   ASSERT_OK_AND_ASSIGN(const Config config, Load({"data_dir=/d",

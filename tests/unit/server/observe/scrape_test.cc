@@ -51,6 +51,15 @@ class ScrapeTest : public ::testing::Test {
                          .bytes = 20,
                          .damaged_chunks = 22,
                          .failures = 21};
+    figures_.streams = {.open = 2, .opened = 5, .closed = {{"done", 1}, {"stalled", 2}}};
+    figures_.streams.memory = {{.form = "mapped",
+                                .regions = 3,
+                                .bytes = 31,
+                                .registered = 32,
+                                .refused = 33,
+                                .bytes_in = 34,
+                                .bytes_out = 35,
+                                .failed_copies = 36}};
     figures_.parts = 8;
     figures_.index.held[Index(SegmentKind::kFlat)].rows = 17;
     figures_.index.held[Index(SegmentKind::kHnsw)].bytes = 900;
@@ -117,6 +126,16 @@ TEST_F(ScrapeTest, LevelsAreAskedOnlyWhileReady) {
   EXPECT_EQ(Sample(text, idle + R"(_bucket{le="+Inf"})"), "4");
   EXPECT_EQ(Sample(text, idle + "_count"), "4");
   EXPECT_EQ(Sample(text, idle + "_sum"), "720000");
+  EXPECT_EQ(Sample(text, "mnemo_streams"), "2");
+  EXPECT_EQ(Sample(text, "mnemo_streams_opened_total"), "5");
+  EXPECT_EQ(Sample(text, R"(mnemo_streams_closed_total{reason="stalled"})"), "2");
+  EXPECT_EQ(Sample(text, R"(mnemo_registered_regions{form="mapped"})"), "3");
+  EXPECT_EQ(Sample(text, R"(mnemo_registered_bytes{form="mapped"})"), "31");
+  EXPECT_EQ(Sample(text, R"(mnemo_registrations_total{form="mapped"})"), "32");
+  EXPECT_EQ(Sample(text, R"(mnemo_registrations_refused_total{form="mapped"})"), "33");
+  EXPECT_EQ(Sample(text, R"(mnemo_registered_in_bytes_total{form="mapped"})"), "34");
+  EXPECT_EQ(Sample(text, R"(mnemo_registered_out_bytes_total{form="mapped"})"), "35");
+  EXPECT_EQ(Sample(text, R"(mnemo_registered_copy_failures_total{form="mapped"})"), "36");
   EXPECT_EQ(Sample(text, R"(mnemo_index_segments{index="ivf"})"), "3");
   EXPECT_EQ(Sample(text, R"(mnemo_index_rows{index="flat"})"), "17");
   EXPECT_EQ(Sample(text, R"(mnemo_index_bytes{index="hnsw"})"), "900");

@@ -92,7 +92,7 @@ TEST_F(RpcTest, ReflectionNamesEveryService) {
           std::string("\x3a\x01*", 3), &answer);
   for (const char* name :
        {"mnemo.v1.BlockService", "mnemo.v1.SpaceService", "mnemo.v1.AdminService",
-        "mnemo.v1.AuthService", "grpc.health.v1.Health"}) {
+        "mnemo.v1.AuthService", "mnemo.v1.StreamService", "grpc.health.v1.Health"}) {
     EXPECT_THAT(answer, HasSubstr(name));
   }
   // A service that is served and that AllMethods does not know would escape the

@@ -43,7 +43,7 @@ std::vector<const google::protobuf::MethodDescriptor*> AllMethods() {
   for (const auto* file :
        {v1::OpenSpaceRequest::descriptor()->file(), v1::OfferRequest::descriptor()->file(),
         v1::CreateContextRequest::descriptor()->file(),
-        v1::CreateTenantRequest::descriptor()->file(),
+        v1::CreateTenantRequest::descriptor()->file(), v1::OpenStreamRequest::descriptor()->file(),
         v1::GetNodeStatusRequest::descriptor()->file()}) {
     for (int s = 0; s < file->service_count(); ++s) {
       for (int m = 0; m < file->service(s)->method_count(); ++m) {
@@ -197,8 +197,11 @@ TestNode::TestNode(const GateOptions& gate, BlockStoreOptions store,
                                                     ContextEngineOptions{});
   admin_ = std::make_unique<AdminEngine>(*spaces_, *store_);
   gate_ = std::make_unique<Gate>(gate, *identity_, clock_, observer_);
-  auto server = RpcServer::Start(
-      {.addresses = {"127.0.0.1:0"}, .unix_socket = dir_ / "socket", .tls = tls}, *gate_, rooms());
+  auto server = RpcServer::Start({.addresses = {"127.0.0.1:0"},
+                                  .unix_socket = dir_ / "socket",
+                                  .stream_socket = dir_ / "streams",
+                                  .tls = tls},
+                                 *gate_, rooms());
   MNEMO_CHECK(server.ok());
   server_ = *std::move(server);
 }
@@ -209,7 +212,8 @@ RpcRooms TestNode::rooms() {
           .contexts = *contexts_,
           .admin = *admin_,
           .identity = *identity_admin_,
-          .node = facts_};
+          .node = facts_,
+          .tickets = tickets_};
 }
 
 TestNode::~TestNode() {

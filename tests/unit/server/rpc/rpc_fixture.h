@@ -14,6 +14,7 @@
 #include "mnemo/v1/admin.grpc.pb.h"
 #include "mnemo/v1/block.grpc.pb.h"
 #include "mnemo/v1/space.grpc.pb.h"
+#include "mnemo/v1/stream.grpc.pb.h"
 #include "server/engine/admin_engine.h"
 #include "server/engine/block_engine.h"
 #include "server/engine/event_hub.h"
@@ -22,6 +23,7 @@
 #include "server/gate/gate.h"
 #include "server/identity/identity_admin.h"
 #include "server/identity/identity_book.h"
+#include "server/identity/ticket_book.h"
 #include "server/identity/tls_material.h"
 #include "server/rpc/admin_service.h"
 #include "server/rpc/server.h"
@@ -111,6 +113,7 @@ class TestNode {
   IdentityBook& identity() { return *identity_; }
   RpcRooms rooms();
   RpcServer& server() { return *server_; }
+  TicketBook& tickets() { return tickets_; }
   CountingObserver& observer() { return observer_; }
 
  private:
@@ -124,6 +127,7 @@ class TestNode {
   std::unique_ptr<BlockStore> store_;
   std::unique_ptr<IdentityBook> identity_;
   std::unique_ptr<IdentityAdmin> identity_admin_;
+  TicketBook tickets_{TicketOptions(), clock_};
   std::unique_ptr<SpaceRegistry> registry_;
   std::unique_ptr<SpaceEngine> spaces_;
   std::unique_ptr<BlockEngine> blocks_;

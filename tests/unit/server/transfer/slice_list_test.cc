@@ -22,7 +22,7 @@ Runs Walk(const SliceList& list, uint64_t position, uint64_t most) {
   return runs;
 }
 
-absl::Status Refusal(const Slice& slice) {
+absl::Status Refusal(const RegionSlice& slice) {
   return SliceList::Create({slice}, kRegion, "keys[3].slices").status();
 }
 
@@ -44,7 +44,7 @@ TEST(SliceListTest, TakesASliceThatEndsWithTheRegistration) {
 
 TEST(SliceListTest, NamesTheFieldThatIsOutside) {
   const struct {
-    Slice slice;
+    RegionSlice slice;
     const char* field;
   } cases[] = {
       {{.offset = 1001, .length = 1}, "keys[3].slices[0].offset: 1001"},
@@ -72,10 +72,10 @@ TEST(SliceListTest, NamesTheFieldThatIsOutside) {
 TEST(SliceListTest, BoundsHowManyThereAre) {
   EXPECT_THAT(SliceList::Create({}, kRegion, "s"),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("s: 0 slices")));
-  EXPECT_THAT(SliceList::Create(std::vector<Slice>(1025, {.length = 1}), kRegion, "s"),
+  EXPECT_THAT(SliceList::Create(std::vector<RegionSlice>(1025, {.length = 1}), kRegion, "s"),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("s: 1025 slices")));
-  EXPECT_OK(SliceList::Create(std::vector<Slice>(1024, {.length = 1}), kRegion, "s"));
-  const Slice many{.length = 1, .stride = 1, .count = 32769};
+  EXPECT_OK(SliceList::Create(std::vector<RegionSlice>(1024, {.length = 1}), kRegion, "s"));
+  const RegionSlice many{.length = 1, .stride = 1, .count = 32769};
   EXPECT_THAT(SliceList::Create({many, many}, 1 << 20, "s"),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("s: 65538 runs")));
 }
@@ -84,7 +84,7 @@ TEST(SliceListTest, CountsTheLargestListWithoutOverflow) {
   const uint64_t largest = uint64_t{1} << 40;
   ASSERT_OK_AND_ASSIGN(
       const SliceList list,
-      SliceList::Create(std::vector<Slice>(1024, {.length = largest}), largest, "s"));
+      SliceList::Create(std::vector<RegionSlice>(1024, {.length = largest}), largest, "s"));
   EXPECT_EQ(list.bytes(), largest * 1024);
 }
 

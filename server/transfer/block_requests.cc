@@ -1,0 +1,320 @@
+#include "server/transfer/block_requests.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "storage/base/status_macros.h"
+#include "storage/base/units.h"
+
+namespace mnemo {
+namespace {
+
+// What the loop's thread does itself, before others wait for it: docs/decisions/0115.
+constexpr size_t kKeysOnLoop = 1024;
+constexpr uint64_t kBytesOnLoop = 512 * kKiB;
+
+SpaceRef SpaceOf(const stream::Scope& scope) {
+  if (scope.space != 0) return scope.space;
+  return std::string(scope.space_name);
+}
+
+PartId PartOf(const stream::PartRef& part) {
+  return {.group = part.group, .tp_rank = part.tp_rank, .pp_rank = part.pp_rank};
+}
+
+KeysView KeysOf(const stream::KeyRefs& keys) { return {keys.keys, keys.stretches}; }
+
+std::vector<PartOffer> OffersOf(const std::vector<stream::OfferedPart>& parts) {
+  std::vector<PartOffer> offers;
+  offers.reserve(parts.size());
+  for (const stream::OfferedPart& part : parts) {
+    offers.push_back({.key = part.key,
+                      .part = PartOf(part.part),
+                      .size = part.size,
+                      .depth = part.depth,
+                      .parent = part.parent,
+                      .stretch = part.stretch,
+                      .digest = part.digest});
+  }
+  return offers;
+}
+
+// On the wire levels count from 1.
+uint8_t LevelOf(Level level) { return static_cast<uint8_t>(static_cast<int>(level) + 1); }
+
+absl::Status CheckPlaces(size_t places, size_t parts) {
+  if (places == parts) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      fmt::format("places holds {}; it must hold {}, one for each part", places, parts));
+}
+
+// The size of a part and of its place, which must agree or be enough.
+absl::Status PlaceHolds(size_t index, uint64_t held, uint64_t bytes) {
+  return absl::InvalidArgumentError(
+      fmt::format("places[{}].slices hold {} bytes; the part has {}", index, held, bytes));
+}
+
+}  // namespace
+
+std::vector<PartPlace> FindPlaces(const RegionTable& regions,
+                                  const std::vector<stream::Place>& places,
+                                  const std::vector<stream::Slice>& slices) {
+  std::vector<PartPlace> found(places.size());
+  for (size_t i = 0; i < places.size(); ++i) {
+    PartPlace& out = found[i];
+    // Neighbours mostly lie in one region.
+    const bool same = i > 0 && places[i].region == places[i - 1].region && found[i - 1].region;
+    if (same) {
+      out.region = found[i - 1].region;
+    } else if (auto region = regions.Find(places[i].region); region.ok()) {
+      out.region = *std::move(region);
+    } else {
+      out.status = region.status();
+      continue;
+    }
+    std::vector<RegionSlice> list;
+    list.reserve(places[i].count);
+    for (const stream::Slice& slice : SlicesOf(slices, places[i])) {
+      list.push_back({.offset = slice.offset,
+                      .length = slice.length,
+                      .stride = slice.stride,
+                      .count = slice.count});
+    }
+    absl::StatusOr<SliceList> checked =
+        SliceList::Create(std::move(list), out.region->size(), fmt::format("places[{}].slices", i));
+    if (checked.ok()) {
+      out.slices = *std::move(checked);
+    } else {
+      out.status = checked.status();
+    }
+  }
+  return found;
+}
+
+const MethodRule& MatchStreamRequest::rule() const {
+  static const MethodRule& rule = RuleOf("mnemo.v1.BlockService/Match");
+  return rule;
+}
+bool MatchStreamRequest::Parse() { return stream::Decode(body(), request_); }
+
+StreamRequest::Progress MatchStreamRequest::Begin() {
+  return request_.keys.keys.size() <= kKeysOnLoop ? Run() : Progress::kElsewhere;
+}
+
+StreamRequest::Progress MatchStreamRequest::Run() {
+  absl::StatusOr<MatchAnswer> answer =
+      rooms_.blocks.Match(call_, {.space = SpaceOf(request_.scope),
+                                  .salt = request_.scope.salt,
+                                  .keys = KeysOf(request_.keys),
+                                  .groups = request_.groups,
+                                  .tp_ranks = request_.tp_ranks,
+                                  .pp_ranks = request_.pp_ranks,
+                                  .lease_ms = request_.lease_ms,
+                                  .want_bitmap = request_.want_bitmap,
+                                  .peek = request_.peek});
+  if (answer.ok()) answer_ = *std::move(answer);
+  return Done(answer.status());
+}
+
+std::string MatchStreamRequest::Answer() const {
+  stream::MatchAnswer answer{.blocks = answer_.blocks,
+                             .tokens = answer_.tokens,
+                             .lease = answer_.lease,
+                             .lease_ms = answer_.lease_ms,
+                             .fetch_bytes = answer_.fetch_bytes,
+                             .pending = answer_.pending,
+                             .present = answer_.present};
+  for (const MatchAnswer::Run& run : answer_.runs) {
+    answer.runs.push_back({run.first, run.count, LevelOf(run.level)});
+  }
+  for (const MatchAnswer::GroupReach& group : answer_.groups) {
+    answer.groups.push_back({group.group, group.blocks});
+  }
+  return stream::Encode(answer);
+}
+
+const MethodRule& OfferStreamRequest::rule() const {
+  static const MethodRule& rule = RuleOf("mnemo.v1.BlockService/Offer");
+  return rule;
+}
+bool OfferStreamRequest::Parse() { return stream::Decode(body(), request_); }
+
+StreamRequest::Progress OfferStreamRequest::Run() {
+  absl::StatusOr<OfferAnswer> answer =
+      rooms_.blocks.Offer(call_, SpaceOf(request_.scope), request_.scope.salt,
+                          OffersOf(request_.parts), request_.reservation_ms);
+  if (answer.ok()) answer_ = *std::move(answer);
+  return Done(answer.status());
+}
+
+std::string OfferStreamRequest::Answer() const {
+  stream::OfferAnswer answer{.reservation = answer_.reservation};
+  for (const OfferVerdict& verdict : answer_.verdicts) {
+    answer.verdicts.push_back({.verdict = static_cast<uint8_t>(verdict.verdict),
+                               .digest = verdict.digest.value_or(Digest128{}),
+                               .reason = verdict.reason});
+  }
+  return stream::Encode(answer);
+}
+
+const MethodRule& TouchStreamRequest::rule() const {
+  static const MethodRule& rule = RuleOf("mnemo.v1.BlockService/Touch");
+  return rule;
+}
+bool TouchStreamRequest::Parse() { return stream::Decode(body(), request_); }
+
+StreamRequest::Progress TouchStreamRequest::Run() {
+  const absl::StatusOr<uint32_t> found =
+      rooms_.blocks.Touch(call_, {.space = SpaceOf(request_.scope),
+                                  .salt = request_.scope.salt,
+                                  .keys = KeysOf(request_.keys)});
+  if (found.ok()) found_ = *found;
+  return Done(found.status());
+}
+
+std::string TouchStreamRequest::Answer() const {
+  return stream::Encode(stream::TouchAnswer{.found = found_});
+}
+
+const MethodRule& GetStreamRequest::rule() const {
+  static const MethodRule& rule = RuleOf("mnemo.v1.BlockService/Get");
+  return rule;
+}
+bool GetStreamRequest::Parse() { return stream::Decode(body(), request_); }
+
+absl::Status GetStreamRequest::Open() {
+  const size_t parts = request_.keys.keys.size() * std::max<size_t>(1, request_.parts.size());
+  MNEMO_RETURN_IF_ERROR(CheckPlaces(request_.places.size(), parts));
+  GetRequest request{.space = SpaceOf(request_.scope),
+                     .salt = request_.scope.salt,
+                     .keys = KeysOf(request_.keys),
+                     .first_layer = request_.first_layer,
+                     .layer_count = request_.layer_count,
+                     .lease = request_.lease};
+  for (const stream::PartRef& part : request_.parts) request.parts.push_back(PartOf(part));
+  MNEMO_ASSIGN_OR_RETURN(session_, rooms_.blocks.Get(call_, request));
+  places_ = FindPlaces(rooms_.regions, request_.places, request_.slices);
+  answer_.parts.resize(parts);
+  return absl::OkStatus();
+}
+
+StreamRequest::Progress GetStreamRequest::Begin() {
+  if (absl::Status status = Open(); !status.ok()) return Done(status);
+  return Read(/*on_loop=*/true);
+}
+
+StreamRequest::Progress GetStreamRequest::Run() { return Read(/*on_loop=*/false); }
+
+StreamRequest::Progress GetStreamRequest::Read(bool on_loop) {
+  for (;;) {
+    const uint64_t bytes = session_->NextBytes();
+    if (bytes > 0 && on_loop) {
+      if (read_on_loop_ + bytes > kBytesOnLoop || !session_->NextIsInRam()) {
+        return Progress::kElsewhere;
+      }
+      read_on_loop_ += bytes;
+    } else if (bytes > 0 && !std::exchange(granted_, false)) {
+      granted_ = true;  // when it goes on, if it has to wait
+      switch (Claim(bytes)) {
+        case ByteBudget::Claim::Outcome::kQueued:
+          return Progress::kWaits;
+        case ByteBudget::Claim::Outcome::kWithdrawn:
+          return Done(absl::CancelledError("the request was cancelled"));
+        case ByteBudget::Claim::Outcome::kGranted:
+          granted_ = false;
+      }
+    }
+    absl::StatusOr<std::optional<ReadStep>> step = session_->Next();
+    if (!step.ok() || !step->has_value()) {
+      session_.reset();  // releases its lease before the client can learn of it
+      return Done(step.status());
+    }
+    Take(**step);
+  }
+}
+
+void GetStreamRequest::Take(const ReadStep& step) {
+  const PartPlace& place = places_[step.index];
+  stream::GetAnswer::Part& part = answer_.parts[step.index];
+  if (step.kind == ReadStep::Kind::kData) {
+    if (!part.status.ok()) return;
+    part.status = place.region->CopyOut(step.bytes.pieces(), place.slices, part.bytes);
+    part.bytes += step.bytes.size();
+    return;
+  }
+  part.status = step.error;
+  part.size = step.size;
+  part.digest = step.digest;
+  part.level = LevelOf(step.level);
+  part.depth = step.depth;
+  if (!part.status.ok()) return;
+  part.status = place.status;
+  if (part.status.ok() && place.slices.bytes() < step.bytes_following) {
+    part.status = PlaceHolds(step.index, place.slices.bytes(), step.bytes_following);
+  }
+}
+
+std::string GetStreamRequest::Answer() const { return stream::Encode(answer_); }
+
+const MethodRule& PutStreamRequest::rule() const {
+  static const MethodRule& rule = RuleOf("mnemo.v1.BlockService/Put");
+  return rule;
+}
+bool PutStreamRequest::Parse() { return stream::Decode(body(), request_); }
+
+StreamRequest::Progress PutStreamRequest::Run() {
+  PutRequest request{.space = SpaceOf(request_.scope),
+                     .salt = request_.scope.salt,
+                     .parts = OffersOf(request_.parts),
+                     .reservation = request_.reservation,
+                     .time_to_live_seconds = request_.time_to_live_seconds};
+  if (request_.durability != 0) {
+    request.durability = static_cast<Durability>(request_.durability);
+  }
+  absl::Status status = CheckPlaces(request_.places.size(), request_.parts.size());
+  if (!status.ok()) return Done(status);
+  absl::StatusOr<std::unique_ptr<PutSession>> session = rooms_.blocks.Put(call_, request);
+  if (!session.ok()) return Done(session.status());
+  answer_.parts.resize(request_.parts.size());
+  status = Fill(**session);
+  session->reset();  // what it reserved is free before the client can learn of it
+  return Done(status);
+}
+
+absl::Status PutStreamRequest::Fill(PutSession& session) {
+  const std::vector<PartPlace> places =
+      FindPlaces(rooms_.regions, request_.places, request_.slices);
+  Take(session.TakeImmediateResults());
+  for (uint32_t i = 0; i < places.size(); ++i) {
+    if (session.verdicts()[i].verdict != Verdict::kWant) continue;
+    const PartPlace& place = places[i];
+    const uint64_t size = request_.parts[i].size;
+    std::vector<PutResult> results;
+    MNEMO_RETURN_IF_ERROR(session.Fill(
+        i,
+        [&](uint64_t offset, std::span<const MutableByteView> to) -> absl::Status {
+          MNEMO_RETURN_IF_ERROR(place.status);
+          if (place.slices.bytes() != size) return PlaceHolds(i, place.slices.bytes(), size);
+          return place.region->CopyIn(place.slices, offset, to);
+        },
+        results));
+    Take(results);
+  }
+  return absl::OkStatus();
+}
+
+void PutStreamRequest::Take(const std::vector<PutResult>& results) {
+  for (const PutResult& result : results) {
+    stream::PutAnswer::Part& part = answer_.parts[result.index];
+    part.status = result.outcome.status();
+    if (!part.status.ok()) continue;
+    part.outcome = static_cast<uint8_t>(*result.outcome);
+    part.digest = result.digest;
+  }
+}
+
+std::string PutStreamRequest::Answer() const { return stream::Encode(answer_); }
+
+}  // namespace mnemo

@@ -1,0 +1,490 @@
+#include "server/transfer/stream_connection.h"
+
+#include <fmt/format.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "storage/base/local_socket.h"
+#include "storage/base/status_macros.h"
+#include "storage/base/units.h"
+
+namespace mnemo {
+namespace {
+
+using stream::CloseReason;
+using stream::FrameType;
+
+// Reads of one turn of the loop, so that one peer does not keep it from the others.
+constexpr int kReadsPerTurn = 16;
+// Less than this of a frame does not count as progress.
+constexpr size_t kProgressBytes = 64 * kKiB;
+// What a stream may hold without a claim on the byte budget, each way.
+constexpr uint64_t kFreeBytes = 64 * kKiB;
+// Who does not read its answers is not read from.
+constexpr uint64_t kMostUnread = kMiB;
+constexpr size_t kMaxUnboundDescriptors = 8;
+
+std::string_view MessageOf(const absl::Status& status) {
+  return {status.message().data(), status.message().size()};
+}
+
+}  // namespace
+
+StreamConnection::StreamConnection(const StreamRooms& rooms, EventLoop& loop, Descriptor socket,
+                                   Peer peer, std::function<void(StreamConnection&)> gone)
+    : rooms_(rooms),
+      loop_(loop),
+      socket_(std::move(socket)),
+      uid_(peer.uid()),
+      gone_(std::move(gone)),
+      peer_(std::move(peer)),
+      incoming_(rooms.gate.bytes()),
+      outgoing_claim_(rooms.gate.bytes()) {}
+
+StreamConnection::~StreamConnection() = default;
+
+void StreamConnection::Start() {
+  rooms_.observer.OnStreamOpened();
+  rooms_.gate.watchdog().Add(*this);
+  // Until it has said who it is.
+  reading_wait_.Begin(rooms_.gate.clock().Mono());
+  absl::Status added;
+  {
+    MutexLock lock(mutex_);
+    interest_ = EPOLLIN;
+    added = loop_.Add(socket_.get(), interest_, *this);
+    if (!added.ok()) interest_ = 0;
+  }
+  if (!added.ok()) Close(CloseReason::kOverload, MessageOf(added));
+}
+
+void StreamConnection::OnEvents(uint32_t events) {
+  if ((events & EPOLLOUT) != 0) {
+    bool mine = false;
+    {
+      MutexLock lock(mutex_);
+      mine = std::exchange(blocked_, false);
+      if (mine) ChangeInterestLocked();
+    }
+    if (mine) {
+      writing_wait_.End(true);
+      WriteAll();
+    }
+  }
+  if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0) ReadSome();
+}
+
+void StreamConnection::ReadSome() {
+  for (int i = 0; i < kReadsPerTurn; ++i) {
+    if (!ReadOnce()) break;
+  }
+  reader_.Rest();
+}
+
+bool StreamConnection::ReadOnce() {
+  {
+    MutexLock lock(mutex_);
+    if (closed_) return false;
+  }
+  const MutableByteView room = reader_.Room();
+  std::vector<Descriptor> came;
+  const Received received = Receive(socket_.get(), room, came);
+  if (received.state == Received::State::kNothing) return false;
+  if (received.state == Received::State::kEnd) {
+    Close(CloseReason::kLost, "");
+    return false;
+  }
+  for (Descriptor& descriptor : came) descriptors_.push_back(std::move(descriptor));
+  if (received.descriptors_lost || descriptors_.size() > kMaxUnboundDescriptors) {
+    Close(CloseReason::kOverload, "more descriptors than frames for them");
+    return false;
+  }
+  reader_.Filled(received.bytes);
+  HandleFrames();
+  return received.bytes == room.size();
+}
+
+void StreamConnection::HandleFrames() {
+  while (const auto frame = reader_.Next()) {
+    reading_wait_.End(true);
+    marked_ = 0;
+    incoming_.Release();
+    Handle(*frame);
+    MutexLock lock(mutex_);
+    if (closed_) return;
+  }
+  if (reader_.reason() != CloseReason::kNone) {
+    return Close(reader_.reason(), "a frame that cannot be read");
+  }
+  if (reader_.partial() == 0 && !descriptors_.empty()) {
+    return Close(CloseReason::kOrder, "a descriptor that belongs to no frame");
+  }
+  if (!greeted_ && reader_.announced() > stream::MaxBodyBytes(FrameType::kHello, false)) {
+    return Close(CloseReason::kOrder, "HELLO comes first");
+  }
+  if (reader_.announced() > kFreeBytes && incoming_.held() == 0 &&
+      !incoming_.TryAdd(reader_.announced())) {
+    return Close(CloseReason::kOverload, "no memory for so long a frame now");
+  }
+  UpdateWait();
+}
+
+// A peer that has begun something is waited for, and not for ever.
+void StreamConnection::UpdateWait() {
+  const MonoTime now = rooms_.gate.clock().Mono();
+  if (reader_.partial() == 0 && greeted_) {
+    if (reading_wait_.on()) reading_wait_.End(true);
+    return;
+  }
+  if (!reading_wait_.on()) {
+    reading_wait_.Begin(now);
+    marked_ = reader_.partial();
+  } else if (reader_.partial() >= marked_ + kProgressBytes) {
+    reading_wait_.End(true);
+    reading_wait_.Begin(now);
+    marked_ = reader_.partial();
+  }
+}
+
+void StreamConnection::Handle(const stream::Frame& frame) {
+  switch (frame.header.type) {
+    case FrameType::kClose:
+      return Close(CloseReason::kDone, "");
+    case FrameType::kHello:
+      if (greeted_) return Close(CloseReason::kOrder, "HELLO came twice");
+      return Greet(frame);
+    default:
+      break;
+  }
+  if (!greeted_) return Close(CloseReason::kOrder, "HELLO comes first");
+  if (frame.header.type == FrameType::kCancel) return Cancel(frame.header.id);
+  StartRequest(frame);
+}
+
+absl::StatusOr<Identity> StreamConnection::WhoIs(const stream::Hello& hello) {
+  if (hello.ticket.empty()) return rooms_.identity.ResolveUid(uid_);
+  MNEMO_ASSIGN_OR_RETURN(Identity identity, rooms_.tickets.Redeem(hello.ticket, kFastPlane));
+  MNEMO_RETURN_IF_ERROR(rooms_.identity.CheckStream(identity, {}));
+  return identity;
+}
+
+void StreamConnection::Greet(const stream::Frame& frame) {
+  stream::Hello hello;
+  if (!stream::Decode(frame.body, hello)) {
+    return Close(CloseReason::kBody, "HELLO is malformed");
+  }
+  const stream::FrameHead head{.type = FrameType::kHello, .answer = true, .id = frame.header.id};
+  const MethodRule& rule = RuleOf("mnemo.v1.StreamService/Open");
+  const MonoTime began = rooms_.gate.clock().Mono();
+  CallContext call;
+  absl::StatusOr<Identity> identity = WhoIs(hello);
+  absl::Status status = identity.status();
+  if (status.ok()) {
+    status = rooms_.gate.AdmitStream(rule, *identity, MonoTime::max(), call);
+  } else {
+    rooms_.gate.observer().OnAuthenticated(AuthOutcome::kUnauthenticated);
+  }
+  std::string welcome;
+  if (status.ok()) {
+    identity_ = *std::move(identity);
+    regions_ = std::make_unique<RegionTable>(rooms_.regions, identity_.tenant, std::move(peer_));
+    absl::StatusOr<std::string> answer = WelcomeFor(hello);
+    status = answer.status();
+    if (status.ok()) welcome = *std::move(answer);
+  }
+  rooms_.gate.observer().OnFinished(rule, status.code(), rooms_.gate.clock().Mono() - began);
+  if (status.ok()) {
+    greeted_ = true;
+    return Send(stream::MakeFrame(head, welcome));
+  }
+  rooms_.gate.observer().OnRefused(
+      {.method = rule.method,
+       .peer = fmt::format("unix:uid={}", uid_),
+       .caller = absl::IsPermissionDenied(status) ? &call.identity : nullptr,
+       .status = status});
+  Send(stream::MakeFrame(head, stream::EncodeError(status)));
+  Close(absl::IsUnavailable(status) ? CloseReason::kShutdown : CloseReason::kTicket,
+        MessageOf(status));
+}
+
+absl::StatusOr<std::string> StreamConnection::WelcomeFor(const stream::Hello& hello) {
+  const RegionLimits& limits = rooms_.regions.limits();
+  stream::Welcome welcome{.max_requests = kMaxRequests,
+                          .max_regions = static_cast<uint32_t>(limits.tenant_regions),
+                          .max_region_bytes = limits.tenant_bytes};
+  Authenticator::SessionToken token;
+  if (hello.want_token) {
+    MNEMO_ASSIGN_OR_RETURN(token, rooms_.identity.IssueSession(identity_));
+    welcome.token = token.token;
+    welcome.token_lifetime_ms = static_cast<uint64_t>(
+        std::chrono::duration_cast<std::chrono::milliseconds>(token.lifetime).count());
+  }
+  return stream::Encode(welcome);
+}
+
+void StreamConnection::Cancel(uint64_t id) {
+  StreamRequest* waiting = nullptr;
+  {
+    MutexLock lock(mutex_);
+    const auto found = requests_.find(id);
+    if (found == requests_.end()) return;  // its answer is on the way
+    found->second->call().cancelled = true;
+    if (found->second->Withdraw()) waiting = found->second.get();
+  }
+  if (waiting == nullptr) return;
+  waiting->Fail(absl::CancelledError("the request was cancelled"));
+  Finish(*waiting);
+}
+
+void StreamConnection::StartRequest(const stream::Frame& frame) {
+  std::unique_ptr<StreamRequest> request =
+      StreamRequest::Create({rooms_.gate, rooms_.blocks, *regions_}, frame.header, frame.body);
+  if (request == nullptr) return Close(CloseReason::kBody, "a body that is malformed");
+  if (request->WantsDescriptor()) {
+    if (descriptors_.empty()) return Close(CloseReason::kOrder, "a descriptor must come along");
+    request->Bring(std::move(descriptors_.front()));
+    descriptors_.pop_front();
+  }
+  StreamRequest& started = *request;
+  started.OnResume([this, &started] { Submit(started); });
+  CloseReason wrong = CloseReason::kNone;
+  {
+    MutexLock lock(mutex_);
+    if (requests_.size() >= kMaxRequests) {
+      wrong = CloseReason::kOverload;
+    } else if (!requests_.emplace(frame.header.id, std::move(request)).second) {
+      wrong = CloseReason::kOrder;
+    } else {
+      ++working_;
+    }
+  }
+  if (wrong == CloseReason::kOverload) return Close(wrong, "too many requests are under way");
+  if (wrong == CloseReason::kOrder) return Close(wrong, "the id is that of a request under way");
+  Begin(started);
+}
+
+absl::Status StreamConnection::Admit(StreamRequest& request) {
+  const uint32_t timeout = request.header().timeout_ms;
+  const MonoTime deadline =
+      timeout == 0 ? MonoTime::max() : request.started() + std::chrono::milliseconds(timeout);
+  const absl::Status status =
+      rooms_.gate.AdmitStream(request.rule(), identity_, deadline, request.call());
+  if (absl::IsUnauthenticated(status) || absl::IsPermissionDenied(status)) {
+    rooms_.gate.observer().OnRefused({.method = request.rule().method,
+                                      .peer = fmt::format("unix:uid={}", uid_),
+                                      .caller = &identity_,
+                                      .status = status});
+  }
+  MNEMO_RETURN_IF_ERROR(status);
+  return CheckGoesOn(request.call(), rooms_.gate.clock());
+}
+
+void StreamConnection::Begin(StreamRequest& request) {
+  StreamRequest::Progress progress = StreamRequest::Progress::kDone;
+  if (absl::Status status = Admit(request); !status.ok()) {
+    request.Fail(status);
+  } else {
+    progress = request.Begin();
+  }
+  if (progress == StreamRequest::Progress::kDone) return Finish(request);
+  if (!request.Hold()) {
+    request.Fail(absl::UnavailableError("no memory for the request now"));
+    return Finish(request);
+  }
+  Submit(request);
+}
+
+void StreamConnection::Submit(StreamRequest& request) {
+  const absl::Status status =
+      rooms_.gate.Submit(request.call(), [this, &request] { Execute(request); });
+  if (status.ok()) return;
+  request.Fail(status);
+  Finish(request);
+}
+
+void StreamConnection::Execute(StreamRequest& request) {
+  if (absl::Status status = CheckGoesOn(request.call(), rooms_.gate.clock()); !status.ok()) {
+    request.Fail(status);
+  } else if (request.Run() == StreamRequest::Progress::kWaits) {
+    return;
+  }
+  Finish(request);
+}
+
+void StreamConnection::Finish(StreamRequest& request) {
+  rooms_.gate.observer().OnFinished(request.rule(), request.status().code(),
+                                    rooms_.gate.clock().Mono() - request.started());
+  std::unique_ptr<StreamRequest> ended;
+  {
+    // Before the answer, after which the client may use the id again.
+    MutexLock lock(mutex_);
+    const auto found = requests_.find(request.header().id);
+    ended = std::move(found->second);
+    requests_.erase(found);
+  }
+  std::string answer = ended->TakeAnswer();
+  Descriptor descriptor = ended->TakeDescriptor();
+  // What it holds is free before the client can learn of its end.
+  ended.reset();
+  Send(std::move(answer), std::move(descriptor));
+  Leave();
+}
+
+void StreamConnection::Leave() {
+  bool last = false;
+  {
+    MutexLock lock(mutex_);
+    last = --working_ == 0;
+    if (last && draining_ && !closed_) {
+      ++working_;
+      loop_.Post([this] {
+        Close(CloseReason::kShutdown, "the daemon is shutting down");
+        Leave();
+      });
+      return;
+    }
+    last = last && closed_;
+  }
+  if (last) gone_(*this);
+}
+
+void StreamConnection::CloseSoonLocked(CloseReason reason, std::string message) {
+  ++working_;
+  loop_.Post([this, reason, message = std::move(message)] {
+    Close(reason, message);
+    Leave();
+  });
+}
+
+void StreamConnection::Send(std::string frame, Descriptor descriptor) {
+  {
+    MutexLock lock(mutex_);
+    if (closed_) return;
+    outgoing_bytes_ += frame.size();
+    if (outgoing_bytes_ > kFreeBytes && !outgoing_claim_.TryAdd(frame.size())) {
+      outgoing_bytes_ -= frame.size();
+      return CloseSoonLocked(CloseReason::kOverload, "no memory for answers that nobody reads");
+    }
+    outgoing_.push_back({.bytes = std::move(frame), .descriptor = std::move(descriptor)});
+    if (writing_) return;
+    writing_ = true;
+  }
+  WriteAll();
+}
+
+void StreamConnection::WriteAll() {
+  for (;;) {
+    ByteView bytes;
+    int descriptor = -1;
+    {
+      MutexLock lock(mutex_);
+      if (outgoing_.empty()) {
+        outgoing_claim_.Release();
+        writing_ = false;
+        if (!closed_) {
+          ChangeInterestLocked();
+        } else {
+          // The peer sees the end behind what it has not read yet, though requests
+          // that have not noticed keep the descriptor for a while.
+          ::shutdown(socket_.get(), SHUT_RDWR);
+        }
+        return;
+      }
+      // Others only add behind it.
+      const Outgoing& front = outgoing_.front();
+      bytes = AsBytes(front.bytes).subspan(front.sent);
+      if (front.sent == 0) descriptor = front.descriptor.get();
+    }
+    const ssize_t sent = SendSome(socket_.get(), bytes, descriptor);
+    MutexLock lock(mutex_);
+    if (!WroteLocked(sent)) return;
+  }
+}
+
+bool StreamConnection::WroteLocked(ssize_t sent) {
+  if (sent > 0) {
+    Outgoing& front = outgoing_.front();
+    front.sent += static_cast<size_t>(sent);
+    outgoing_bytes_ -= static_cast<uint64_t>(sent);
+    if (front.sent == front.bytes.size()) outgoing_.pop_front();
+    return true;
+  }
+  if (closed_ || sent < 0) {
+    // Nobody reads it any more; whoever reads from the socket sees its end.
+    outgoing_.clear();
+    outgoing_bytes_ = 0;
+    return true;
+  }
+  blocked_ = true;
+  writing_wait_.Begin(rooms_.gate.clock().Mono());
+  ChangeInterestLocked();
+  return false;
+}
+
+void StreamConnection::ChangeInterestLocked() {
+  const uint32_t wanted = (blocked_ ? EPOLLOUT : 0u) |
+                          (outgoing_bytes_ > kMostUnread ? 0u : static_cast<uint32_t>(EPOLLIN));
+  if (wanted == interest_) return;
+  interest_ = wanted;
+  loop_.Change(socket_.get(), wanted, *this);
+}
+
+void StreamConnection::Drain() {
+  {
+    MutexLock lock(mutex_);
+    draining_ = true;
+    ++working_;
+  }
+  Leave();
+}
+
+bool StreamConnection::OnStalled() {
+  MutexLock lock(mutex_);
+  if (!closed_) CloseSoonLocked(CloseReason::kStalled, "no progress for too long");
+  return false;
+}
+
+void StreamConnection::Close(CloseReason reason, std::string_view message) {
+  std::vector<StreamRequest*> waiting;
+  bool write = false;
+  bool watched = false;
+  {
+    MutexLock lock(mutex_);
+    if (closed_) return;
+    closed_ = true;
+    ++working_;
+    for (const auto& [id, request] : requests_) {
+      request->call().cancelled = true;
+      if (request->Withdraw()) waiting.push_back(request.get());
+    }
+    watched = std::exchange(interest_, 0) != 0;
+    // A socket that is full takes no farewell either.
+    if (blocked_) {
+      outgoing_.clear();
+      outgoing_bytes_ = 0;
+    }
+    if (reason != CloseReason::kDone && reason != CloseReason::kLost && !blocked_) {
+      outgoing_.push_back({.bytes = stream::MakeFrame({.type = FrameType::kClose},
+                                                      stream::Encode(stream::Close{
+                                                          .reason = reason, .message = message}))});
+    }
+    write = blocked_ || !writing_;
+    blocked_ = false;
+    writing_ = true;
+  }
+  rooms_.gate.watchdog().Remove(*this);
+  // Before the peer can learn of it.
+  rooms_.observer.OnStreamClosed(reason);
+  if (watched) loop_.Remove(socket_.get());
+  if (write) WriteAll();
+  for (StreamRequest* request : waiting) {
+    request->Fail(absl::CancelledError("the stream ended"));
+    Finish(*request);
+  }
+  Leave();
+}
+
+}  // namespace mnemo

@@ -1,0 +1,106 @@
+// A request of a stream: what it asks for, its steps, and its answer.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "proto/stream/frame.h"
+#include "server/engine/block_engine.h"
+#include "server/engine/byte_budget.h"
+#include "server/gate/gate.h"
+#include "server/transfer/region_table.h"
+#include "storage/base/descriptor.h"
+
+namespace mnemo {
+
+// What requests stand on. All of it outlives them.
+struct RequestRooms {
+  Gate& gate;
+  BlockEngine& blocks;
+  RegionTable& regions;
+};
+
+// Has one turn, which passes between the loop's thread, the executor and a claim on
+// the byte budget. Only `call().cancelled` and Withdraw are for any thread.
+class StreamRequest {
+ public:
+  enum class Progress : uint8_t {
+    kDone,       // the answer stands
+    kElsewhere,  // goes on with Run, on the executor
+    kWaits,      // `resume` will be called, or has been: the request may be gone
+  };
+
+  // Null for a type that is no request, or a body that is malformed.
+  static std::unique_ptr<StreamRequest> Create(const RequestRooms& rooms,
+                                               const stream::Header& header, ByteView body);
+  virtual ~StreamRequest() = default;
+
+  // The method whose rule decides.
+  virtual const MethodRule& rule() const = 0;
+  // Whether a descriptor must come with it; then Bring it before the first step.
+  virtual bool WantsDescriptor() const { return false; }
+  virtual void Bring(Descriptor) {}
+
+  // What is called when bytes that Run waited for are granted. Before the first step.
+  void OnResume(std::function<void()> resume) { resume_ = std::move(resume); }
+  // The first step, on the loop's thread: does not wait for anything.
+  virtual Progress Begin() { return Progress::kElsewhere; }
+  // A step that may wait for the disk.
+  virtual Progress Run() = 0;
+
+  // Ends it with `error`, whatever it has answered.
+  void Fail(const absl::Status& error) { status_ = error; }
+  // Counts what it keeps beyond its first step. False: there is no room for it now.
+  bool Hold() { return held_.TryAdd(sizeof(*this) + body_.size()); }
+  // True if it waited for bytes: whoever withdraws has its turn now.
+  bool Withdraw() { return claim_.Withdraw(); }
+
+  const stream::Header& header() const { return header_; }
+  CallContext& call() { return call_; }
+  MonoTime started() const { return started_; }
+  const absl::Status& status() const { return status_; }
+  // The whole frame, and what goes with it.
+  std::string TakeAnswer();
+  Descriptor TakeDescriptor() { return std::move(for_peer_); }
+
+ protected:
+  StreamRequest(const RequestRooms& rooms, const stream::Header& header, ByteView body)
+      : rooms_(rooms),
+        header_(header),
+        body_(AsText(body)),
+        claim_(rooms.gate.bytes()),
+        held_(rooms.gate.bytes()),
+        started_(rooms.gate.clock().Mono()) {}
+
+  // Views of it live as long as the request.
+  ByteView body() const { return AsBytes(body_); }
+  virtual bool Parse() = 0;
+  // The body of a good answer.
+  virtual std::string Answer() const = 0;
+
+  // Ends it, or goes on where `status` is OK.
+  Progress Done(const absl::Status& status) {
+    status_ = status;
+    return Progress::kDone;
+  }
+  // Claims `bytes` in the place of what was claimed before. kQueued: it may be gone.
+  ByteBudget::Claim::Outcome Claim(uint64_t bytes);
+
+  const RequestRooms rooms_;
+  CallContext call_;
+  Descriptor for_peer_;
+
+ private:
+  const stream::Header header_;
+  const std::string body_;
+  std::function<void()> resume_;
+  ByteBudget::Claim claim_;  // of bytes between levels and the client
+  ByteBudget::Claim held_;   // of the request itself
+  const MonoTime started_;
+  absl::Status status_;
+};
+
+}  // namespace mnemo

@@ -1,0 +1,179 @@
+#include "server/transfer/stream_server.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <map>
+#include <utility>
+#include <vector>
+
+#include "storage/base/status_macros.h"
+
+namespace mnemo {
+namespace {
+
+class StreamServerImpl final : public StreamServer, private EventLoop::Handler {
+ public:
+  StreamServerImpl(const StreamServerOptions& options, const StreamRooms& rooms)
+      : options_(options), rooms_(rooms) {}
+  ~StreamServerImpl() override { Shutdown(Nanos(0)); }
+
+  absl::Status Open() {
+    MNEMO_ASSIGN_OR_RETURN(listener_, ListenUnix(options_.unix_socket, options_.access));
+    for (size_t i = 0; i < options_.threads; ++i) {
+      MNEMO_ASSIGN_OR_RETURN(auto loop, EventLoop::Start(fmt::format("streams-{}", i)));
+      loops_.push_back(std::move(loop));
+    }
+    spare_ = Descriptor(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+    absl::Status added = loops_[0]->Add(listener_.get(), EPOLLIN, *this);
+    if (!added.ok()) loops_.clear();
+    return added;
+  }
+
+  size_t connections() const override {
+    MutexLock lock(mutex_);
+    return connections_.size();
+  }
+
+  void Shutdown(Nanos drain) override {
+    {
+      MutexLock lock(mutex_);
+      if (std::exchange(stopping_, true)) return;
+    }
+    if (loops_.empty()) return;
+    // On its own thread no event of it is being handled.
+    loops_[0]->Post([this] {
+      loops_[0]->Remove(listener_.get());
+      ::unlink(options_.unix_socket.c_str());
+      ForEach([](StreamConnection& connection) { connection.Drain(); });
+      MutexLock lock(mutex_);
+      listening_ = false;
+      changed_.SignalAll();
+    });
+    const auto deadline = std::chrono::steady_clock::now() + drain;
+    {
+      MutexLock lock(mutex_);
+      while (listening_) changed_.Wait(mutex_);
+      for (auto now = std::chrono::steady_clock::now(); !connections_.empty() && now < deadline;
+           now = std::chrono::steady_clock::now()) {
+        changed_.WaitFor(mutex_, deadline - now);
+      }
+    }
+    ForEach([](StreamConnection& connection) {
+      connection.Close(stream::CloseReason::kShutdown, "the daemon is shutting down");
+    });
+    {
+      MutexLock lock(mutex_);
+      while (!connections_.empty()) changed_.Wait(mutex_);
+    }
+    loops_.clear();
+  }
+
+ private:
+  struct Entry {
+    EventLoop* loop = nullptr;
+    std::unique_ptr<StreamConnection> connection;
+  };
+
+  // Calls `visit` for every connection, each on its loop; does not wait for it.
+  void ForEach(void (*visit)(StreamConnection&)) {
+    MutexLock lock(mutex_);
+    for (const auto& [connection, entry] : connections_) {
+      // It is destroyed by a task of the same loop, which is behind this one or has
+      // taken it out of the map.
+      entry.loop->Post([this, visit, connection = connection] {
+        {
+          MutexLock held(mutex_);
+          if (!connections_.contains(connection)) return;
+        }
+        visit(*connection);
+      });
+    }
+  }
+
+  void OnEvents(uint32_t) override {
+    for (;;) {
+      Descriptor socket(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+      if (!socket.valid() && (errno == EMFILE || errno == ENFILE)) {
+        // Whoever waits in the backlog would keep the loop turning: a descriptor that
+        // was kept for this turns one away.
+        spare_ = Descriptor();
+        socket = Descriptor(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+        socket = Descriptor();
+        spare_ = Descriptor(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+        return;
+      }
+      if (!socket.valid()) return;
+      Welcome(std::move(socket));
+    }
+  }
+
+  void Welcome(Descriptor socket) {
+    absl::StatusOr<Peer> peer = Peer::Of(socket.get());
+    if (!peer.ok()) return;
+    MutexLock lock(mutex_);
+    if (stopping_ || connections_.size() >= options_.max_connections) return;
+    EventLoop& loop = *loops_[turn_++ % loops_.size()];
+    auto connection = std::make_unique<StreamConnection>(
+        rooms_, loop, std::move(socket), *std::move(peer),
+        [this, &loop](StreamConnection& gone) { Forget(loop, gone); });
+    StreamConnection* const raw = connection.get();
+    connections_[raw] = {&loop, std::move(connection)};
+    loop.Post([raw] { raw->Start(); });
+  }
+
+  // On any thread, as the last thing that `gone` does.
+  void Forget(EventLoop& loop, StreamConnection& gone) {
+    loop.Post([this, connection = &gone] {
+      Entry entry;
+      {
+        MutexLock lock(mutex_);
+        const auto found = connections_.find(connection);
+        entry = std::move(found->second);
+        connections_.erase(found);
+      }
+      entry.connection.reset();
+      MutexLock lock(mutex_);
+      changed_.SignalAll();
+    });
+  }
+
+  const StreamServerOptions options_;
+  const StreamRooms rooms_;
+  Descriptor listener_;
+  Descriptor spare_;  // of the first loop's thread
+  std::vector<std::unique_ptr<EventLoop>> loops_;
+  mutable Mutex mutex_;  // taken before a loop's
+  CondVar changed_;
+  std::map<StreamConnection*, Entry> connections_ ABSL_GUARDED_BY(mutex_);
+  size_t turn_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool listening_ ABSL_GUARDED_BY(mutex_) = true;
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace
+
+absl::Status StreamServerOptions::Validate() const {
+  if (threads < 1 || threads > 64) {
+    return absl::InvalidArgumentError(fmt::format("threads is {}; it must be 1 to 64", threads));
+  }
+  if (max_connections < 1 || max_connections > 65536) {
+    return absl::InvalidArgumentError(
+        fmt::format("max_connections is {}; it must be 1 to 65536", max_connections));
+  }
+  return CheckSocketOwner(access.owner);
+}
+
+absl::StatusOr<std::unique_ptr<StreamServer>> StreamServer::Start(
+    const StreamServerOptions& options, const StreamRooms& rooms) {
+  MNEMO_RETURN_IF_ERROR(options.Validate());
+  auto server = std::make_unique<StreamServerImpl>(options, rooms);
+  MNEMO_RETURN_IF_ERROR(server->Open());
+  return server;
+}
+
+}  // namespace mnemo

@@ -1,0 +1,38 @@
+// The listener of streams: the fast lane of this host.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "server/transfer/stream_connection.h"
+#include "server/transfer/unix_socket.h"
+
+namespace mnemo {
+
+struct StreamServerOptions {
+  std::string unix_socket;  // a path
+  SocketAccess access;
+  size_t threads = 1;             // loops; 1 to 64
+  size_t max_connections = 4096;  // more are turned away; 1 to 65,536
+  absl::Status Validate() const;
+};
+
+// Thread-safe. Serves from Start to Shutdown.
+class StreamServer {
+ public:
+  // Errors: kInvalidArgument; those of ListenUnix; kResourceExhausted.
+  static absl::StatusOr<std::unique_ptr<StreamServer>> Start(const StreamServerOptions& options,
+                                                             const StreamRooms& rooms);
+  virtual ~StreamServer() = default;
+
+  virtual size_t connections() const = 0;
+  // Takes no new streams, ends those that have nothing under way, lets the others end
+  // what they have until `drain` has passed, and cancels the rest. The socket's file is
+  // gone then. Idempotent; before Gate::Shutdown.
+  virtual void Shutdown(Nanos drain) = 0;
+};
+
+}  // namespace mnemo

@@ -1,0 +1,34 @@
+// Connected UNIX stream sockets, and descriptors that travel over them.
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "storage/base/bytes.h"
+#include "storage/base/descriptor.h"
+
+namespace mnemo {
+
+// Does not wait: a socket whose backlog is full counts as one that is not there.
+// Errors: kUnavailable; kInvalidArgument (a path over 107 bytes).
+absl::StatusOr<Descriptor> ConnectLocal(const std::string& path);
+
+// What one call took from a socket.
+struct Received {
+  enum class State : uint8_t { kBytes, kNothing, kEnd };
+  State state = State::kNothing;
+  size_t bytes = 0;
+  // The peer sent more descriptors than a call takes; they were dropped.
+  bool descriptors_lost = false;
+};
+// Does not wait. `descriptors` gets what came along, up to eight.
+Received Receive(int socket, MutableByteView into, std::vector<Descriptor>& descriptors);
+
+// Does not wait. Answers how many bytes were taken, `descriptor` (below 0: none) with
+// the first; 0: none now; -1: the peer is gone.
+ssize_t SendSome(int socket, ByteView bytes, int descriptor);
+
+}  // namespace mnemo
