@@ -18,7 +18,7 @@ TRACES ?= ../shared/traces
 CPP_FILES = $(shell git ls-files --cached --others --exclude-standard '*.cc' '*.h')
 export PYTHONPATH := client/python
 
-.PHONY: help deps deps-demo build test demo demo-context capture bench-codecs bench-store bench-inline bench-policies bench-contexts \
+.PHONY: help deps deps-demo build test demo demo-context capture bench-codecs bench-store bench-inline bench-planes bench-policies bench-contexts \
   fmt fmt-check lint asan tsan fuzz crash contract-accept golden clean FORCE
 
 help: ## list the targets
@@ -121,6 +121,9 @@ bench-store: build ## levels, directory, restart, churn -> build/bench/store.jso
 
 bench-inline: build ## gRPC data path beside Redis -> build/bench/inline.json
 	@$(PYTHON) tests/bench/inline/run.py --build build/release --out build/bench/inline.json
+
+bench-planes: build ## the planes of one host beside Redis -> build/bench/planes.json
+	@$(PYTHON) tests/bench/planes/run.py --build build/release --out build/bench/planes.json
 
 bench-policies: build ## hit ratios on real traces beside the optimum -> build/bench/policies.json
 	@mkdir -p build/bench

@@ -88,6 +88,9 @@ inline v1::ContextService::Stub& StubOf(Connection& connection, const v1::Contex
 inline v1::AdminService::Stub& StubOf(Connection& connection, const v1::AdminService*) {
   return *connection.admin;
 }
+inline v1::StreamService::Stub& StubOf(Connection& connection, const v1::StreamService*) {
+  return *connection.streams;
+}
 inline v1::AuthService::Stub& StubOf(Connection& connection, const v1::AuthService*) {
   return *connection.auth;
 }

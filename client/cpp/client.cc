@@ -25,6 +25,14 @@ Contexts Client::contexts() { return Contexts(*core_); }
 Admin Client::admin() { return Admin(*core_); }
 Auth Client::auth() { return Auth(*core_); }
 
+absl::StatusOr<std::unique_ptr<SharedMemory>> Client::AllocateShared(size_t bytes) {
+  return core_->lane().memory().Allocate(bytes);
+}
+
+absl::StatusOr<std::unique_ptr<SharedMemory>> Client::Share(int descriptor, MutableBytes mapped) {
+  return core_->lane().memory().Adopt(descriptor, mapped);
+}
+
 absl::Status Client::WaitUntilConnected(Millis timeout) {
   const auto deadline = std::chrono::system_clock::now() + timeout;
   if (core_->NextConnection().channel->WaitForConnected(deadline)) return absl::OkStatus();

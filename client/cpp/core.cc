@@ -5,6 +5,11 @@
 #include <grpcpp/security/credentials.h>
 #include <grpcpp/support/channel_arguments.h>
 
+#include <algorithm>
+
+#include "client/cpp/unary.h"
+#include "storage/base/status_macros.h"
+
 namespace mnemo::client {
 namespace {
 
@@ -55,6 +60,16 @@ void KeepGrpc() {
   (void)kept;
 }
 
+absl::StatusOr<LaneAddress> AskForStream(Core& core, LaneTime deadline, CancelSource* cancel) {
+  const auto left = std::chrono::ceil<Millis>(deadline - std::chrono::steady_clock::now());
+  MNEMO_ASSIGN_OR_RETURN(
+      const v1::OpenStreamResponse answer,
+      (CallAndWait<v1::StreamService, v1::OpenStreamRequest, v1::OpenStreamResponse>(
+          core, ControlCall(core, {.timeout = std::max(left, Millis(1)), .cancel = cancel}),
+          &v1::StreamService::StubInterface::async_interface::Open, {})));
+  return LaneAddress{.path = answer.unix_socket(), .ticket = answer.ticket()};
+}
+
 }  // namespace
 
 Connection::Connection(std::shared_ptr<grpc::Channel> to)
@@ -63,9 +78,15 @@ Connection::Connection(std::shared_ptr<grpc::Channel> to)
       blocks(v1::BlockService::NewStub(channel)),
       contexts(v1::ContextService::NewStub(channel)),
       admin(v1::AdminService::NewStub(channel)),
-      auth(v1::AuthService::NewStub(channel)) {}
+      auth(v1::AuthService::NewStub(channel)),
+      streams(v1::StreamService::NewStub(channel)) {}
 
-Core::Core(const ClientOptions& options) : options_(options), budget_(options.retry) {
+Core::Core(const ClientOptions& options)
+    : options_(options),
+      budget_(options.retry),
+      lane_(options, [this](LaneTime deadline, CancelSource* cancel) {
+        return AskForStream(*this, deadline, cancel);
+      }) {
   KeepGrpc();
   const grpc::ChannelArguments arguments = ArgumentsFor(options);
   const auto credentials = CredentialsFor(options);

@@ -12,6 +12,7 @@
 
 #include "client/cpp/cancel.h"
 #include "client/cpp/fetch_meter.h"
+#include "client/cpp/lane.h"
 #include "client/cpp/retry.h"
 #include "mnemo/options.h"
 #include "mnemo/v1/admin.grpc.pb.h"
@@ -19,6 +20,7 @@
 #include "mnemo/v1/block.grpc.pb.h"
 #include "mnemo/v1/context.grpc.pb.h"
 #include "mnemo/v1/space.grpc.pb.h"
+#include "mnemo/v1/stream.grpc.pb.h"
 #include "storage/base/mutex.h"
 
 namespace mnemo::client {
@@ -33,6 +35,7 @@ struct Connection {
   const std::unique_ptr<v1::ContextService::Stub> contexts;
   const std::unique_ptr<v1::AdminService::Stub> admin;
   const std::unique_ptr<v1::AuthService::Stub> auth;
+  const std::unique_ptr<v1::StreamService::Stub> streams;
 };
 
 // Thread-safe.
@@ -44,7 +47,10 @@ class Core {
 
   const ClientOptions& options() const { return options_; }
   RetryBudget& budget() { return budget_; }
+  // What reads took, inline and by the fast lane.
   FetchMeter& meter() { return meter_; }
+  FetchMeter& lane_meter() { return lane_meter_; }
+  Lane& lane() { return lane_; }
   // What every call shows: call it for each new context.
   void ShowToken(grpc::ClientContext& context) const;
   // Connections in turn.
@@ -66,7 +72,9 @@ class Core {
   std::atomic<uint32_t> turn_{0};
   RetryBudget budget_;
   FetchMeter meter_;
+  FetchMeter lane_meter_;
   CancelSource::Impl all_;
+  Lane lane_;
 
   Mutex mutex_;
   CondVar ended_;

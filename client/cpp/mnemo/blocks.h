@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "mnemo/memory.h"
 #include "mnemo/types.h"
 
 namespace mnemo::client {
@@ -47,6 +48,7 @@ struct OfferVerdict {
 struct OfferResult {
   std::vector<OfferVerdict> verdicts;  // one for each part of the request
   uint64_t reservation = 0;
+  Plane plane = Plane::kInline;  // that was taken
 };
 
 // A part with its bytes.
@@ -92,6 +94,7 @@ struct PartStored {
 
 struct PutResult {
   std::vector<PartStored> parts;  // one for each part of the request
+  Plane plane = Plane::kInline;   // that was taken
 };
 
 struct MatchRequest {
@@ -131,6 +134,7 @@ struct MatchResult {
   // and size of a block. None while nothing was read from one of the levels.
   std::optional<std::chrono::duration<double>> fetch_time;
   std::vector<GroupMatch> groups;
+  Plane plane = Plane::kInline;  // that was taken
 
   // Whether reading is quicker than computing the tokens at this rate, which is above
   // 0. Yes while nothing was measured, no if nothing matched.
@@ -179,7 +183,8 @@ struct PartRead {
 };
 
 struct GetResult {
-  std::vector<PartRead> parts;  // in the order of the destinations
+  std::vector<PartRead> parts;   // in the order of the destinations
+  Plane plane = Plane::kInline;  // that was taken
 };
 
 struct KeysRequest {

@@ -20,6 +20,7 @@
 #include "mnemo/auth.h"
 #include "mnemo/blocks.h"
 #include "mnemo/contexts.h"
+#include "mnemo/memory.h"
 #include "mnemo/options.h"
 #include "mnemo/types.h"
 
@@ -201,6 +202,13 @@ class Client {
   Contexts contexts();
   Admin admin();
   Auth auth();
+
+  // Memory that the daemon of this host reads and writes itself. Errors:
+  // kInvalidArgument (0 bytes), kResourceExhausted.
+  absl::StatusOr<std::unique_ptr<SharedMemory>> AllocateShared(size_t bytes);
+  // The same of an engine's own: all of a memfd, or of another file on a tmpfs, that
+  // is mapped at `mapped` from its beginning. The caller keeps both.
+  absl::StatusOr<std::unique_ptr<SharedMemory>> Share(int descriptor, MutableBytes mapped);
 
   // Waits until the daemon can be reached. Errors: kUnavailable.
   absl::Status WaitUntilConnected(Millis timeout);

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "mnemo/memory.h"
 
 namespace mnemo::client {
 
@@ -59,6 +60,14 @@ struct ClientOptions {
 
   RetryOptions retry;
 
+  // By which way blocks travel; kDefault is kAuto. It is the fast lane for calls that
+  // wait for their answer, once the client has shared memory and where all bytes of the
+  // call lie in it as whole parts.
+  PlaneChoice plane = PlaneChoice::kAuto;
+  // The socket of the daemon's streams, where the uid of this process says who calls.
+  // Empty: the daemon is asked for it and for a ticket.
+  std::string stream_socket = {};
+
   // Connections that calls are spread over, 1 to 16. One saturates a core.
   int connections = 1;
 
@@ -94,6 +103,9 @@ struct CallOptions {
   Millis timeout{0};
   // May be null.
   CancelSource* cancel = nullptr;
+  // Of Match, Offer, Get, Put and Touch that wait for their answer. With kFast, a call
+  // that cannot go by the fast lane is kFailedPrecondition.
+  PlaneChoice plane = PlaneChoice::kDefault;
 };
 
 }  // namespace mnemo::client

@@ -5,6 +5,7 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -32,6 +33,20 @@ absl::StatusOr<std::unique_ptr<RedisClient>> RedisClient::Connect(const std::str
   address.sin_family = AF_INET;
   address.sin_port = htons(static_cast<uint16_t>(port));
   inet_pton(AF_INET, host.c_str(), &address.sin_addr);
+  if (connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) {
+    return Failed("connect");
+  }
+  return client;
+}
+
+absl::StatusOr<std::unique_ptr<RedisClient>> RedisClient::ConnectUnix(const std::string& path) {
+  const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return Failed("socket");
+  std::unique_ptr<RedisClient> client(new RedisClient(fd));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof(address.sun_path)) return absl::InternalError("redis: a long path");
+  std::copy(path.begin(), path.end(), address.sun_path);
   if (connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) {
     return Failed("connect");
   }
@@ -68,8 +83,8 @@ absl::Status RedisClient::ReadExactly(std::span<uint8_t> into) {
 }
 
 absl::Status RedisClient::Set(std::string_view key, std::span<const uint8_t> value) {
-  const std::string head = fmt::format("*3\r\n$3\r\nSET\r\n${}\r\n{}\r\n${}\r\n", key.size(), key,
-                                       value.size());
+  const std::string head =
+      fmt::format("*3\r\n$3\r\nSET\r\n${}\r\n{}\r\n${}\r\n", key.size(), key, value.size());
   iovec pieces[3] = {{const_cast<char*>(head.data()), head.size()},
                      {const_cast<uint8_t*>(value.data()), value.size()},
                      {const_cast<char*>("\r\n"), 2}};
@@ -92,8 +107,7 @@ absl::Status RedisClient::Set(std::string_view key, std::span<const uint8_t> val
 
 absl::Status RedisClient::Get(std::string_view key, std::span<uint8_t> into) {
   const std::string request = fmt::format("*2\r\n$3\r\nGET\r\n${}\r\n{}\r\n", key.size(), key);
-  if (send(socket_, request.data(), request.size(), 0) !=
-      static_cast<ssize_t>(request.size())) {
+  if (send(socket_, request.data(), request.size(), 0) != static_cast<ssize_t>(request.size())) {
     return Failed("send");
   }
   std::string answer;

@@ -17,6 +17,7 @@ namespace mnemo::bench {
 class RedisClient {
  public:
   static absl::StatusOr<std::unique_ptr<RedisClient>> Connect(const std::string& host, int port);
+  static absl::StatusOr<std::unique_ptr<RedisClient>> ConnectUnix(const std::string& path);
   ~RedisClient();
 
   absl::Status Set(std::string_view key, std::span<const uint8_t> value);

@@ -25,19 +25,11 @@ std::string Binary() {
 
 std::vector<std::string> CommandLine(const std::string& folder,
                                      const std::vector<std::string>& settings) {
-  std::vector<std::string> line = {Binary(),
-                                   "--data-dir",
-                                   folder + "/data",
-                                   "--listen",
-                                   "127.0.0.1:0",
-                                   "--metrics-listen",
-                                   "off",
-                                   "--probe-listen",
-                                   "off",
-                                   "--unix-socket",
-                                   folder + "/s",
-                                   "--ready-file",
-                                   "-"};
+  std::vector<std::string> line = {Binary(),        "--data-dir",     folder + "/data",
+                                   "--listen",      "127.0.0.1:0",    "--metrics-listen",
+                                   "off",           "--probe-listen", "off",
+                                   "--unix-socket", folder + "/s",    "--streams-unix-socket",
+                                   folder + "/t",   "--ready-file",   "-"};
   line.insert(line.end(), settings.begin(), settings.end());
   return line;
 }
@@ -95,6 +87,7 @@ absl::Status DaemonProcess::ReadReadyLine() {
   }
   tcp_ = ready.at("grpc").get<std::string>();
   unix_ = "unix:" + ready.at("unix").get<std::string>();
+  streams_ = ready.value("streams", "");
   return absl::OkStatus();
 }
 

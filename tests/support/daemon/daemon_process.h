@@ -31,6 +31,8 @@ class DaemonProcess {
   // Addresses that clients take.
   const std::string& tcp() const { return tcp_; }
   const std::string& unix_socket() const { return unix_; }
+  // Path of the streams' socket.
+  const std::string& streams() const { return streams_; }
 
   // kill -9.
   void Kill();
@@ -57,6 +59,7 @@ class DaemonProcess {
   const int output_;
   std::string tcp_;
   std::string unix_;
+  std::string streams_;
 };
 
 }  // namespace mnemo

@@ -1,0 +1,345 @@
+#include "client/cpp/lane.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "storage/base/status_macros.h"
+
+namespace mnemo::client {
+namespace {
+
+using stream::FrameType;
+
+// How long a daemon is not asked again for a stream that it did not give, or that it
+// does not have.
+constexpr std::chrono::seconds kPause(1);
+constexpr std::chrono::seconds kLongPause(60);
+
+stream::Scope ScopeOf(const SpaceRef& space, std::string_view salt) {
+  stream::Scope scope{.salt = salt};
+  if (const auto* id = std::get_if<uint64_t>(&space.ref)) {
+    scope.space = *id;
+  } else {
+    scope.space_name = std::get<std::string>(space.ref);
+  }
+  return scope;
+}
+
+stream::KeyRefs KeysOf(Keys keys, Keys stretches) {
+  return {.keys = {keys.begin(), keys.end()}, .stretches = {stretches.begin(), stretches.end()}};
+}
+
+// What does not fit is no part of any space, and has a number that says so.
+stream::PartRef PartOf(const PartId& part) {
+  return {.group = static_cast<uint8_t>(std::min<uint32_t>(part.group, UINT8_MAX)),
+          .tp_rank = static_cast<uint16_t>(std::min<uint32_t>(part.tp_rank, UINT16_MAX)),
+          .pp_rank = static_cast<uint16_t>(std::min<uint32_t>(part.pp_rank, UINT16_MAX))};
+}
+
+Digest128 ToWire(const Digest& digest) { return {.low = digest.low, .high = digest.high}; }
+Digest FromWire(const Digest128& digest) { return {.high = digest.high, .low = digest.low}; }
+
+}  // namespace
+
+Lane::Lane(const ClientOptions& options, AskForLane ask) : options_(options), ask_(std::move(ask)) {
+  memory_.OnRemove([this](uint64_t memory) {
+    std::shared_ptr<LaneStream> stream;
+    {
+      MutexLock lock(mutex_);
+      stream = stream_;
+    }
+    if (stream) stream->Unregister(memory);
+  });
+}
+
+Lane::Way Lane::FindWay(const CallOptions& options, Millis standard, bool shared) {
+  Way way;
+  const PlaneChoice choice =
+      options.plane == PlaneChoice::kDefault ? options_.plane : options.plane;
+  if (choice == PlaneChoice::kInline) return way;
+  way.must = choice == PlaneChoice::kFast;
+  if (!way.must && memory_.empty()) return way;
+  if (!shared) {
+    if (way.must) {
+      way.refused = absl::FailedPreconditionError(
+          "the call cannot go by the fast lane: it takes whole parts in shared memory");
+    }
+    return way;
+  }
+  way.deadline =
+      std::chrono::steady_clock::now() + (options.timeout > Millis(0) ? options.timeout : standard);
+  auto stream = Stream(way.deadline, options.cancel);
+  if (stream.ok()) {
+    way.stream = *std::move(stream);
+  } else if (way.must) {
+    way.refused = stream.status();
+  }
+  return way;
+}
+
+absl::StatusOr<std::shared_ptr<LaneStream>> Lane::Stream(LaneTime deadline, CancelSource* cancel) {
+  {
+    MutexLock lock(mutex_);
+    while (connecting_) {
+      const LaneTime now = std::chrono::steady_clock::now();
+      if (now >= deadline) return absl::DeadlineExceededError("no stream in time");
+      changed_.WaitFor(mutex_, deadline - now);
+    }
+    if (stream_ && !stream_->lost()) return stream_;
+    if (!failure_.ok() && std::chrono::steady_clock::now() < not_before_) return failure_;
+    connecting_ = true;
+  }
+  absl::StatusOr<std::shared_ptr<LaneStream>> made = Connect(deadline, cancel);
+  MutexLock lock(mutex_);
+  connecting_ = false;
+  changed_.SignalAll();
+  // Who was cancelled knows nothing of the daemon.
+  failure_ = absl::IsCancelled(made.status()) ? absl::OkStatus() : made.status();
+  if (made.ok()) {
+    stream_ = *made;
+  } else {
+    const bool has_none = absl::IsUnimplemented(failure_) || absl::IsFailedPrecondition(failure_);
+    not_before_ = std::chrono::steady_clock::now() + (has_none ? kLongPause : kPause);
+  }
+  return made;
+}
+
+absl::StatusOr<std::shared_ptr<LaneStream>> Lane::Connect(LaneTime deadline, CancelSource* cancel) {
+  LaneAddress address{.path = options_.stream_socket};
+  if (address.path.empty()) {
+    MNEMO_ASSIGN_OR_RETURN(address, ask_(deadline, cancel));
+  }
+  MNEMO_ASSIGN_OR_RETURN(
+      std::unique_ptr<LaneStream> made,
+      LaneStream::Connect(address.path, {.ticket = address.ticket, .client = options_.user_agent},
+                          deadline, cancel));
+  return std::shared_ptr<LaneStream>(std::move(made));
+}
+
+template <typename Answer>
+absl::Status Lane::Ask(const Way& way, FrameType type, const std::string& request,
+                       CancelSource* cancel, std::string& body, Answer& answer) {
+  MNEMO_ASSIGN_OR_RETURN(LaneStream::Reply reply,
+                         way.stream->Call(type, request, -1, way.deadline, cancel));
+  body = std::move(reply.body);
+  absl::Status status;
+  if (!stream::Decode(AsBytes(body), status, answer)) {
+    return absl::InternalError("the daemon's answer is malformed");
+  }
+  if (absl::IsCancelled(status) && reply.timed_out) {
+    return absl::DeadlineExceededError("the deadline has passed");
+  }
+  return status;
+}
+
+absl::StatusOr<std::vector<stream::Place>> Lane::PlacesOf(
+    LaneStream& stream, const std::vector<MemoryRegistry::Place>& at, LaneTime deadline) {
+  std::vector<stream::Place> places(at.size());
+  for (uint32_t i = 0; i < at.size(); ++i) {
+    places[i] = {.first = i, .count = 1};
+    if (i > 0 && at[i].memory == at[i - 1].memory) {
+      places[i].region = places[i - 1].region;
+      continue;
+    }
+    MNEMO_ASSIGN_OR_RETURN(places[i].region,
+                           stream.RegionOf(at[i].memory, at[i].descriptor, at[i].bytes, deadline));
+  }
+  return places;
+}
+
+Lane::Outcome<MatchResult> Lane::Match(const MatchRequest& request, const CallOptions& options) {
+  const Way way = FindWay(options, options_.timeout, /*shared=*/true);
+  if (!way.refused.ok()) return way.refused;
+  if (!way.stream) return std::nullopt;
+  std::string body;
+  stream::MatchAnswer answer;
+  const absl::Status status =
+      Ask(way, FrameType::kMatch,
+          stream::Encode(stream::MatchRequest{.scope = ScopeOf(request.space, request.salt),
+                                              .keys = KeysOf(request.keys, request.stretches),
+                                              .groups = request.groups,
+                                              .tp_ranks = request.tp_ranks,
+                                              .pp_ranks = request.pp_ranks,
+                                              .lease_ms = request.lease_ms,
+                                              .want_bitmap = request.want_bitmap,
+                                              .peek = request.peek}),
+          options.cancel, body, answer);
+  if (absl::IsUnavailable(status) && !way.must) return std::nullopt;
+  if (!status.ok()) return status;
+  MatchResult result{.blocks = answer.blocks,
+                     .tokens = answer.tokens,
+                     .pending = std::move(answer.pending),
+                     .lease = answer.lease,
+                     .lease_ms = answer.lease_ms,
+                     .fetch_bytes = answer.fetch_bytes,
+                     .plane = Plane::kFast};
+  for (const auto& run : answer.runs) {
+    result.runs.push_back({run.first, run.count, static_cast<Level>(run.level)});
+  }
+  for (const auto& group : answer.groups) result.groups.push_back({group.group, group.blocks});
+  if (request.want_bitmap) {
+    for (size_t i = 0; i < request.keys.size(); ++i) {
+      const bool there = i / 8 < answer.present.size() &&
+                         (static_cast<uint8_t>(answer.present[i / 8]) >> (i % 8) & 1) != 0;
+      result.present.push_back(there);
+    }
+  }
+  return result;
+}
+
+Lane::Outcome<OfferResult> Lane::Offer(const OfferRequest& request, const CallOptions& options) {
+  const Way way = FindWay(options, options_.timeout, /*shared=*/true);
+  if (!way.refused.ok()) return way.refused;
+  if (!way.stream) return std::nullopt;
+  stream::OfferRequest message{.scope = ScopeOf(request.space, request.salt),
+                               .reservation_ms = request.reservation_ms};
+  for (const PartOffer& part : request.parts) {
+    message.parts.push_back({.key = part.key,
+                             .part = PartOf(part.part),
+                             .size = part.size,
+                             .depth = part.depth,
+                             .parent = part.parent,
+                             .stretch = part.stretch});
+    if (part.digest) message.parts.back().digest = ToWire(*part.digest);
+  }
+  std::string body;
+  stream::OfferAnswer answer;
+  // Not repeated: a second Offer would find the parts reserved by the first.
+  MNEMO_RETURN_IF_ERROR(
+      Ask(way, FrameType::kOffer, stream::Encode(message), options.cancel, body, answer));
+  OfferResult result{.reservation = answer.reservation, .plane = Plane::kFast};
+  for (const auto& verdict : answer.verdicts) {
+    result.verdicts.push_back({.verdict = static_cast<Verdict>(verdict.verdict),
+                               .reason = verdict.reason,
+                               .digest = FromWire(verdict.digest)});
+  }
+  return result;
+}
+
+Lane::Outcome<uint32_t> Lane::Touch(const KeysRequest& request, const CallOptions& options) {
+  const Way way = FindWay(options, options_.timeout, /*shared=*/true);
+  if (!way.refused.ok()) return way.refused;
+  if (!way.stream) return std::nullopt;
+  std::string body;
+  stream::TouchAnswer answer;
+  const absl::Status status =
+      Ask(way, FrameType::kTouch,
+          stream::Encode(stream::TouchRequest{.scope = ScopeOf(request.space, request.salt),
+                                              .keys = KeysOf(request.keys, request.stretches)}),
+          options.cancel, body, answer);
+  if (absl::IsUnavailable(status) && !way.must) return std::nullopt;
+  if (!status.ok()) return status;
+  return answer.found;
+}
+
+Lane::Outcome<GetResult> Lane::Get(const GetRequest& request, const CallOptions& options) {
+  std::vector<MemoryRegistry::Place> at;
+  bool shared = request.first_layer == 0 && request.layer_count == 0 &&
+                request.order != ReadOrder::kLayerMajor &&
+                request.destinations.size() ==
+                    request.keys.size() * std::max<size_t>(1, request.parts.size());
+  for (const Destination& to : request.destinations) {
+    const auto place = memory_.Find(to.memory);
+    shared = shared && place && to.part_offset == 0 && !to.memory.empty();
+    if (!shared) break;
+    at.push_back(*place);
+  }
+  const Way way = FindWay(options, options_.transfer_timeout, shared);
+  if (!way.refused.ok()) return way.refused;
+  if (!way.stream) return std::nullopt;
+  stream::GetRequest message{.scope = ScopeOf(request.space, request.salt),
+                             .keys = KeysOf(request.keys, request.stretches),
+                             .lease = request.lease};
+  for (const PartId& part : request.parts) message.parts.push_back(PartOf(part));
+  for (size_t i = 0; i < at.size(); ++i) {
+    message.slices.push_back(
+        {.offset = at[i].offset, .length = request.destinations[i].memory.size()});
+  }
+  stream::GetAnswer answer;
+  std::string body;
+  absl::StatusOr<std::vector<stream::Place>> places = PlacesOf(*way.stream, at, way.deadline);
+  absl::Status status = places.status();
+  if (status.ok()) {
+    message.places = *std::move(places);
+    status = Ask(way, FrameType::kGet, stream::Encode(message), options.cancel, body, answer);
+  }
+  if (absl::IsUnavailable(status) && !way.must) return std::nullopt;
+  if (!status.ok()) return status;
+  if (answer.parts.size() != at.size()) {
+    return absl::InternalError("the daemon's answer is of other parts");
+  }
+  GetResult result{.plane = Plane::kFast};
+  for (size_t i = 0; i < at.size(); ++i) {
+    const stream::GetAnswer::Part& got = answer.parts[i];
+    PartRead read{.status = got.status,
+                  .size = got.size,
+                  .bytes = got.bytes,
+                  .digest = FromWire(got.digest),
+                  .level = static_cast<Level>(got.level),
+                  .depth = got.depth};
+    if (read.status.ok() && request.on_data) request.on_data(i, 0, read.bytes);
+    if (read.status.ok() && request.verify &&
+        DigestOf(request.destinations[i].memory.first(
+            std::min<size_t>(read.bytes, request.destinations[i].memory.size()))) != read.digest) {
+      read.status = absl::DataLossError("the bytes have another digest than the part");
+    }
+    result.parts.push_back(std::move(read));
+  }
+  return result;
+}
+
+Lane::Outcome<PutResult> Lane::Put(const PutRequest& request, const CallOptions& options) {
+  std::vector<MemoryRegistry::Place> at;
+  bool shared = true;
+  for (const PartPut& part : request.parts) {
+    const auto place = memory_.Find(part.data);
+    shared = shared && place && !part.data.empty();
+    if (!shared) break;
+    at.push_back(*place);
+  }
+  const Way way = FindWay(options, options_.transfer_timeout, shared);
+  if (!way.refused.ok()) return way.refused;
+  if (!way.stream) return std::nullopt;
+  stream::PutRequest message{.scope = ScopeOf(request.space, request.salt),
+                             .reservation = request.reservation,
+                             .durability = static_cast<uint8_t>(request.durability),
+                             .time_to_live_seconds = request.time_to_live_seconds};
+  for (size_t i = 0; i < at.size(); ++i) {
+    const PartPut& part = request.parts[i];
+    message.parts.push_back({.key = part.key,
+                             .part = PartOf(part.part),
+                             .size = part.data.size(),
+                             .depth = part.depth,
+                             .parent = part.parent,
+                             .stretch = part.stretch});
+    if (request.send_digests) message.parts.back().digest = ToWire(DigestOf(part.data));
+    message.slices.push_back({.offset = at[i].offset, .length = part.data.size()});
+  }
+  stream::PutAnswer answer;
+  std::string body;
+  absl::StatusOr<std::vector<stream::Place>> places = PlacesOf(*way.stream, at, way.deadline);
+  absl::Status status = places.status();
+  if (status.ok()) {
+    message.places = *std::move(places);
+    status = Ask(way, FrameType::kPut, stream::Encode(message), options.cancel, body, answer);
+  }
+  if (absl::IsUnavailable(status) && !way.must) return std::nullopt;
+  if (!status.ok()) return status;
+  if (answer.parts.size() != at.size()) {
+    return absl::InternalError("the daemon's answer is of other parts");
+  }
+  PutResult result{.plane = Plane::kFast};
+  for (const stream::PutAnswer::Part& part : answer.parts) {
+    PartStored stored{.outcome = static_cast<PutOutcome>(part.outcome),
+                      .digest = FromWire(part.digest),
+                      .status = part.status};
+    // As a Put of gRPC tells a part that somebody else is writing.
+    if (absl::IsAborted(part.status)) stored = {.outcome = PutOutcome::kPending};
+    result.parts.push_back(std::move(stored));
+  }
+  return result;
+}
+
+}  // namespace mnemo::client

@@ -1,0 +1,236 @@
+// The C++ client and the real daemon over the fast lane, and how a client chooses.
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "mnemo/client.h"
+#include "tests/support/daemon/daemon_process.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temp_dir.h"
+
+namespace mnemo::client {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr size_t kMiB = 1 << 20;
+
+class PlanesTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    StartDaemon();
+    Connect({.target = daemon_->tcp()});
+  }
+
+  void StartDaemon(const std::vector<std::string>& settings = {"--memory-total=256MiB",
+                                                               "--disk-total=1GiB"}) {
+    auto daemon = DaemonProcess::Start(folder_.path(), settings);
+    ASSERT_OK(daemon);
+    daemon_ = *std::move(daemon);
+  }
+
+  void Connect(const ClientOptions& options) {
+    memory_.reset();
+    auto client = Client::Connect(options);
+    ASSERT_OK(client);
+    client_ = *std::move(client);
+    Space space{.name = "opaque", .tokens_per_block = 16};
+    space.groups = {{.name = "bytes", .kind = GroupKind::kOpaque, .layers = 1}};
+    ASSERT_OK(client_->spaces().Open(space));
+    auto memory = client_->AllocateShared(16 * kMiB);
+    ASSERT_OK(memory);
+    memory_ = *std::move(memory);
+    for (size_t i = 0; i < memory_->bytes().size(); ++i) {
+      memory_->bytes()[i] = static_cast<uint8_t>(i * 31 + i / 4096);
+    }
+  }
+
+  absl::StatusOr<PutResult> Put(const std::string& key, Bytes data,
+                                const CallOptions& options = {}) {
+    return client_->blocks().Put({.space = "opaque", .parts = {{.key = key, .data = data}}},
+                                 options);
+  }
+  absl::StatusOr<GetResult> Get(std::string_view key, MutableBytes into,
+                                const CallOptions& options = {}) {
+    const Destination to{.memory = into};
+    return client_->blocks().Get(
+        {.space = "opaque", .keys = {&key, 1}, .destinations = {&to, 1}, .verify = true}, options);
+  }
+
+  TempDir folder_;
+  std::unique_ptr<DaemonProcess> daemon_;
+  std::unique_ptr<Client> client_;
+  std::unique_ptr<SharedMemory> memory_;
+};
+
+TEST_F(PlanesTest, SharedMemoryTravelsByTheFastLaneAndOtherMemoryInline) {
+  const MutableBytes shared = memory_->bytes();
+  ASSERT_OK_AND_ASSIGN(const PutResult put, Put("k", shared.first(3 * kMiB + 5)));
+  EXPECT_EQ(put.plane, Plane::kFast);
+  EXPECT_EQ(put.parts[0].outcome, PutOutcome::kStored);
+  EXPECT_EQ(put.parts[0].digest, DigestOf(shared.first(3 * kMiB + 5)));
+
+  const MutableBytes into = shared.subspan(8 * kMiB, 3 * kMiB + 5);
+  ASSERT_OK_AND_ASSIGN(const GetResult got, Get("k", into));
+  EXPECT_EQ(got.plane, Plane::kFast);
+  EXPECT_OK(got.parts[0].status);
+  EXPECT_TRUE(std::equal(into.begin(), into.end(), shared.begin()));
+
+  std::vector<uint8_t> own(3 * kMiB + 5);
+  ASSERT_OK_AND_ASSIGN(const GetResult inline_got, Get("k", own));
+  EXPECT_EQ(inline_got.plane, Plane::kInline);
+  EXPECT_TRUE(std::equal(own.begin(), own.end(), shared.begin()));
+  EXPECT_THAT(Get("k", own, {.plane = PlaneChoice::kFast}).status(),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("shared memory")));
+  ASSERT_OK_AND_ASSIGN(const GetResult told, Get("k", into, {.plane = PlaneChoice::kInline}));
+  EXPECT_EQ(told.plane, Plane::kInline);
+
+  ASSERT_OK_AND_ASSIGN(const GetResult missing, Get("none", into));
+  EXPECT_THAT(missing.parts[0].status, StatusIs(absl::StatusCode::kNotFound, HasSubstr("")));
+}
+
+TEST_F(PlanesTest, EveryCallSaysTheSameOnBothPlanes) {
+  ASSERT_OK(Put("a", memory_->bytes().first(4096)));
+  ASSERT_OK(Put("b", memory_->bytes().first(4096)));
+  const std::vector<std::string_view> keys = {"a", "b", "c"};
+  for (const PlaneChoice plane : {PlaneChoice::kInline, PlaneChoice::kFast}) {
+    const CallOptions options{.plane = plane};
+    ASSERT_OK_AND_ASSIGN(
+        const MatchResult match,
+        client_->blocks().Match({.space = "opaque", .keys = keys, .want_bitmap = true}, options));
+    EXPECT_EQ(match.plane == Plane::kFast, plane == PlaneChoice::kFast);
+    EXPECT_EQ(match.blocks, 2u);
+    EXPECT_EQ(match.tokens, 32u);
+    EXPECT_EQ(match.fetch_bytes, 8192u);
+    EXPECT_EQ(match.present, (std::vector<bool>{true, true, false}));
+    ASSERT_EQ(match.runs.size(), 1u);
+    EXPECT_EQ(match.runs[0].level, Level::kL1);
+    ASSERT_OK_AND_ASSIGN(const uint32_t found,
+                         client_->blocks().Touch({.space = "opaque", .keys = keys}, options));
+    EXPECT_EQ(found, 2u);
+    ASSERT_OK_AND_ASSIGN(
+        const OfferResult offer,
+        client_->blocks().Offer(
+            {.space = "opaque", .parts = {{.key = "a", .size = 4096}, {.key = "", .size = 1}}},
+            options));
+    EXPECT_EQ(offer.plane == Plane::kFast, plane == PlaneChoice::kFast);
+    EXPECT_EQ(offer.verdicts[0].verdict, Verdict::kPresent);
+    EXPECT_EQ(offer.verdicts[0].digest, DigestOf(memory_->bytes().first(4096)));
+    EXPECT_EQ(offer.verdicts[1].verdict, Verdict::kRefused);
+    EXPECT_THAT(client_->blocks().Match({.space = "nowhere", .keys = keys}, options).status(),
+                StatusIs(absl::StatusCode::kNotFound, HasSubstr("nowhere")));
+    // A conflict keeps what is there.
+    ASSERT_OK_AND_ASSIGN(const PutResult put,
+                         Put("a", memory_->bytes().subspan(4096, 4096), options));
+    EXPECT_EQ(put.parts[0].outcome, PutOutcome::kConflict);
+    EXPECT_EQ(put.parts[0].digest, DigestOf(memory_->bytes().first(4096)));
+  }
+}
+
+TEST_F(PlanesTest, AnEnginesOwnFileIsShared) {
+  const std::string path = "/dev/shm/mnemo-planes-test-" + std::to_string(::getpid());
+  const int file = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  ASSERT_GE(file, 0);
+  ::unlink(path.c_str());
+  ASSERT_EQ(::posix_fallocate(file, 0, kMiB), 0);
+  void* const mapped = ::mmap(nullptr, kMiB, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+  ASSERT_NE(mapped, MAP_FAILED);
+  const MutableBytes bytes(static_cast<uint8_t*>(mapped), kMiB);
+  {
+    ASSERT_OK_AND_ASSIGN(const auto shared, client_->Share(file, bytes));
+    std::fill_n(bytes.begin(), 4096, uint8_t{7});
+    ASSERT_OK_AND_ASSIGN(const PutResult put, Put("k", bytes.first(4096)));
+    EXPECT_EQ(put.plane, Plane::kFast);
+    ASSERT_OK_AND_ASSIGN(const GetResult got, Get("k", bytes.subspan(8192, 4096)));
+    EXPECT_EQ(got.plane, Plane::kFast);
+    EXPECT_TRUE(std::equal(bytes.begin() + 8192, bytes.begin() + 12288, bytes.begin()));
+  }
+  ASSERT_OK_AND_ASSIGN(const GetResult got, Get("k", bytes.subspan(8192, 4096)));
+  EXPECT_EQ(got.plane, Plane::kInline) << "it is no longer shared";
+  ::munmap(mapped, kMiB);
+  ::close(file);
+}
+
+TEST_F(PlanesTest, ADaemonThatIsStartedAgainIsFoundAgain) {
+  ASSERT_OK(Put("k", memory_->bytes().first(4096)));
+  daemon_->Kill();
+  daemon_.reset();
+  StartDaemon();
+  // Another port, but the same socket: the uid says who it is.
+  Connect({.target = daemon_->tcp(), .stream_socket = daemon_->streams()});
+  ASSERT_OK_AND_ASSIGN(const PutResult put, Put("k", memory_->bytes().first(4096)));
+  EXPECT_EQ(put.plane, Plane::kFast);
+  EXPECT_EQ(daemon_->Stop(), 0);
+  daemon_.reset();
+  EXPECT_THAT(Put("l", memory_->bytes().first(4096), {.plane = PlaneChoice::kFast}).status(),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("")));
+  StartDaemon();
+  // Registered anew, once the pause after the failure is over.
+  absl::StatusOr<PutResult> again;
+  do {
+    again = Put("m", memory_->bytes().first(4096), {.plane = PlaneChoice::kFast});
+  } while (absl::IsUnavailable(again.status()));
+  ASSERT_OK(again);
+  EXPECT_EQ(again->plane, Plane::kFast);
+}
+
+TEST_F(PlanesTest, CancellationAndDeadlinesHold) {
+  ASSERT_OK(Put("k", memory_->bytes().first(4096)));
+  CancelSource cancelled;
+  cancelled.Cancel();
+  EXPECT_THAT(
+      Get("k", memory_->bytes().first(4096), {.cancel = &cancelled, .plane = PlaneChoice::kFast})
+          .status(),
+      ::testing::AnyOf(StatusIs(absl::StatusCode::kCancelled, HasSubstr("")),
+                       // It was faster.
+                       IsOk()));
+  // A daemon that stands still answers nobody.
+  daemon_->Freeze();
+  EXPECT_THAT(
+      Get("k", memory_->bytes().first(4096), {.timeout = Millis(50), .plane = PlaneChoice::kFast})
+          .status(),
+      StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("")));
+  CancelSource later;
+  std::thread canceller([&] { later.Cancel(); });
+  const absl::Status status =
+      Get("k", memory_->bytes().first(4096), {.cancel = &later, .plane = PlaneChoice::kFast})
+          .status();
+  canceller.join();
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kCancelled));
+  daemon_->Thaw();
+}
+
+TEST_F(PlanesTest, ManyThreadsShareAStream) {
+  constexpr int kThreads = 8;
+  std::vector<std::thread> threads;
+  std::vector<int> wrong(kThreads, 0);
+  for (int t = 0; t < kThreads; ++t) {
+    threads.emplace_back([this, t, &wrong] {
+      const size_t size = 64 * 1024;
+      const MutableBytes own = memory_->bytes().subspan(static_cast<size_t>(t) * kMiB, size);
+      const MutableBytes into =
+          memory_->bytes().subspan(static_cast<size_t>(t) * kMiB + size, size);
+      for (int i = 0; i < 50; ++i) {
+        const std::string key = std::to_string(t) + "-" + std::to_string(i);
+        std::fill(own.begin(), own.end(), static_cast<uint8_t>(t * 50 + i));
+        const auto put = Put(key, own, {.plane = PlaneChoice::kFast});
+        const auto got = Get(key, into, {.plane = PlaneChoice::kFast});
+        if (!put.ok() || !got.ok() || !got->parts[0].status.ok() ||
+            !std::equal(into.begin(), into.end(), own.begin())) {
+          ++wrong[static_cast<size_t>(t)];
+        }
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_THAT(wrong, ::testing::Each(0));
+}
+
+}  // namespace
+}  // namespace mnemo::client
