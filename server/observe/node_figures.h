@@ -79,7 +79,7 @@ struct NodeDescription {
 
 // This process, from /proc; zeros where that cannot be read.
 struct ProcessFigures {
-  uint64_t resident_bytes = 0;
+  uint64_t resident_bytes = 0;  // without memory that is shared with clients
   double cpu_seconds = 0;
   uint64_t open_files = 0;
   uint64_t max_files = 0;

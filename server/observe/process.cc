@@ -3,19 +3,34 @@
 
 #include <filesystem>
 #include <fstream>
+#include <sstream>
+#include <string>
 
 #include "server/observe/node_figures.h"
 
 namespace mnemo {
+namespace {
+
+uint64_t ReadResident() {
+  uint64_t bytes = 0;
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    std::istringstream words(line);
+    std::string name;
+    uint64_t kilobytes = 0;
+    // Not RssShmem: memory of clients that is mapped here is theirs.
+    if (words >> name >> kilobytes && (name == "RssAnon:" || name == "RssFile:")) {
+      bytes += kilobytes * 1024;
+    }
+  }
+  return bytes;
+}
+
+}  // namespace
 
 ProcessFigures ReadProcess() {
   ProcessFigures figures;
-  uint64_t total_pages = 0;
-  uint64_t resident_pages = 0;
-  std::ifstream memory("/proc/self/statm");
-  if (memory >> total_pages >> resident_pages) {
-    figures.resident_bytes = resident_pages * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
-  }
+  figures.resident_bytes = ReadResident();
   rusage usage{};
   if (getrusage(RUSAGE_SELF, &usage) == 0) {
     figures.cpu_seconds =

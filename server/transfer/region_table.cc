@@ -131,7 +131,7 @@ absl::StatusOr<uint32_t> RegionTable::AddProcess(uint64_t address, uint64_t size
   if (!ledger_.limits().process_memory) {
     return Refuse(RegionForm::kProcess,
                   absl::PermissionDeniedError(
-                      "memory of processes is not taken here (`regions.process_memory`)"));
+                      "memory of processes is not taken here (`streams.process_memory`)"));
   }
   absl::StatusOr<std::unique_ptr<Region>> region = MakeProcessRegion(peer_, address, size);
   if (!region.ok()) return Refuse(RegionForm::kProcess, region.status());

@@ -153,7 +153,7 @@ TEST(RegionTableTest, TakesNoProcessMemoryWhereItIsForbidden) {
   ASSERT_OK_AND_ASSIGN(Peer peer, Peer::Of(client.socket()));
   RegionTable table(ledger, kTenant, std::move(peer));
   EXPECT_THAT(table.AddProcess(client.address(), kBytes),
-              StatusIs(absl::StatusCode::kPermissionDenied, HasSubstr("regions.process_memory")));
+              StatusIs(absl::StatusCode::kPermissionDenied, HasSubstr("streams.process_memory")));
 }
 
 TEST(RegionLimitsTest, NamesWhatIsOutOfRange) {
