@@ -7,6 +7,7 @@
         results = space.get(keys[: match.blocks], lease=match.lease)
 """
 
+from ._breaker import BreakerOptions, CircuitBreaker
 from ._channel import Tls
 from ._retry import RetryPolicy
 from ._version import VERSION as __version__
@@ -29,6 +30,7 @@ from .blocks import (
     Part,
     PartInfo,
     PinResult,
+    Plane,
     PutOutcome,
     PutResult,
     ReadOrder,
@@ -72,8 +74,9 @@ from .errors import (
     UnauthenticatedError,
     UnavailableError,
 )
-from .failopen import AsyncFailOpen, BreakerOptions, CircuitBreaker, FailOpen, FailOpenStats
+from .failopen import AsyncFailOpen, FailOpen, FailOpenStats
 from .keys import hash_chain, short_key
+from .memory import Memory, alloc
 from .spaces import (
     DType,
     Durability,

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, AsyncIterator, Awaitable, Callable, List, Optional, Union
+from typing import Any, AsyncIterator, Awaitable, Callable, List, Optional, Tuple, Union
 
 import grpc
 import grpc.aio
 
 from ._channel import Metadata, from_rpc_error
-from ._contract import METHODS
+from ._contract import METHODS, pb
+from ._lane import LaneState, has_frame, unary_answer, unary_request
+from ._meter import FetchMeter
+from ._aio_fast_lane import AsyncFastLane
 from ._retry import Retrier, TimeLimit
 from ._append import AppendSession
 from ._sessions import WAIT, GetSession, PutSession
-from .blocks import GetResult, PutResult
+from .blocks import GetResult, Plane, PutResult
 from .contexts import AppendResult
 from .errors import CancelledError, Code, MnemoError, UnavailableError
 
@@ -43,6 +46,8 @@ class AsyncTransport:
         metadata: Metadata,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         wait_for_ready: bool = False,
+        lane: Union[AsyncFastLane, Plane] = Plane.AUTO,
+        meter: Optional[FetchMeter] = None,
     ) -> None:
         self._channel = channel
         self._retrier = retrier
@@ -59,6 +64,12 @@ class AsyncTransport:
             for name, method in METHODS.items()
             if not method.client_streaming and not method.server_streaming
         }
+        if isinstance(lane, Plane):
+            lane = AsyncFastLane(LaneState(lane), self._open_stream)
+        self.lane = lane
+        """The fast lane; transports of one client share it."""
+        self.meter = meter or FetchMeter()
+        """What reads took; likewise."""
         get, put, watch = (METHODS[f"BlockService.{name}"] for name in ("Get", "Put", "Watch"))
         # Payload passes as bytes: _wire reads and writes it without protobuf.
         self._get = channel.unary_stream(
@@ -86,7 +97,7 @@ class AsyncTransport:
         """The same channel and budget; every call is tried once."""
         return AsyncTransport(
             self._channel, self._retrier.without_retries(), self._deadline, self._metadata,
-            self._sleep, wait_for_ready,
+            self._sleep, wait_for_ready, self.lane, self.meter,
         )
 
     def limit(self, deadline: Optional[float]) -> TimeLimit:
@@ -120,8 +131,13 @@ class AsyncTransport:
         """Calls a unary method. Errors: MnemoError."""
 
         async def once(timeout: float) -> Any:
+            limit = TimeLimit(timeout)
+            if has_frame(method):
+                body = await self.lane.carry(lambda _: unary_request(method, request), timeout)
+                if body is not None:
+                    return unary_answer(method, body)
             call = _start(
-                self._unary[method], request, timeout=timeout, **self._options
+                self._unary[method], request, timeout=limit.left(), **self._options
             )
             try:
                 return await call
@@ -130,11 +146,25 @@ class AsyncTransport:
 
         return await self._try(once, deadline, idempotent)
 
+    async def _open_stream(self, timeout: float) -> Tuple[str, bytes]:
+        request = pb.OpenStreamRequest()
+        call = _start(self._unary["StreamService.Open"], request, timeout=timeout, **self._options)
+        try:
+            answer = await call
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from None
+        return answer.unix_socket, answer.ticket
+
     async def put(self, session: PutSession, deadline: Optional[float]) -> List[PutResult]:
         """Runs a Put to its end. Errors: MnemoError (no part ended)."""
 
         async def once(timeout: float) -> None:
-            call = _start(self._put, timeout=timeout, **self._options)
+            limit = TimeLimit(timeout)
+            body = await self.lane.carry(session.lane_request, timeout)
+            if body is not None:
+                session.on_lane_answer(body)
+                return
+            call = _start(self._put, timeout=limit.left(), **self._options)
             await _send(call, session)
 
         results: List[PutResult] = await self._session(session, once, deadline)
@@ -154,8 +184,13 @@ class AsyncTransport:
         """Runs a Get to its end. Errors: MnemoError (no part ended)."""
 
         async def once(timeout: float) -> None:
+            limit = TimeLimit(timeout)
+            body = await self.lane.carry(session.lane_request, timeout)
+            if body is not None:
+                session.on_lane_answer(body)
+                return
             call = _start(
-                self._get, session.request(), timeout=timeout, **self._options
+                self._get, session.request(), timeout=limit.left(), **self._options
             )
             try:
                 async for message in call:

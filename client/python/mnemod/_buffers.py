@@ -31,14 +31,14 @@ class Source:
     """The bytes of a part to be sent: one or more buffers, read in order."""
 
     def __init__(self, data: object) -> None:
-        self._segments = as_segments(data)
-        self.size = sum(len(segment) for segment in self._segments)
+        self.segments = as_segments(data)
+        self.size = sum(len(segment) for segment in self.segments)
         self._segment = 0
         self._offset = 0
 
     def digest(self) -> Optional[Digest]:
         """The digest of all of it; None without xxhash."""
-        return digest_of(self._segments)
+        return digest_of(self.segments)
 
     def rewind(self) -> None:
         """Starts again at the first byte."""
@@ -48,7 +48,7 @@ class Source:
         """Returns views of the next `count` bytes; there must be as many."""
         views = []
         while count:
-            segment = self._segments[self._segment]
+            segment = self.segments[self._segment]
             view = segment[self._offset : self._offset + count]
             views.append(view)
             count -= len(view)
@@ -63,35 +63,35 @@ class Sink:
     """The memory that a part is read into: one or more writable buffers."""
 
     def __init__(self, target: object) -> None:
-        self._segments = as_segments(target)
-        if any(segment.readonly for segment in self._segments):
+        self.segments = as_segments(target)
+        if any(segment.readonly for segment in self.segments):
             raise TypeError("into: a buffer is read-only")
         self._starts: List[int] = []
         self.size = 0
-        for segment in self._segments:
+        for segment in self.segments:
             self._starts.append(self.size)
             self.size += len(segment)
 
     def view(self, size: int) -> "memoryview | None":
         """The first `size` bytes, if they lie in one buffer."""
-        return self._segments[0][:size] if len(self._segments) == 1 else None
+        return self.segments[0][:size] if len(self.segments) == 1 else None
 
     def digest(self, size: int) -> Optional[Digest]:
         """The digest of the first `size` bytes; None without xxhash."""
         segments = []
-        for start, segment in zip(self._starts, self._segments):
+        for start, segment in zip(self._starts, self.segments):
             if start < size:
                 segments.append(segment[: size - start])
         return digest_of(segments)
 
     def write(self, position: int, data: memoryview) -> None:
         """Copies `data` to `position`; it must lie within `size`."""
-        if len(self._segments) == 1:
-            self._segments[0][position : position + len(data)] = data
+        if len(self.segments) == 1:
+            self.segments[0][position : position + len(data)] = data
             return
         index = bisect_right(self._starts, position) - 1
         while data:
-            segment = self._segments[index]
+            segment = self.segments[index]
             offset = position - self._starts[index]
             count = min(len(data), len(segment) - offset)
             segment[offset : offset + count] = data[:count]

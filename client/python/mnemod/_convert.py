@@ -7,6 +7,7 @@ from typing import Any, Optional, Tuple
 from . import blocks, spaces
 from ._buffers import Source
 from ._contract import pb
+from ._meter import FetchMeter, Share, together
 from .blocks import Digest, Level, Part
 from .errors import MnemoError, make_error
 
@@ -178,9 +179,12 @@ def from_put_result(message: Any, key: bytes, part: Part) -> blocks.PutResult:
     )
 
 
-def from_match(message: Any, want_bitmap: bool) -> blocks.MatchResult:
-    """The longest prefix."""
+def from_match(message: Any, want_bitmap: bool, meter: FetchMeter) -> blocks.MatchResult:
+    """The longest prefix, and how long reading it may take."""
     present: Optional[bytes] = message.present if want_bitmap else None
+    matched = sum(run.count for run in message.runs)
+    each = message.fetch_bytes / matched if matched else 0
+    shares = [Share(Level(run.level), run.count, int(run.count * each)) for run in message.runs]
     return blocks.MatchResult(
         blocks=message.blocks,
         tokens=message.tokens,
@@ -190,6 +194,7 @@ def from_match(message: Any, want_bitmap: bool) -> blocks.MatchResult:
         lease=message.lease,
         lease_seconds=message.lease_ms / 1000,
         fetch_bytes=message.fetch_bytes,
+        fetch_seconds=meter.estimate(together(shares)) if shares else None,
         group_blocks=tuple((g.group, g.blocks) for g in message.groups),
     )
 

@@ -6,14 +6,19 @@ the driver serialises.
 
 from __future__ import annotations
 
-from typing import Any, List, Optional, Sequence, Union
+import time
+from typing import Any, List, Mapping, Optional, Sequence, Union
 
-from . import _convert
+from . import _convert, _stream
 from ._buffers import Run, Sink, Source, layer_runs, packed_position
 from ._contract import pb
+from ._lane import LaneRequest, Spot, places, read
+from ._meter import FetchMeter, Share, together
+from ._stream import Offered, Scope
 from ._wire import MAX_PAYLOAD, decode_get_data, encode_put_data
-from .blocks import Block, GetResult, Level, Part, PutOutcome, PutResult, Verdict
+from .blocks import Block, GetResult, Level, Part, Plane, PutOutcome, PutResult, Verdict
 from .errors import Code, MnemoError, detached, make_error
+from .memory import Memory, MemoryMap
 from .spaces import SpaceInfo
 
 
@@ -32,6 +37,15 @@ DONE = Done()
 UNGRANTED_BYTES = MAX_PAYLOAD
 # No part is larger; what a server says is not believed beyond it.
 MAX_PART_BYTES = 64 << 20
+
+
+def offered(block: Block, source: Source) -> Offered:
+    """A part to be stored, for a frame."""
+    digest = block.digest or source.digest()
+    part = Part(*block.part)
+    return Offered(
+        block.key, part, source.size, block.depth, block.parent, block.stretch, digest
+    )
 
 
 class PutSession:
@@ -121,6 +135,39 @@ class PutSession:
             block = self._blocks[index]
             self._results[index] = _convert.from_put_result(result, block.key, block.part)
 
+    def lane_request(self, memories: MemoryMap) -> Optional[LaneRequest]:
+        """What this try asks of the fast lane; None if a buffer is not registered."""
+        spots = []
+        for index in self._carried:
+            found = memories.find(self._sources[index].segments)
+            if found is None:
+                return None
+            spots.append(Spot(*found))
+        parts = [offered(self._blocks[i], self._sources[i]) for i in self._carried]
+
+        def body(regions: Mapping[Memory, int]) -> bytes:
+            return _stream.put(
+                Scope(self._start.space.id, self._start.salt),
+                parts,
+                places(spots, regions),
+                reservation=self._start.reservation,
+                durability=self._start.durability,
+                time_to_live=self._start.time_to_live_seconds,
+            )
+
+        return LaneRequest(_stream.Type.PUT, body, [spot.memory for spot in spots])
+
+    def on_lane_answer(self, body: bytes) -> None:
+        """Takes the answer of the fast lane. Errors: MnemoError."""
+        stored = read(_stream.stored, body)
+        if len(stored) != len(self._carried):
+            raise make_error(Code.INTERNAL, "an answer of the stream: not one for each part")
+        for index, part in zip(self._carried, stored):
+            block = self._blocks[index]
+            self._results[index] = PutResult(
+                block.key, block.part, part.outcome, part.digest, part.error, Plane.FAST
+            )
+
     def finish(self, error: Optional[MnemoError]) -> List[PutResult]:
         """The results, in the order of the blocks.
 
@@ -153,6 +200,10 @@ class _Incoming:
         # Done in an earlier try: what a later one says of it does not count.
         self.settled = False
 
+    def is_packed(self) -> bool:
+        """Whether a layer range lies side by side in its buffer, not at its own place."""
+        return self.sink is not None and self.sink.size == sum(length for _, length in self.runs)
+
     def fail(self, error: MnemoError) -> None:
         self.result.error = error
         self.result.data = None
@@ -170,6 +221,7 @@ class GetSession:
         parts: Sequence[Part],
         into: Optional[Sequence[Any]],
         verify: bool,
+        meter: FetchMeter,
         raises: bool = True,
     ) -> None:
         count = len(keys) * len(parts)
@@ -179,6 +231,8 @@ class GetSession:
         self._keys = keys
         self._parts = parts
         self._verify = verify
+        self._meter = meter
+        self._began = time.perf_counter()  # this try
         self._raises = raises
         self._is_range = bool(request.first_layer or request.layer_count)
         runs = [self._runs(info, part) if self._is_range else [] for part in parts]
@@ -214,6 +268,7 @@ class GetSession:
 
     def retry(self) -> bool:
         """Begins another try with what has not ended; false if all has."""
+        self._began = 0.0  # what is left of a read tells little
         width = len(self._parts)
         self._carried = [
             k
@@ -226,6 +281,56 @@ class GetSession:
                 item.expected = -1
                 item.received = 0
         return bool(self._carried)
+
+    def lane_request(self, memories: MemoryMap) -> Optional[LaneRequest]:
+        """What this try asks of the fast lane; None if a buffer is not registered."""
+        width = len(self._parts)
+        spots = []
+        for k in self._carried:
+            for item in self._items[k * width : (k + 1) * width]:
+                if item.sink is None or (self._is_range and not item.is_packed()):
+                    return None
+                found = memories.find(item.sink.segments)
+                if found is None:
+                    return None
+                spots.append(Spot(*found))
+        keys = [self._keys[k] for k in self._carried]
+        stretches = [self._request.stretches[k] for k in self._carried if self._request.stretches]
+
+        def body(regions: Mapping[Memory, int]) -> bytes:
+            return _stream.get(
+                Scope(self._request.space.id, self._request.salt),
+                keys,
+                self._parts,
+                places(spots, regions),
+                stretches,
+                layers=(self._request.first_layer, self._request.layer_count),
+                lease=self._request.lease,
+            )
+
+        return LaneRequest(_stream.Type.GET, body, [spot.memory for spot in spots])
+
+    def on_lane_answer(self, body: bytes) -> None:
+        """Takes the answer of the fast lane. Errors: MnemoError."""
+        got = read(_stream.got, body)
+        if len(got) != len(self._carried) * len(self._parts):
+            raise make_error(Code.INTERNAL, "an answer of the stream: not one for each part")
+        for index, part in enumerate(got):
+            item = self._item(index)
+            if item.settled:
+                continue
+            if part.error is not None:
+                item.fail(part.error)
+                continue
+            result = item.result
+            result.plane = Plane.FAST
+            result.size, result.digest = part.size, part.digest
+            result.level, result.depth = part.level, part.depth
+            item.expected = item.received = part.written
+            if item.sink is None or part.written > item.sink.size:
+                raise make_error(Code.INTERNAL, f"part {index}: {part.written} bytes written")
+            result.data = item.sink.view(part.written)
+            self._complete(item)
 
     def _item(self, index: int) -> _Incoming:
         width = len(self._parts)
@@ -321,8 +426,23 @@ class GetSession:
         """
         if self._raises and error and not any(item.done for item in self._items):
             raise error
+        self._measure()
         left = detached(error or make_error(Code.INTERNAL, "the call ended inside this part"))
         for item in self._items:
             if not item.done:
                 item.fail(left)
         return [item.result for item in self._items]
+
+    def _measure(self) -> None:
+        """Tells the meter how long it took, if all of it came in one try."""
+        whole = all(item.done and item.result.ok for item in self._items)
+        if self._began == 0.0 or not self._items or not whole:
+            return
+        seconds = time.perf_counter() - self._began
+        width = len(self._parts)
+        shares = []
+        for k in range(len(self._keys)):
+            items = self._items[k * width : (k + 1) * width]
+            level = max(item.result.level for item in items)
+            shares.append(Share(level, 1, sum(item.expected for item in items)))
+        self._meter.record(self._items[0].result.plane, together(shares), seconds)

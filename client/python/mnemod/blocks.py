@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import Enum, IntEnum
 from typing import Any, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 from .errors import Code, MnemoError
@@ -18,6 +18,17 @@ class Level(IntEnum):
     L2 = 2
     L3 = 3
     DISK = 4
+
+
+class Plane(Enum):
+    """By which way blocks travel."""
+
+    AUTO = "auto"
+    """The fast lane for memory that is registered, otherwise gRPC."""
+    INLINE = "inline"
+    """In gRPC messages."""
+    FAST = "fast"
+    """The fast lane or an error: registered memory, and frames over a UNIX socket."""
 
 
 class Part(NamedTuple):
@@ -131,6 +142,8 @@ class PutResult:
     outcome: PutOutcome
     digest: Optional[Digest] = None
     error: Optional[MnemoError] = None
+    plane: Plane = Plane.INLINE
+    """How its bytes went."""
 
     @property
     def ok(self) -> bool:
@@ -160,8 +173,22 @@ class MatchResult:
     lease: int = 0
     lease_seconds: float = 0.0
     fetch_bytes: int = 0
+    fetch_seconds: Optional[float] = None
+    """How long reading all of it may take, from what this client measured by plane,
+    level and size of a block. None while nothing was read from one of the levels."""
     group_blocks: Tuple[Tuple[int, int], ...] = ()
     """(group, blocks) of each counted group alone."""
+
+    def should_fetch(self, prefill_tokens_per_second: float) -> bool:
+        """Whether reading is quicker than computing the tokens at this rate.
+
+        Yes while nothing was measured. Errors: ValueError (the rate is not above 0).
+        """
+        if not prefill_tokens_per_second > 0:
+            raise ValueError(f"prefill_tokens_per_second is {prefill_tokens_per_second}; above 0")
+        if self.blocks == 0 or self.fetch_seconds is None:
+            return self.blocks > 0
+        return self.fetch_seconds < self.tokens / prefill_tokens_per_second
 
     def has(self, index: int) -> bool:
         """Whether all counted parts of this key are here. Needs `bitmap=True`."""
@@ -186,6 +213,8 @@ class GetResult:
     data: Optional[memoryview] = None
     """The bytes read: of the whole part or of the layer range. None if it
     failed, or if the caller gave more than one buffer for it."""
+    plane: Plane = Plane.INLINE
+    """How they came."""
 
     @property
     def ok(self) -> bool:

@@ -8,6 +8,7 @@ from . import _context_convert, _convert, admin
 from ._buffers import Source
 from ._channel import Metadata, Tls, make_channel, with_token
 from ._contract import pb
+from ._planes import SharesMemory
 from ._requests import (
     MAX_DESCRIBE_KEYS,
     MAX_GET_ITEMS,
@@ -32,6 +33,7 @@ from .blocks import (
     Part,
     PartInfo,
     PinResult,
+    Plane,
     PutResult,
     ReadOrder,
 )
@@ -44,13 +46,14 @@ DEFAULT_DEADLINE = 30.0
 WHOLE_BLOCK = (Part(),)
 
 
-class Client:
+class Client(SharesMemory):
     """A connection to one daemon. Thread-safe; connects with the first call.
 
     `deadline` is how many seconds a call may take in all, retries included,
     unless the call names its own. `token` shows who calls, and `tls` makes the
     connection private; `credentials` are gRPC channel credentials instead of it.
-    Without either it is plain. Every call raises MnemoError.
+    Without either it is plain. `plane` tells by which way blocks travel. Every call
+    raises MnemoError.
     """
 
     def __init__(
@@ -64,11 +67,12 @@ class Client:
         credentials: Optional[Any] = None,
         metadata: Metadata = (),
         options: Sequence[Tuple[str, Any]] = (),
+        plane: Plane = Plane.AUTO,
     ) -> None:
         metadata = with_token(metadata, token)
         self._channel = make_channel(target, credentials, tls, options, aio=False)
         self._transport = Transport(
-            self._channel, Retrier(retry, RetryBudget()), deadline, metadata
+            self._channel, Retrier(retry, RetryBudget()), deadline, metadata, lane=plane
         )
         self.auth = Auth(self._transport)
         """Tenants, principals and tokens."""
@@ -80,7 +84,8 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Ends the connection; calls that run are cancelled."""
+        """Ends the connection and its registrations; calls that run are cancelled."""
+        self._transport.lane.close()
         self._channel.close()
 
     def open_space(
@@ -374,7 +379,7 @@ class SpaceHandle:
             peek=peek,
         )
         answer = self._transport.call("BlockService.Match", request, deadline)
-        return _convert.from_match(answer, bitmap)
+        return _convert.from_match(answer, bitmap, self._transport.meter)
 
     def get(
         self,
@@ -417,7 +422,8 @@ class SpaceHandle:
             )
             memory = into[piece.start * width : piece.stop * width] if into is not None else None
             session = GetSession(
-                request, self.info, keys[piece], wanted, memory, verify, raises=not results
+                request, self.info, keys[piece], wanted, memory, verify, self._transport.meter,
+                raises=not results,
             )
             results += self._transport.get(session, limit.left())
         return results

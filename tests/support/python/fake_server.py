@@ -282,6 +282,14 @@ class FakeServer(FakeContexts):
             pending=[i for i, address in enumerate(addresses) if address in self.pending],
             present=bytes(bits) if request.want_bitmap else b"",
         )
+        if longest:
+            response.runs.add(first=0, count=longest, level=1)
+            response.fetch_bytes = sum(
+                len(data)
+                for address in addresses[:longest]
+                for part, (data, _) in self.blocks[address].items()
+                if part[0] in counted
+            )
         if longest and request.lease_ms:
             response.lease, response.lease_ms = next(self.ids), request.lease_ms
             self.leases[response.lease] = request.lease_ms

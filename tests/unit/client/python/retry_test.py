@@ -21,6 +21,7 @@ from mnemod import (
     UnavailableError,
 )
 from mnemod._contract import pb
+from mnemod._meter import FetchMeter
 from mnemod._retry import Retrier, RetryBudget
 from mnemod._sessions import DONE, WAIT, GetSession, PutSession
 from mnemod._buffers import Source
@@ -223,7 +224,7 @@ def test_a_server_that_breaks_the_contract_of_put_is_an_error():
 
 def get_session(keys=2, into=None, verify=False):
     names = [bytes([i]) for i in range(keys)]
-    return GetSession(pb.GetRequest(), INFO, names, [(0, 0, 0)], into, verify)
+    return GetSession(pb.GetRequest(), INFO, names, [(0, 0, 0)], into, verify, FetchMeter())
 
 
 def header(index, size, following=None, **fields):
@@ -257,7 +258,7 @@ def test_a_get_that_broke_off_goes_on_with_what_had_not_come():
 
 def test_a_part_that_came_stays_whatever_a_later_try_says():
     """Keys are asked for again with all their parts."""
-    session = GetSession(pb.GetRequest(), INFO, [b"k"], [(0, 0, 0), (0, 1, 0)], None, False)
+    session = GetSession(pb.GetRequest(), INFO, [b"k"], [(0, 0, 0), (0, 1, 0)], None, False, FetchMeter())
     for message in (header(0, 4), data(0, 0, b"done"), header(1, 4)):
         session.on_message(message)
     assert session.retry()

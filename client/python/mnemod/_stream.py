@@ -1,0 +1,544 @@
+"""The frames of the stream protocol, without a socket.
+
+docs/formats/stream-protocol.md is the specification, and tests/data/stream holds
+golden frames that these functions write and read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+import struct
+from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple, TypeVar
+import zlib
+
+from ._contract import pb
+from .blocks import Digest, Level, Part, PutOutcome, Verdict
+from .errors import Code, MnemoError, make_error
+
+MAGIC = b"MNSP"
+VERSION = 1
+ANSWER = 128
+MAX_BODY_BYTES = 8 << 20
+
+_HEADER = struct.Struct("<4sBBHIIQII")
+HEADER_BYTES = _HEADER.size
+_CHECKED = 28  # header bytes before their own checksum
+
+_U8 = struct.Struct("<B")
+_U16 = struct.Struct("<H")
+_U32 = struct.Struct("<I")
+_U64 = struct.Struct("<Q")
+_PART = struct.Struct("<BHH")
+_SLICE = struct.Struct("<QQQI")
+_DIGEST = struct.Struct("<QQ")  # low, high
+_RUN = struct.Struct("<IIB")
+_REACH = struct.Struct("<II")
+_GOT = struct.Struct("<QQQQBI")  # size, bytes, digest, level, depth
+
+T = TypeVar("T")
+
+
+class Type(IntEnum):
+    """What a request asks for; its answer has the number plus 128."""
+
+    HELLO = 1
+    REGISTER = 2
+    UNREGISTER = 3
+    MATCH = 4
+    OFFER = 5
+    GET = 6
+    PUT = 7
+    TOUCH = 8
+    CANCEL = 16
+    CLOSE = 17
+
+
+class Kind(IntEnum):
+    """What memory is registered."""
+
+    FILE = 1
+    PROCESS = 2
+    STAGING = 3
+
+
+class Slice(NamedTuple):
+    """`runs` runs of `length` bytes, each `stride` behind the one before."""
+
+    offset: int
+    length: int
+    stride: int = 0
+    runs: int = 1
+
+
+class Place(NamedTuple):
+    """Where a part lies: slices of a region, in the order of its bytes."""
+
+    region: int
+    slices: Sequence[Slice]
+
+
+class Offered(NamedTuple):
+    """A part to be stored, without its bytes."""
+
+    key: bytes
+    part: Part
+    size: int
+    depth: int
+    parent: bytes
+    stretch: bytes
+    digest: Optional[Digest]
+
+
+class Header(NamedTuple):
+    """The header of an answer."""
+
+    type: int
+    length: int
+    id: int
+    checksum: int
+
+
+class Welcome(NamedTuple):
+    """What the server says to HELLO."""
+
+    max_requests: int
+    max_regions: int
+    max_region_bytes: int
+    token: str
+    token_seconds: float
+
+
+@dataclass
+class Got:
+    """What came of one place of a GET."""
+
+    error: Optional[MnemoError] = None
+    size: int = 0
+    written: int = 0
+    digest: Optional[Digest] = None
+    level: Level = Level.UNSPECIFIED
+    depth: int = 0
+
+
+@dataclass
+class Stored:
+    """What came of one part of a PUT."""
+
+    outcome: PutOutcome
+    digest: Optional[Digest] = None
+    error: Optional[MnemoError] = None
+
+
+class Unfit(ValueError):
+    """A number or a text that has no room in its field."""
+
+
+class Malformed(ValueError):
+    """Bytes that are not what the protocol says: the stream is of no use any more."""
+
+
+# Frames
+
+
+def frame(type_: int, id_: int, body: bytes, timeout_ms: int = 0) -> bytes:
+    """A whole frame."""
+    head = _HEADER.pack(MAGIC, VERSION, type_, 0, len(body), timeout_ms, id_, zlib.crc32(body), 0)
+    head = head[:_CHECKED]
+    return b"".join((head, _U32.pack(zlib.crc32(head)), body))
+
+
+def header(data: bytes) -> Header:
+    """Reads HEADER_BYTES bytes of an answer. Errors: Malformed."""
+    magic, version, type_, flags, length, _, id_, body_sum, own_sum = _HEADER.unpack(data)
+    if magic != MAGIC or version != VERSION or flags:
+        raise Malformed("not a frame of this protocol and version")
+    if zlib.crc32(memoryview(data)[:_CHECKED]) != own_sum:
+        raise Malformed("the header is damaged")
+    if length > MAX_BODY_BYTES:
+        raise Malformed(f"a body of {length} bytes was announced")
+    return Header(type_, length, id_, body_sum)
+
+
+class AnswerReader:
+    """Puts the server's frames together from bytes that come in pieces."""
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+        self._header: Optional[Header] = None
+
+    def feed(self, data: bytes) -> None:
+        """Takes the next bytes."""
+        self._bytes += data
+
+    def next(self) -> Optional[Tuple[Header, bytes]]:
+        """The next whole frame and its body; None: more is needed. Errors: Malformed."""
+        if self._header is None:
+            if len(self._bytes) < HEADER_BYTES:
+                return None
+            self._header = header(bytes(self._bytes[:HEADER_BYTES]))
+        found = self._header
+        end = HEADER_BYTES + found.length
+        if len(self._bytes) < end:
+            return None
+        body = bytes(self._bytes[HEADER_BYTES:end])
+        del self._bytes[:end]
+        self._header = None
+        if zlib.crc32(body) != found.checksum:
+            raise Malformed("the body is damaged")
+        return found, body
+
+
+# Bodies of requests
+
+
+def _text(data: bytes) -> bytes:
+    if len(data) > 0xFFFF:
+        raise Unfit(f"a text of {len(data)} bytes")
+    return _U16.pack(len(data)) + data
+
+
+def _list(items: Sequence[bytes]) -> bytes:
+    return b"".join((_U32.pack(len(items)), *items))
+
+
+def _numbers(items: Sequence[int]) -> bytes:
+    return struct.pack(f"<I{len(items)}I", len(items), *items)
+
+
+def _keys(keys: Sequence[bytes], stretches: Sequence[bytes]) -> bytes:
+    return _list([_text(key) for key in keys]) + _list([_text(each) for each in stretches])
+
+
+def _part(part: Part) -> bytes:
+    try:
+        return _PART.pack(*part)
+    except struct.error:
+        raise Unfit(f"part {tuple(part)}") from None
+
+
+def _place(place: Place) -> bytes:
+    return b"".join(
+        (_U32.pack(place.region), _U32.pack(len(place.slices)))
+        + tuple(_SLICE.pack(*each) for each in place.slices)
+    )
+
+
+def _offered(part: Offered) -> bytes:
+    digest = b"\x00"
+    if part.digest is not None:
+        digest = b"\x01" + _DIGEST.pack(part.digest.low, part.digest.high)
+    return b"".join(
+        (
+            _text(part.key),
+            _part(part.part),
+            _U64.pack(part.size),
+            _U32.pack(part.depth),
+            _text(part.parent),
+            _text(part.stretch),
+            digest,
+        )
+    )
+
+
+class Scope(NamedTuple):
+    """A space, by its name where `space` is 0, and a salt."""
+
+    space: int
+    salt: bytes = b""
+    name: bytes = b""
+
+    def encode(self) -> bytes:
+        """As it lies in a body."""
+        name = b"" if self.space else _text(self.name)
+        return _U64.pack(self.space) + name + _text(self.salt)
+
+
+def hello(ticket: bytes, want_token: bool, client: str) -> bytes:
+    """The body of HELLO."""
+    return _text(ticket) + _U8.pack(want_token) + _text(client.encode())
+
+
+def register(kind: Kind, size: int, address: int = 0) -> bytes:
+    """The body of REGISTER; `address` counts for PROCESS only."""
+    return _U8.pack(kind) + _U64.pack(address) + _U64.pack(size)
+
+
+def unregister(region: int) -> bytes:
+    """The body of UNREGISTER."""
+    return _U32.pack(region)
+
+
+def match(
+    scope: Scope,
+    keys: Sequence[bytes],
+    stretches: Sequence[bytes] = (),
+    *,
+    bitmap: bool = False,
+    peek: bool = False,
+    lease_ms: int = 0,
+    groups: Sequence[int] = (),
+    tp_ranks: Sequence[int] = (),
+    pp_ranks: Sequence[int] = (),
+) -> bytes:
+    """The body of MATCH."""
+    return b"".join(
+        (
+            scope.encode(),
+            _U8.pack(bitmap | peek << 1),
+            _U32.pack(lease_ms),
+            _numbers(groups),
+            _numbers(tp_ranks),
+            _numbers(pp_ranks),
+            _keys(keys, stretches),
+        )
+    )
+
+
+def offer(scope: Scope, parts: Sequence[Offered], reservation_ms: int) -> bytes:
+    """The body of OFFER."""
+    return scope.encode() + _U32.pack(reservation_ms) + _list([_offered(part) for part in parts])
+
+
+def get(
+    scope: Scope,
+    keys: Sequence[bytes],
+    parts: Sequence[Part],
+    places: Sequence[Place],
+    stretches: Sequence[bytes] = (),
+    *,
+    layers: Tuple[int, int] = (0, 0),
+    lease: int = 0,
+) -> bytes:
+    """The body of GET."""
+    return b"".join(
+        (
+            scope.encode(),
+            _U32.pack(layers[0]),
+            _U32.pack(layers[1]),
+            _U64.pack(lease),
+            _list([_part(part) for part in parts]),
+            _keys(keys, stretches),
+            _list([_place(place) for place in places]),
+        )
+    )
+
+
+def put(
+    scope: Scope,
+    parts: Sequence[Offered],
+    places: Sequence[Place],
+    *,
+    reservation: int = 0,
+    durability: int = 0,
+    time_to_live: int = 0,
+) -> bytes:
+    """The body of PUT."""
+    return b"".join(
+        (
+            scope.encode(),
+            _U64.pack(reservation),
+            _U8.pack(durability),
+            _U64.pack(time_to_live),
+            _list([_offered(part) for part in parts]),
+            _list([_place(place) for place in places]),
+        )
+    )
+
+
+def touch(scope: Scope, keys: Sequence[bytes], stretches: Sequence[bytes] = ()) -> bytes:
+    """The body of TOUCH."""
+    return scope.encode() + _keys(keys, stretches)
+
+
+def close(reason: int, message: str) -> bytes:
+    """The body of CLOSE."""
+    return _U8.pack(reason) + _text(message.encode())
+
+
+# Bodies of answers
+
+
+class _Reader:
+    """Reads fields one behind the other. Errors of every method: Malformed."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        self._at = 0
+
+    def take(self, layout: struct.Struct) -> Tuple[int, ...]:
+        if self._at + layout.size > len(self._body):
+            raise Malformed("the body is cut")
+        values = layout.unpack_from(self._body, self._at)
+        self._at += layout.size
+        return values
+
+    def number(self, layout: struct.Struct) -> int:
+        return self.take(layout)[0]
+
+    def text(self) -> bytes:
+        size = self.number(_U16)
+        if self._at + size > len(self._body):
+            raise Malformed("the body is cut")
+        self._at += size
+        return self._body[self._at - size : self._at]
+
+    def list(self, item: "Callable[[], T]") -> "List[T]":
+        # A count that lies ends with the body: every item takes a byte of it at least.
+        return [item() for _ in range(self.number(_U32))]
+
+    def digest(self) -> Digest:
+        low, high = self.take(_DIGEST)
+        return Digest(high, low)
+
+    def status(self) -> Optional[MnemoError]:
+        code = self.number(_U8)
+        return make_error(code, self.text().decode(errors="replace")) if code else None
+
+    def failure(self) -> MnemoError:
+        error = self.status()
+        if error is None:
+            raise Malformed("an error with the code OK")
+        return error
+
+    def end(self) -> None:
+        if self._at != len(self._body):
+            raise Malformed("the body has bytes left over")
+
+
+def _answer(body: bytes) -> _Reader:
+    reader = _Reader(body)
+    error = reader.status()
+    if error is not None:
+        reader.end()
+        raise error
+    return reader
+
+
+# Each raises the error that the answer is, or Malformed.
+
+
+def welcome(body: bytes) -> Welcome:
+    """The answer to HELLO."""
+    reader = _answer(body)
+    requests, regions = reader.number(_U32), reader.number(_U32)
+    size = reader.number(_U64)
+    token = reader.text().decode("ascii", errors="replace")
+    lifetime = reader.number(_U64)
+    reader.end()
+    return Welcome(requests, regions, size, token, lifetime / 1000)
+
+
+def registered(body: bytes) -> Tuple[int, int]:
+    """The answer to REGISTER: the region and its form."""
+    reader = _answer(body)
+    region, form = reader.number(_U32), reader.number(_U8)
+    reader.end()
+    return region, form
+
+
+def done(body: bytes) -> None:
+    """The answer to UNREGISTER."""
+    _answer(body).end()
+
+
+def matched(body: bytes) -> Any:
+    """The answer to MATCH, as a MatchResponse."""
+    reader = _answer(body)
+    answer = pb.MatchResponse(blocks=reader.number(_U32))
+    answer.tokens, answer.lease = reader.number(_U64), reader.number(_U64)
+    answer.lease_ms = reader.number(_U32)
+    answer.fetch_bytes = reader.number(_U64)
+
+    def run() -> None:
+        first, count, level = reader.take(_RUN)
+        answer.runs.add(first=first, count=count, level=_level(level))
+
+    def reach() -> None:
+        group, blocks = reader.take(_REACH)
+        answer.groups.add(group=group, blocks=blocks)
+
+    reader.list(run)
+    answer.pending.extend(reader.list(lambda: reader.number(_U32)))
+    answer.present = reader.text()
+    reader.list(reach)
+    reader.end()
+    return answer
+
+
+def offered(body: bytes) -> Any:
+    """The answer to OFFER, as an OfferResponse."""
+    reader = _answer(body)
+    answer = pb.OfferResponse(reservation=reader.number(_U64))
+
+    def verdict() -> None:
+        number = reader.number(_U8)
+        if not 1 <= number <= 4:
+            raise Malformed(f"verdict {number}")
+        said = answer.verdicts.add(verdict=number)
+        if number == Verdict.PRESENT:
+            said.digest.high, said.digest.low = reader.digest()
+        if number == Verdict.REFUSED:
+            error = reader.failure()
+            said.reason.code, said.reason.message = int(error.code), error.message
+
+    reader.list(verdict)
+    reader.end()
+    return answer
+
+
+def got(body: bytes) -> List[Got]:
+    """The answer to GET, in the order of the places."""
+    reader = _answer(body)
+
+    def part() -> Got:
+        error = reader.status()
+        if error is not None:
+            return Got(error)
+        size, written, low, high, level, depth = reader.take(_GOT)
+        return Got(None, size, written, Digest(high, low), _level(level), depth)
+
+    parts = reader.list(part)
+    reader.end()
+    return parts
+
+
+def stored(body: bytes) -> List[Stored]:
+    """The answer to PUT, in the order of the parts."""
+    reader = _answer(body)
+
+    def part() -> Stored:
+        number = reader.number(_U8)
+        if number > 3:
+            raise Malformed(f"outcome {number}")
+        outcome = PutOutcome(number)
+        if outcome is PutOutcome.FAILED:
+            return Stored(outcome, error=reader.failure())
+        return Stored(outcome, reader.digest())
+
+    parts = reader.list(part)
+    reader.end()
+    return parts
+
+
+def touched(body: bytes) -> Any:
+    """The answer to TOUCH, as a TouchResponse."""
+    reader = _answer(body)
+    answer = pb.TouchResponse(found=reader.number(_U32))
+    reader.end()
+    return answer
+
+
+def closed(body: bytes) -> MnemoError:
+    """What a CLOSE of the server says. Errors: Malformed."""
+    reader = _Reader(body)
+    reason = reader.number(_U8)
+    message = reader.text().decode(errors="replace")
+    reader.end()
+    return make_error(Code.UNAVAILABLE, f"the server closed the stream ({reason}): {message}")
+
+
+def _level(number: int) -> Level:
+    if not 1 <= number <= 4:
+        raise Malformed(f"level {number}")
+    return Level(number)

@@ -1,0 +1,510 @@
+"""The fast lane of both clients against a server that does what a test says."""
+
+import asyncio
+import mmap
+import os
+import socket
+import struct
+import threading
+
+import pytest
+
+from fake_lane import FakeLane
+from mnemod import (
+    CancelledError,
+    Code,
+    DeadlineExceededError,
+    FailedPreconditionError,
+    MnemoError,
+    Plane,
+    UnavailableError,
+    alloc,
+)
+from mnemod import _aio_fast_lane, _fast_lane, _lane, _stream
+from mnemod._aio_fast_lane import AsyncFastLane
+from mnemod._fast_lane import FastLane
+from mnemod._lane import LaneRequest, LaneState
+from mnemod._retry import TimeLimit
+from mnemod._stream import Scope, Type
+
+LONG = 60.0  # reached by a failure only
+SHORT = 0.05
+
+
+class BlockingLane:
+    """The lane of the blocking client."""
+
+    def __init__(self, state, open_):
+        self.state = state
+        self._lane = FastLane(state, open_)
+        self.carry = self._lane.carry
+        self.close = self._lane.close
+
+
+class AsyncLane:
+    """The lane of the asyncio client, driven from any thread."""
+
+    def __init__(self, state, open_):
+        self.state = state
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+
+        async def open_async(timeout):
+            return open_(timeout)
+
+        async def make():
+            return AsyncFastLane(state, open_async)
+
+        self._lane = self._run(make())
+
+    def _run(self, coroutine):
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(LONG)
+
+    def carry(self, make, timeout):
+        return self._run(self._lane.carry(make, timeout))
+
+    def close(self):
+        async def close():
+            self._lane.close()
+
+        self._run(close())
+
+    def stop(self):
+        self.close()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+class Lanes:
+    """Makes lanes to a server, and closes what was made."""
+
+    def __init__(self, kind):
+        self._kind = kind
+        self._made = []
+        self.ways = 0
+
+    def serve(self, serve, plane=Plane.FAST):
+        server = FakeLane(serve)
+        self._made.append(server)
+
+        def open_(timeout):
+            self.ways += 1
+            return server.path, b"ticket"
+
+        lane = self.lane(open_, plane)
+        return lane, server
+
+    def lane(self, open_, plane=Plane.FAST):
+        lane = self._kind(LaneState(plane), open_)
+        self._made.insert(0, lane)
+        return lane
+
+    def close(self):
+        for made in self._made:
+            getattr(made, "stop", made.close)()
+
+
+@pytest.fixture(params=(BlockingLane, AsyncLane), ids=("blocking", "asyncio"))
+def lanes(request, monkeypatch):
+    monkeypatch.setattr(_fast_lane, "CANCEL_GRACE", LONG)
+    monkeypatch.setattr(_aio_fast_lane, "CANCEL_GRACE", LONG)
+    made = Lanes(request.param)
+    yield made
+    made.close()
+
+
+def touch(key=b"k"):
+    return LaneRequest(Type.TOUCH, lambda _: _stream.touch(Scope(1), [key]))
+
+
+def ask(lane, timeout=LONG, key=b"k"):
+    """How many keys the server found."""
+    return _stream.touched(lane.carry(lambda _: touch(key), timeout)).found
+
+
+def found(count):
+    return struct.pack("<I", count)
+
+
+def test_a_call_goes_over_one_stream_that_stays_open(lanes):
+    hellos = []
+
+    def serve(connection):
+        hellos.append(connection.welcome().body)
+        while True:
+            request = connection.receive()
+            assert request.type == Type.TOUCH and request.timeout_ms <= LONG * 1000
+            connection.answer(request, found(7))
+
+    lane, server = lanes.serve(serve)
+    assert [ask(lane), ask(lane), ask(lane)] == [7, 7, 7]
+    assert server.opened == lanes.ways == 1
+    assert hellos == [_stream.hello(b"ticket", False, "mnemod-python")]
+    assert lane.state.calls() == {Plane.FAST: 3, Plane.INLINE: 0}
+
+
+def test_answers_come_in_any_order_to_threads_that_share_a_stream(lanes):
+    def serve(connection):
+        connection.welcome()
+        requests = [connection.receive() for _ in range(8)]
+        for request in reversed(requests):
+            connection.answer(request, found(request.body[-5]))
+
+    lane, server = lanes.serve(serve)
+    answers = {}
+
+    def run(number):
+        answers[number] = ask(lane, key=bytes([number]))
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == {i: i for i in range(8)}
+    assert server.opened == 1
+
+
+def test_an_error_of_the_server_is_the_calls_alone(lanes):
+    def serve(connection):
+        connection.welcome()
+        connection.answer(connection.receive(), b"no such space", code=5)
+        connection.answer(connection.receive(), found(1))
+
+    lane, server = lanes.serve(serve)
+    with pytest.raises(MnemoError, match="no such space") as raised:
+        ask(lane)
+    assert raised.value.code is Code.NOT_FOUND
+    assert ask(lane) == 1 and server.opened == 1
+
+
+def test_a_request_whose_time_is_over_is_cancelled_and_the_stream_goes_on(lanes):
+    seen = []
+
+    def serve(connection):
+        connection.welcome()
+        request = connection.receive()
+        cancel = connection.receive()
+        seen.append((cancel.type, cancel.id == request.id, request.timeout_ms))
+        connection.answer(request, b"cancelled", code=1)
+        connection.answer(connection.receive(), found(1))
+
+    lane, server = lanes.serve(serve)
+    with pytest.raises(DeadlineExceededError):
+        ask(lane, SHORT)
+    assert seen == [(Type.CANCEL, True, seen[0][2])] and seen[0][2] <= SHORT * 1000
+    assert ask(lane) == 1 and server.opened == 1
+
+
+def test_a_server_that_does_not_even_cancel_loses_the_stream(lanes, monkeypatch):
+    monkeypatch.setattr(_fast_lane, "CANCEL_GRACE", SHORT)
+    monkeypatch.setattr(_aio_fast_lane, "CANCEL_GRACE", SHORT)
+
+    def serve(connection):
+        connection.welcome()
+        request = connection.receive()
+        if server.opened > 1:
+            connection.answer(request, found(1))
+        while True:
+            connection.receive()
+
+    lane, server = lanes.serve(serve)
+    with pytest.raises(DeadlineExceededError):
+        ask(lane, SHORT)
+    assert ask(lane) == 1 and server.opened == 2
+
+
+def breaks(send):
+    def serve(connection):
+        connection.welcome()
+        request = connection.receive()
+        if send is not None:
+            send(connection, request)
+            while True:
+                connection.receive()
+
+    return serve
+
+
+def damaged(connection, request):
+    frame = bytearray(_stream.frame(Type.TOUCH + 128, request.id, b"\x00" + found(1)))
+    frame[-1] ^= 1
+    connection.send(bytes(frame))
+
+
+BROKEN = {
+    "it ends": None,
+    "no frame": lambda connection, _: connection.send(b"HTTP/1.1 400 Bad Request" + bytes(40)),
+    "a damaged body": damaged,
+    "another id": lambda connection, request: connection.send(
+        _stream.frame(Type.TOUCH + 128, request.id + 1, b"\x00" + found(1))
+    ),
+    "another type": lambda connection, request: connection.send(
+        _stream.frame(Type.MATCH + 128, request.id, b"\x00" + found(1))
+    ),
+    "it closes": lambda connection, _: connection.send(
+        _stream.frame(Type.CLOSE, 0, _stream.close(2, "the daemon stops"))
+    ),
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_a_broken_stream_is_unavailable_and_the_next_call_opens_another(lanes, how):
+    lane, server = lanes.serve(breaks(BROKEN[how]))
+    for opened in (1, 2):
+        with pytest.raises(UnavailableError) as raised:
+            ask(lane)
+        assert server.opened == opened
+    assert ("daemon stops" in str(raised.value)) == (how == "it closes")
+
+
+def test_an_answer_that_says_nonsense_is_an_error_of_the_call(lanes):
+    def serve(connection):
+        connection.welcome()
+        connection.answer(connection.receive(), b"")
+        connection.answer(connection.receive(), found(1))
+
+    lane, server = lanes.serve(serve)
+    body = lane.carry(lambda _: touch(), LONG)
+    with pytest.raises(MnemoError, match="is cut") as raised:
+        _lane.unary_answer("BlockService.Touch", body)
+    assert raised.value.code is Code.INTERNAL
+    assert ask(lane) == 1 and server.opened == 1
+
+
+def nowhere(timeout):
+    return "/nowhere/at/all", b""
+
+
+def test_without_a_way_the_call_goes_by_grpc(lanes):
+    memory = alloc(1)
+    lane = lanes.lane(nowhere, Plane.AUTO)
+    assert lane.carry(lambda _: touch(), LONG) is None
+    assert lane.state.calls() == {Plane.FAST: 0, Plane.INLINE: 0}  # nothing is registered
+    lane.state.memories.add(memory)
+    assert lane.carry(lambda _: touch(), LONG) is None
+    assert lane.state.calls() == {Plane.FAST: 0, Plane.INLINE: 1}
+
+
+def test_a_lane_that_is_down_is_left_alone_for_a_while(lanes):
+    tries = []
+
+    def open_(timeout):
+        tries.append(timeout)
+        raise UnavailableError("no streams here")
+
+    lane = lanes.lane(open_)
+    for _ in range(3):
+        with pytest.raises(UnavailableError, match="no streams here"):
+            ask(lane)
+    assert len(tries) == 1
+
+
+def test_who_is_told_to_use_the_lane_does_not_fall_back(lanes):
+    lane = lanes.lane(nowhere)
+    with pytest.raises(UnavailableError, match="the fast lane is down"):
+        ask(lane)
+    with pytest.raises(FailedPreconditionError, match="registered memory"):
+        lane.carry(lambda _: None, LONG)
+
+
+def test_who_is_told_to_use_grpc_never_opens_a_stream(lanes):
+    lane = lanes.lane(nowhere, Plane.INLINE)
+    lane.state.memories.add(alloc(1))
+    assert lane.carry(lambda _: touch(), LONG) is None
+    assert lane.state.calls() == {Plane.FAST: 0, Plane.INLINE: 0}
+
+
+def test_hello_that_is_refused_means_no_lane(lanes):
+    def serve(connection):
+        connection.answer(connection.receive(), b"nobody knows you", code=16)
+
+    lane, _ = lanes.serve(serve)
+    with pytest.raises(UnavailableError, match="nobody knows you"):
+        ask(lane)
+
+
+def with_memory(lane, *memories):
+    for memory in memories:
+        lane.state.memories.add(memory)
+
+    def body(regions):
+        return _stream.touch(Scope(1), [bytes([regions[memory]]) for memory in memories])
+
+    return lambda _: LaneRequest(Type.TOUCH, body, memories)
+
+
+def test_memory_is_registered_once_and_its_descriptor_is_the_servers_too(lanes):
+    def serve(connection):
+        connection.welcome()
+        request = connection.register(region=9)
+        (descriptor,) = request.descriptors
+        assert request.body == _stream.register(_stream.Kind.FILE, mmap.PAGESIZE)
+        with mmap.mmap(descriptor, 0) as mapped:
+            os.close(descriptor)
+            for _ in range(2):
+                request = connection.receive()
+                assert request.body == _stream.touch(Scope(1), [b"\x09"])
+                mapped[0] += 1
+                connection.answer(request, found(1))
+
+    lane, _ = lanes.serve(serve)
+    memory = alloc(1)
+    make = with_memory(lane, memory)
+    assert _stream.touched(lane.carry(make, LONG)).found == 1
+    assert _stream.touched(lane.carry(make, LONG)).found == 1
+    assert memory.view[0] == 2
+
+
+def test_memory_that_is_not_used_any_more_is_unregistered(lanes):
+    seen = []
+
+    def serve(connection):
+        connection.welcome()
+        os.close(connection.register(region=1).descriptors[0])
+        connection.answer(connection.receive(), found(1))
+        unregister = connection.receive()
+        seen.append((unregister.type, unregister.body))
+        connection.answer(unregister, b"")
+        os.close(connection.register(region=2).descriptors[0])
+        connection.answer(connection.receive(), found(2))
+
+    lane, _ = lanes.serve(serve)
+    first, second = alloc(1), alloc(1)
+    lane.carry(with_memory(lane, first), LONG)
+    lane.state.memories.remove(first)
+    assert _stream.touched(lane.carry(with_memory(lane, second), LONG)).found == 2
+    assert seen == [(Type.UNREGISTER, _stream.unregister(1))]
+
+
+def test_memory_that_the_server_refuses_goes_by_grpc(lanes):
+    def serve(connection):
+        connection.welcome()
+        while True:
+            request = connection.receive()
+            os.close(request.descriptors[0])
+            connection.answer(request, b"the tenant has registered enough", code=8)
+
+    lane, server = lanes.serve(serve, Plane.AUTO)
+    make = with_memory(lane, alloc(1))
+    assert lane.carry(make, LONG) is None
+    assert lane.carry(make, LONG) is None
+    assert server.opened == 1
+    lane.state.plane = Plane.FAST
+    with pytest.raises(UnavailableError, match="registered enough"):
+        lane.carry(make, LONG)
+
+
+def test_closing_ends_calls_that_wait(lanes):
+    asked = threading.Event()
+
+    def serve(connection):
+        connection.welcome()
+        connection.receive()
+        asked.set()
+        connection.receive()
+
+    lane, _ = lanes.serve(serve)
+    errors = []
+
+    def run():
+        try:
+            ask(lane)
+        except MnemoError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert asked.wait(LONG)
+    lane.close()
+    thread.join()
+    assert [type(error) for error in errors] == [CancelledError]
+    with pytest.raises(CancelledError):
+        ask(lane)
+
+
+def test_no_more_requests_are_under_way_than_the_server_allows(lanes):
+    third = []
+
+    def serve(connection):
+        connection.welcome(requests=2)
+        pair = [connection.receive(), connection.receive()]
+        # Only a client that sends too much is seen within a time.
+        connection.socket.settimeout(0.2)
+        try:
+            third.append(connection.receive())
+        except socket.timeout:
+            pass
+        connection.socket.settimeout(None)
+        while True:
+            for request in pair:
+                connection.answer(request, found(1))
+            pair = [connection.receive(), connection.receive()]
+
+    lane, _ = lanes.serve(serve)
+    threads = [threading.Thread(target=ask, args=(lane,)) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert third == []
+
+
+def test_an_answer_that_nobody_waits_for_is_let_go():
+    pending = _lane.Pending()
+    body = _stream.touch(Scope(1), [b"k"])
+    first, _ = pending.begin(Type.TOUCH, body, TimeLimit(LONG))
+    second, _ = pending.begin(Type.TOUCH, body, TimeLimit(LONG))
+    pending.forget(first)
+    frames = [_stream.frame(Type.TOUCH + 128, each, b"\x00" + found(1)) for each in (first, second)]
+    assert pending.feed(b"".join(frames)) == [second]
+    assert pending.take(first) is None and pending.take(second) == b"\x00" + found(1)
+    assert pending.take(second) is None and pending.error is None
+    # It was answered; another answer is one to nothing.
+    pending.feed(frames[0])
+    assert "to nothing that was asked" in pending.error.message
+
+
+def test_a_request_that_is_too_long_for_a_frame_goes_by_grpc(lanes):
+    def serve(connection):
+        connection.welcome()
+        connection.receive()
+
+    lane, _ = lanes.serve(serve)
+    keys = [bytes(64)] * 200_000
+    with pytest.raises(FailedPreconditionError, match="too long for a frame"):
+        lane.carry(lambda _: LaneRequest(Type.TOUCH, lambda _: _stream.touch(Scope(1), keys)), LONG)
+
+
+def test_a_task_that_is_cancelled_leaves_the_stream_whole():
+    seen = []
+
+    def serve(connection):
+        connection.welcome()
+        request = connection.receive()
+        seen.append(request.id)
+        cancel = connection.receive()
+        assert (cancel.type, cancel.id) == (Type.CANCEL, request.id)
+        connection.answer(request, b"cancelled", code=1)
+        connection.answer(connection.receive(), found(5))
+
+    async def run(path):
+        async def open_(timeout):
+            return path, b""
+
+        lane = AsyncFastLane(LaneState(Plane.FAST), open_)
+        task = asyncio.ensure_future(lane.carry(lambda _: touch(), LONG))
+        while not seen:
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        answer = await lane.carry(lambda _: touch(), LONG)
+        lane.close()
+        return _stream.touched(answer).found
+
+    with FakeLane(serve) as server:
+        assert asyncio.run(run(server.path)) == 5
+        assert server.opened == 1
