@@ -75,6 +75,23 @@ void ThereAndBack(const TensorShape& shape, ByteView bytes, TensorDecoder& decod
   }
 }
 
+// What is cut to fewer bits decodes if the whole did, and anything else is refused.
+void CutAndDecode(const TensorShape& shape, ByteView section, bool whole_decodes,
+                  TensorDecoder& decoder) {
+  for (const uint32_t bits : {1u, 2u, 5u, 8u}) {
+    std::vector<uint8_t> cut(section.begin(), section.end());
+    const auto size = Demote(cut, bits);
+    MNEMO_CHECK(size.ok() || size.status().code() == absl::StatusCode::kInvalidArgument ||
+                size.status().code() == absl::StatusCode::kDataLoss);
+    if (!size.ok()) continue;
+    MNEMO_CHECK(*size <= cut.size());
+    std::vector<uint8_t> decoded(shape.bytes());
+    const absl::Status status =
+        decoder.Decode(ByteView(cut).first(*size), shape, TensorSlice::All(shape), decoded);
+    MNEMO_CHECK(status.ok() == whole_decodes);
+  }
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -90,6 +107,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (status.ok()) MNEMO_CHECK(AllFinite(shape, decoded));
   MNEMO_CHECK(status.ok() || status.code() == absl::StatusCode::kDataLoss ||
               status.code() == absl::StatusCode::kFailedPrecondition);
+  CutAndDecode(shape, bytes, status.ok(), decoder);
   ThereAndBack(shape, bytes, decoder);
   return 0;
 }
