@@ -7,11 +7,11 @@
 #include <execinfo.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
@@ -19,7 +19,7 @@
 namespace mnemo {
 namespace {
 
-std::atomic<int> printed{0};
+sem_t printed;
 
 void PrintStack(int) {
   void* frames[40];
@@ -30,24 +30,24 @@ void PrintStack(int) {
     const bool named = absl::Symbolize(frames[i], line, sizeof(line));
     dprintf(STDERR_FILENO, "    %p %s\n", frames[i], named ? line : "?");
   }
-  ++printed;
+  sem_post(&printed);
 }
 
 // One thread after the other, so that lines do not mix; one that does not answer
 // within a second is left out.
 void PrintStacks() {
+  sem_init(&printed, 0, 0);
   signal(SIGUSR2, PrintStack);
   DIR* tasks = opendir("/proc/self/task");
   if (tasks == nullptr) return;
   while (const dirent* task = readdir(tasks)) {
     const long thread = strtol(task->d_name, nullptr, 10);
     if (thread == 0) continue;
-    const int before = printed;
     syscall(SYS_tgkill, getpid(), thread, SIGUSR2);
-    for (int i = 0; i < 1000 && printed == before; ++i) {
-      const timespec millisecond{.tv_sec = 0, .tv_nsec = 1'000'000};
-      nanosleep(&millisecond, nullptr);
-    }
+    timespec end;
+    clock_gettime(CLOCK_REALTIME, &end);
+    ++end.tv_sec;
+    sem_timedwait(&printed, &end);
   }
 }
 

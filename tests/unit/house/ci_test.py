@@ -34,18 +34,18 @@ def run_ci(tmp_path, outputs, failing=()):
 
 
 def test_it_adds_up_what_passed(tmp_path):
-    # The demo has no closing line, and counts as one.
-    assert run_ci(tmp_path, GOOD) == (0, "101 passed, 0 failed")
+    # A step without a closing line counts as one: here all but the first.
+    assert run_ci(tmp_path, GOOD) == (0, "104 passed, 0 failed")
 
 
 @pytest.mark.parametrize("outputs, failing, expected", [
-    ({**GOOD, "test": "99 passed, 1 failed\n"}, ["test"], "100 passed, 1 failed"),
-    ({**GOOD, "test": "cannot build\n"}, ["test"], "1 passed, 1 failed"),
-    (GOOD, ["demo"], "100 passed, 1 failed"),
+    ({**GOOD, "test": "99 passed, 1 failed\n"}, ["test"], "103 passed, 1 failed"),
+    ({**GOOD, "test": "cannot build\n"}, ["test"], "4 passed, 1 failed"),
+    (GOOD, ["demo"], "103 passed, 1 failed"),
     # A step that fails after a good closing line failed all the same.
-    (GOOD, ["test"], "101 passed, 1 failed"),
+    (GOOD, ["test"], "104 passed, 1 failed"),
     # One that counts failures must not pass, whatever its exit code.
-    ({**GOOD, "demo": "3 passed, 1 failed\n"}, [], "103 passed, 1 failed"),
+    ({**GOOD, "demo": "3 passed, 1 failed\n"}, [], "106 passed, 1 failed"),
 ])
 def test_it_runs_all_steps_and_fails_if_one_did(tmp_path, outputs, failing, expected):
     code, last = run_ci(tmp_path, outputs, failing)
