@@ -42,7 +42,9 @@ std::unique_ptr<StreamRequest> StreamRequest::Create(const RequestRooms& rooms,
 
 ByteBudget::Claim::Outcome StreamRequest::Claim(uint64_t bytes) {
   claim_.Release();
-  return claim_.Acquire(bytes, resume_);
+  // Its own bytes in the same claim: who waits for all of the budget must hold none.
+  held_.Release();
+  return claim_.Acquire(bytes + sizeof(*this) + body_.size(), resume_);
 }
 
 std::string StreamRequest::TakeAnswer() {

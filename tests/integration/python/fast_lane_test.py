@@ -254,3 +254,16 @@ def test_the_asynchronous_client_does_the_same(daemon, name, pool):
             assert client.calls_by_plane()[Plane.INLINE] == 0
 
     asyncio.run(run())
+
+
+def test_a_part_as_large_as_the_daemons_budget_is_read(fast, name):
+    size = 24 << 20  # more than memory.inflight of this daemon
+    with alloc(2 * size) as memory:
+        fast.register(memory)
+        rows = memory.numpy().reshape(2, size)
+        rows[0] = 5
+        space = fast.open_space(Space.opaque(name, tokens_per_block=16))
+        assert all(r.ok for r in space.put([Block(b"large", rows[0])]))
+        (result,) = space.get([b"large"], into=[rows[1]])
+        assert result.ok and result.plane is Plane.FAST and (rows[1] == 5).all()
+        del result, rows
