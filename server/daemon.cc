@@ -392,8 +392,11 @@ void Daemon::CheckProblems() {
   if (tls_ && tls_->expires().nanos - clock_.Wall().nanos < kCertificateWarning.count()) {
     certificate = "certificate: tls.certificate ends within 7 days, or has ended";
   }
-  const std::pair<const char*, const std::string&> all[] = {
-      {"disk", disk}, {"memory", memory}, {"corruption", corruption}, {"credentials", credentials}};
+  const std::pair<const char*, const std::string&> all[] = {{"disk", disk},
+                                                            {"memory", memory},
+                                                            {"corruption", corruption},
+                                                            {"credentials", credentials},
+                                                            {"certificate", certificate}};
   for (const auto& [name, text] : all) {
     switch (health_.SetProblem(name, text)) {
       case Health::Change::kNew:

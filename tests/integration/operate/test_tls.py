@@ -48,8 +48,8 @@ class Place:
             "  - {tenant: acme, name: engine, roles: [writer], certificates: ['cn:engine']}\n"
             "  - {tenant: local, name: ops, roles: [operator], certificates: ['cn:ops']}\n")
 
-    def renew(self, common_name: str) -> None:
-        certificate, key = self.nodes.issue_server(common_name)
+    def renew(self, common_name: str, days: int = 30) -> None:
+        certificate, key = self.nodes.issue_server(common_name, days)
         # Between the two the pair does not belong together: the daemon must bear it.
         install(certificate, self.certificate)
         install(key, self.key)
@@ -190,6 +190,21 @@ def test_renewals_fail_no_call_and_do_not_hold_the_daemon(tmp_path, place):
             with handle.watch() as watch:
                 next(iter(watch))
                 assert daemon.stop(timeout=20) == 0
+
+
+def test_a_certificate_that_ends_soon_is_a_problem_until_it_is_renewed(tmp_path, place):
+    place.renew("brief", days=5)
+    with Daemon(tmp_path, *place.arguments()) as daemon:
+        # Looked at every 5 s; the files too.
+        while "tls.certificate ends within 7 days" not in daemon.get("/status.json")[1]:
+            pass
+        place.renew("long")
+        while "ends within" in daemon.get("/status.json")[1]:
+            pass
+        assert daemon.stop() == 0
+        log = daemon.log_text()
+        assert "event=problem about=certificate" in log
+        assert "event=problem-mended about=certificate" in log
 
 
 def test_an_operator_hands_out_tokens_by_mnemoctl(tmp_path, place):

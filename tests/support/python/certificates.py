@@ -39,8 +39,9 @@ class Authority:
                  str(extensions), "-out", str(certificate))
         return certificate, key
 
-    def issue_server(self, common_name: str = "node") -> tuple[pathlib.Path, pathlib.Path]:
-        return self.issue(common_name, "DNS:localhost,IP:127.0.0.1")
+    def issue_server(self, common_name: str = "node", days: int = 30
+                     ) -> tuple[pathlib.Path, pathlib.Path]:
+        return self.issue(common_name, "DNS:localhost,IP:127.0.0.1", days)
 
 
 def install(source: pathlib.Path, target: pathlib.Path) -> None:
