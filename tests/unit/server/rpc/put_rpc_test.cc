@@ -184,12 +184,17 @@ TEST_F(PutRpcTest, TwoWritersOfOnePartStoreItOnce) {
   v1::PutResponse response;
   ASSERT_TRUE(stream->Read(&response));
   stream->Write(DataOf(0, 0, bytes.substr(0, kMiB)));
-  // The first byte of the part is in as soon as another sees it PENDING.
-  PutAnswer other;
+  // Until then another writer would be the first one.
+  v1::MatchRequest match;
+  *match.mutable_space() = Ref("opaque");
+  match.add_keys("k");
+  v1::MatchResponse matched;
   do {
-    other = Put("opaque", {{.key = "k", .bytes = bytes.substr(0, 1)}});
-  } while (other.grants.at(0).verdicts(0).verdict() != v1::VERDICT_PENDING &&
-           other.results.at(0).outcome() == v1::PUT_OUTCOME_UNSPECIFIED);
+    grpc::ClientContext match_context;
+    ASSERT_THAT(blocks_->Match(&match_context, match, &matched), GrpcOk());
+  } while (matched.pending().empty());
+  const PutAnswer other = Put("opaque", {{.key = "k", .bytes = bytes.substr(0, 1)}});
+  EXPECT_EQ(other.grants.at(0).verdicts(0).verdict(), v1::VERDICT_PENDING);
   EXPECT_EQ(other.results.at(0).error().code(), static_cast<int>(absl::StatusCode::kAborted));
   stream->Write(DataOf(0, kMiB, bytes.substr(kMiB)));
   while (stream->Read(&response)) {
