@@ -1,7 +1,6 @@
 // A stream of messages out to the client, step by step of a session.
 #pragma once
 
-#include <atomic>
 #include <memory>
 #include <string>
 
@@ -19,19 +18,12 @@ class ReadStream : public StreamCall<grpc::ServerWriteReactor<grpc::ByteBuffer>>
   void OnWriteDone(bool ok) final {
     writing_wait_.End(/*progress=*/true);
     message_.Clear();
-    if (!ok || call_.cancelled || stalled_) return End(WhyCancelled());
+    if (!ok || call_.cancelled || cut_) return End(WhyCancelled());
     if (SendRest()) return;
     Submit(&ReadStream::Advance);
   }
 
-  bool OnStalled() final {
-    // Its trailers would wait behind the message that is not read.
-    if (!stalled_.exchange(true)) {
-      gate_.observer().OnShed(rule_.call_class, "stalled");
-      context_->TryCancel();
-    }
-    return false;
-  }
+  bool OnStalled() final { return Cut(); }
 
  protected:
   using StreamCall::StreamCall;
@@ -54,8 +46,8 @@ class ReadStream : public StreamCall<grpc::ServerWriteReactor<grpc::ByteBuffer>>
   virtual void DropStep() {}
 
   absl::Status WhyCancelled() const final {
-    return stalled_ ? absl::DeadlineExceededError("the client read nothing for too long")
-                    : absl::CancelledError("the client has gone");
+    return cut_ ? absl::DeadlineExceededError("the client read nothing for too long")
+                : absl::CancelledError("the client has gone");
   }
 
   void Write(grpc::ByteBuffer message) {
@@ -79,7 +71,7 @@ class ReadStream : public StreamCall<grpc::ServerWriteReactor<grpc::ByteBuffer>>
   // Claims what the next step takes, without a thread while the budget is used up.
   void Advance() {
     // A stall may be found just when the message that waited has gone.
-    if (stalled_) return End(WhyCancelled());
+    if (cut_) return End(WhyCancelled());
     if (absl::Status status = CheckGoesOn(call_, gate_.clock()); !status.ok()) return End(status);
     if (!session_) {
       absl::StatusOr<std::unique_ptr<Session>> session = OpenSession();
@@ -96,7 +88,6 @@ class ReadStream : public StreamCall<grpc::ServerWriteReactor<grpc::ByteBuffer>>
   Request request_;
   std::unique_ptr<Session> session_;
   grpc::ByteBuffer message_;  // in flight
-  std::atomic<bool> stalled_{false};
 };
 
 }  // namespace mnemo

@@ -3,6 +3,7 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <atomic>
 #include <string_view>
 
 #include "server/gate/stream_watchdog.h"
@@ -86,11 +87,22 @@ class StreamCall : public Reactor, public WatchedStream {
     if (claim_.Withdraw()) End(WhyCancelled());
   }
 
+  // OnStalled of a stream whose client does not read: its trailers would wait behind
+  // the message that is not read.
+  bool Cut() {
+    if (!cut_.exchange(true)) {
+      gate_.observer().OnShed(rule_.call_class, "stalled");
+      context_->TryCancel();
+    }
+    return false;
+  }
+
   Gate& gate_;
   grpc::CallbackServerContext* const context_;
   const MethodRule& rule_;
   CallContext call_;
   ByteBudget::Claim claim_;
+  std::atomic<bool> cut_{false};
 
  private:
   const MonoTime started_;

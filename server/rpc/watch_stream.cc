@@ -52,7 +52,7 @@ void WatchStream::OnCancel() {
 }
 
 absl::Status WatchStream::CheckGoesOn() const {
-  if (stalled_) {
+  if (cut_) {
     return absl::ResourceExhaustedError("the reader is too slow: it read nothing for too long");
   }
   if (call_.cancelled) return absl::CancelledError("the client has ended the watch");
@@ -94,14 +94,6 @@ void WatchStream::OnWriteDone(bool ok) {
   writing_wait_.End(/*progress=*/true);
   if (!ok) call_.cancelled = true;
   Submit(&WatchStream::Advance);
-}
-
-bool WatchStream::OnStalled() {
-  if (!stalled_.exchange(true)) {
-    gate_.observer().OnShed(rule_.call_class, "stalled");
-    context_->TryCancel();
-  }
-  return false;
 }
 
 void WatchStream::OnShutdown() {

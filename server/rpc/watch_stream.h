@@ -20,7 +20,7 @@ class WatchStream final : public StreamCall<grpc::ServerWriteReactor<v1::WatchRe
   void OnWriteDone(bool ok) override;
   void OnCancel() override;
   void OnDone() override;
-  bool OnStalled() override;
+  bool OnStalled() override { return Cut(); }
   void OnShutdown() override;
 
  private:
@@ -47,7 +47,6 @@ class WatchStream final : public StreamCall<grpc::ServerWriteReactor<v1::WatchRe
   const v1::WatchRequest& request_;
   const std::shared_ptr<Shared> shared_;
   std::atomic<bool> shutting_down_{false};
-  std::atomic<bool> stalled_{false};
   std::unique_ptr<EventSubscription> subscription_;
   v1::WatchResponse response_;
   Mutex mutex_;
