@@ -11,6 +11,7 @@
 #include "storage/base/bytes.h"
 #include "storage/codec/calibration.h"
 #include "storage/codec/row_kernels.h"
+#include "storage/codec/tensor_codec.h"
 #include "storage/codec/tensor_shape.h"
 
 namespace mnemo::testing {
@@ -50,6 +51,21 @@ inline Bytes NormalTensor(const TensorShape& shape, uint64_t seed) {
     }
   }
   return bytes;
+}
+
+struct Coded {
+  Bytes bytes;
+  EncodedTensor facts;
+};
+
+inline Coded Encode(CodecId id, uint32_t bits, const TensorShape& shape, const Bytes& exact,
+                    const Calibration* calibration = nullptr) {
+  const auto codec = TensorCodec::Create(id, bits).value();
+  Coded coded;
+  coded.bytes.resize(codec->MaxEncodedSize(shape));
+  coded.facts = codec->Encode(shape, exact, calibration, coded.bytes).value();
+  coded.bytes.resize(coded.facts.bytes);
+  return coded;
 }
 
 // A file of tests/data/codecs: two layers of 1,024 tokens in bf16, which

@@ -12,25 +12,12 @@ using ::mnemo::testing::Bytes;
 using ::mnemo::testing::CapturedBlock;
 using ::mnemo::testing::CapturedModel;
 using ::mnemo::testing::CapturedModels;
+using ::mnemo::testing::Coded;
+using ::mnemo::testing::Encode;
 using ::mnemo::testing::LoadCaptured;
 using ::mnemo::testing::NormalTensor;
 using ::mnemo::testing::RowAt;
 using ::testing::HasSubstr;
-
-struct Coded {
-  Bytes bytes;
-  EncodedTensor facts;
-};
-
-Coded Encode(uint32_t bits, const TensorShape& shape, const Bytes& exact,
-             const Calibration* calibration = nullptr) {
-  const auto codec = TensorCodec::Create(CodecId::kKivi, bits).value();
-  Coded coded;
-  coded.bytes.resize(codec->MaxEncodedSize(shape));
-  coded.facts = codec->Encode(shape, exact, calibration, coded.bytes).value();
-  coded.bytes.resize(coded.facts.bytes);
-  return coded;
-}
 
 // No value is further off than half a step between its group's extremes, and what
 // fp16 takes off scale and zero.
@@ -63,7 +50,7 @@ TEST(KiviTest, IsOffByHalfAStepOfItsGroupAtMost) {
       const TensorShape shape = {
           .role = role, .dtype = DType::kF32, .tokens = 70, .heads = 1, .dimension = 80};
       const Bytes exact = NormalTensor(shape, bits);
-      const Coded coded = Encode(bits, shape, exact);
+      const Coded coded = Encode(CodecId::kKivi, bits, shape, exact);
       const CalibrationSet none;
       Bytes decoded(shape.bytes());
       ASSERT_OK(TensorDecoder(none).Decode(coded.bytes, shape, TensorSlice::All(shape), decoded));
@@ -77,7 +64,7 @@ TEST(KiviTest, CostsItsBitsAndOneOfScales) {
     for (const TensorRole role : {TensorRole::kKeys, TensorRole::kValues}) {
       const TensorShape shape = {
           .role = role, .layers = 2, .tokens = 64, .heads = 2, .dimension = 128};
-      const Coded coded = Encode(bits, shape, NormalTensor(shape, 1));
+      const Coded coded = Encode(CodecId::kKivi, bits, shape, NormalTensor(shape, 1));
       const double values = 2.0 * 64 * 2 * 128;
       EXPECT_NEAR(8.0 * static_cast<double>(coded.bytes.size()) / values, bits + 1, 0.01);
     }
@@ -112,8 +99,8 @@ TEST(KiviTest, KeysOfASmallBlockTakeTheirStepsFromTheCalibration) {
     ASSERT_NE(calibration, nullptr);
     const CapturedBlock block =
         LoadCaptured(MNEMO_TEST_DATA, model, "heldout", TensorRole::kKeys, 16, 3);
-    const Coded own = Encode(4, block.shape, block.bytes);
-    const Coded theirs = Encode(4, block.shape, block.bytes, calibration.get());
+    const Coded own = Encode(CodecId::kKivi, 4, block.shape, block.bytes);
+    const Coded theirs = Encode(CodecId::kKivi, 4, block.shape, block.bytes, calibration.get());
     const auto values = static_cast<double>(block.shape.rows() * block.shape.dimension);
     EXPECT_NEAR(8.0 * static_cast<double>(own.bytes.size()) / values, 6, 0.1);
     EXPECT_NEAR(8.0 * static_cast<double>(theirs.bytes.size()) / values, 4, 0.1);
@@ -138,8 +125,8 @@ TEST(KiviTest, ALargerBlockHasItsOwnSteps) {
   const auto calibration = ::mnemo::testing::CalibrationOf(MNEMO_TEST_DATA, model);
   const CapturedBlock block =
       LoadCaptured(MNEMO_TEST_DATA, model, "heldout", TensorRole::kKeys, 64, 1);
-  EXPECT_EQ(Encode(4, block.shape, block.bytes, calibration.get()).bytes,
-            Encode(4, block.shape, block.bytes).bytes);
+  EXPECT_EQ(Encode(CodecId::kKivi, 4, block.shape, block.bytes, calibration.get()).bytes,
+            Encode(CodecId::kKivi, 4, block.shape, block.bytes).bytes);
 }
 
 TEST(KiviTest, ACalibrationOfAnotherGeometryIsRefused) {

@@ -14,24 +14,11 @@ using ::mnemo::testing::Bytes;
 using ::mnemo::testing::CapturedBlock;
 using ::mnemo::testing::CapturedModel;
 using ::mnemo::testing::CapturedModels;
+using ::mnemo::testing::Coded;
+using ::mnemo::testing::Encode;
 using ::mnemo::testing::LoadCaptured;
 using ::mnemo::testing::PutRow;
 using ::testing::HasSubstr;
-
-struct Coded {
-  Bytes bytes;
-  EncodedTensor facts;
-};
-
-Coded Encode(CodecId id, uint32_t bits, const TensorShape& shape, const Bytes& exact,
-             const Calibration* calibration = nullptr) {
-  const auto codec = TensorCodec::Create(id, bits).value();
-  Coded coded;
-  coded.bytes.resize(codec->MaxEncodedSize(shape));
-  coded.facts = codec->Encode(shape, exact, calibration, coded.bytes).value();
-  coded.bytes.resize(coded.facts.bytes);
-  return coded;
-}
 
 // Independent normal values: what the published distortions are of.
 Bytes GaussianTensor(const TensorShape& shape) {
