@@ -6,12 +6,12 @@ bar against it, and leaves nothing running. A bar that is missed is named, and t
 code is then 1.
 """
 
-import argparse
-import json
 import pathlib
-import subprocess
 import sys
-import tempfile
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "common"))
+
+import side_by_side
 
 AT_LEAST = {
     "registered_get_ratio_2MiB": 2.0,
@@ -29,74 +29,15 @@ AT_MOST = {
 }
 
 
-def start_redis(socket: pathlib.Path) -> subprocess.Popen:
-    redis = subprocess.Popen(
-        ["redis-server", "--port", "0", "--unixsocket", str(socket), "--save", "",
-         "--appendonly", "no", "--maxmemory", "2gb", "--maxmemory-policy", "allkeys-lru"],
-        stdout=subprocess.PIPE, text=True)
-    for line in redis.stdout:
-        if "Ready to accept connections" in line or "ready to accept connections at" in line:
-            return redis
-    raise SystemExit(f"redis-server ended with {redis.wait()}")
-
-
-def start_mnemod(binary: pathlib.Path, folder: pathlib.Path) -> tuple[subprocess.Popen, dict]:
-    daemon = subprocess.Popen(
-        [str(binary), "--data-dir", str(folder / "data"), "--listen", "127.0.0.1:0",
-         "--metrics-listen", "off", "--probe-listen", "off", "--unix-socket", "off",
-         "--streams-unix-socket", str(folder / "streams"), "--memory-total", "6GiB",
-         "--ready-file", "-"],
-        stdout=subprocess.PIPE, text=True)
-    line = daemon.stdout.readline()
-    if not line:
-        raise SystemExit(f"mnemod ended with {daemon.wait()}")
-    return daemon, json.loads(line)
-
-
-def missed_bars(figures: dict) -> list[str]:
-    low = [f"{key}: {figures[key]:.3f}, at least {bar}" for key, bar in AT_LEAST.items()
-           if figures[key] < bar]
-    high = [f"{key}: {figures[key]:.3f}, at most {bar}" for key, bar in AT_MOST.items()
-            if figures[key] > bar]
-    return low + high
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--build", type=pathlib.Path, default=pathlib.Path("build/release"))
-    parser.add_argument("--mnemod", type=pathlib.Path, help="default: the one of --build")
-    parser.add_argument("--out", type=pathlib.Path, required=True)
-    parser.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
-    running = []
-    with tempfile.TemporaryDirectory(prefix="mnemo-bench-") as name:
-        folder = pathlib.Path(name)
-        try:
-            running.append(start_redis(folder / "redis"))
-            daemon, bound = start_mnemod(
-                arguments.mnemod or arguments.build / "server" / "mnemod", folder)
-            running.append(daemon)
-            program = arguments.build / "tests" / "bench" / "planes" / "bench_planes"
-            done = subprocess.run(
-                [str(program), bound["grpc"], bound["streams"], str(daemon.pid),
-                 str(folder / "redis"), str(running[0].pid), str(arguments.rounds)],
-                stdout=subprocess.PIPE, text=True, check=True)
-        finally:
-            for process in running:
-                process.terminate()
-            for process in running:
-                process.wait(60)
-    figures = json.loads(done.stdout)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(figures, indent=2) + "\n")
-    for key in (*AT_LEAST, *AT_MOST):
-        print(f"{key}: {figures[key]:.3f}")
-    missed = missed_bars(figures)
-    for line in missed:
-        print(f"missed {line}", file=sys.stderr)
-    return 1 if missed else 0
+def start(mnemod: pathlib.Path, folder: pathlib.Path, running: list) -> list[str]:
+    socket = str(folder / "redis")
+    redis = side_by_side.start_redis("--port", "0", "--unixsocket", socket, memory="2gb")
+    running.append(redis)
+    daemon, bound = side_by_side.start_mnemod(mnemod, folder, "--streams-unix-socket",
+                                              str(folder / "streams"))
+    running.append(daemon)
+    return [bound["grpc"], bound["streams"], str(daemon.pid), socket, str(redis.pid)]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(side_by_side.run(__doc__, "planes/bench_planes", start, AT_LEAST, AT_MOST))

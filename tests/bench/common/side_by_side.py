@@ -1,0 +1,80 @@
+"""What the benches beside Redis share: both servers, one program against them, bars."""
+
+import argparse
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+from typing import Callable, Mapping, Sequence
+
+
+def start_redis(*listen: str, memory: str) -> subprocess.Popen:
+    """Redis 7 without persistence, ready; `listen` says where."""
+    redis = subprocess.Popen(
+        ["redis-server", *listen, "--save", "", "--appendonly", "no", "--maxmemory", memory,
+         "--maxmemory-policy", "allkeys-lru"],
+        stdout=subprocess.PIPE, text=True)
+    for line in redis.stdout:
+        if "Ready to accept connections" in line or "ready to accept connections at" in line:
+            return redis
+    raise SystemExit(f"redis-server ended with {redis.wait()}")
+
+
+def start_mnemod(binary: pathlib.Path, folder: pathlib.Path,
+                 *options: str) -> tuple[subprocess.Popen, dict]:
+    """The daemon with 6 GiB, ready, and where it listens."""
+    daemon = subprocess.Popen(
+        [str(binary), "--data-dir", str(folder / "data"), "--listen", "127.0.0.1:0",
+         "--metrics-listen", "off", "--probe-listen", "off", "--unix-socket", "off",
+         "--memory-total", "6GiB", "--ready-file", "-", *options],
+        stdout=subprocess.PIPE, text=True)
+    line = daemon.stdout.readline()
+    if not line:
+        raise SystemExit(f"mnemod ended with {daemon.wait()}")
+    return daemon, json.loads(line)
+
+
+# Starts both servers in a folder, adding each to the list as soon as it runs, and
+# answers the arguments of the bench's program.
+Start = Callable[[pathlib.Path, pathlib.Path, list], Sequence[str]]
+
+
+def run(description: str, program: str, start: Start, at_least: Mapping[str, float],
+        at_most: Mapping[str, float]) -> int:
+    """The main of such a bench: measures, writes --out, and names what missed its bar.
+
+    `program` is below build/tests/bench. The exit code is 1 if a bar was missed.
+    """
+    parser = argparse.ArgumentParser(description=description,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", type=pathlib.Path, default=pathlib.Path("build/release"))
+    parser.add_argument("--mnemod", type=pathlib.Path, help="default: the one of --build")
+    parser.add_argument("--out", type=pathlib.Path, required=True)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    running: list[subprocess.Popen] = []
+    with tempfile.TemporaryDirectory(prefix="mnemo-bench-") as folder:
+        try:
+            arguments = start(options.mnemod or options.build / "server" / "mnemod",
+                              pathlib.Path(folder), running)
+            done = subprocess.run(
+                [str(options.build / "tests" / "bench" / program), *arguments,
+                 str(options.rounds)], stdout=subprocess.PIPE, text=True, check=True)
+        finally:
+            for process in running:
+                process.terminate()
+            for process in running:
+                process.wait(60)
+    figures = json.loads(done.stdout)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(figures, indent=2) + "\n")
+    for key in (*at_least, *at_most):
+        print(f"{key}: {figures[key]:.3f}")
+    missed = [f"{key}: {figures[key]:.3f}, at least {bar}" for key, bar in at_least.items()
+              if figures[key] < bar]
+    missed += [f"{key}: {figures[key]:.3f}, at most {bar}" for key, bar in at_most.items()
+               if figures[key] > bar]
+    for line in missed:
+        print(f"missed {line}", file=sys.stderr)
+    return 1 if missed else 0
