@@ -66,18 +66,18 @@ void AddRun(uint64_t shortest, const ContextRun& run, std::vector<ContextRun>& r
 }  // namespace
 
 StoredContextEngine::StoredContextEngine(ContextStore& store, const SpaceEngine& spaces,
-                                         const Clock& clock, const ContextEngineOptions& options)
+                                         const Clock& clock, const ContextEngineOptions& options,
+                                         const Kernels& kernels)
     : store_(store),
       spaces_(spaces),
       clock_(clock),
       segments_(store),
-      ranges_(store.reader(), segments_, store.cache(), clock, BestKernels(),
-              options.search_memory_bytes,
+      ranges_(store.reader(), segments_, store.cache(), clock, kernels, options.search_memory_bytes,
               [this](const ContextRecord& context, uint64_t range) {
                 indexer_.NoteDamage(context, range);
               }),
-      indexer_(store, segments_, ranges_, clock, BestKernels(), IndexOptions(options)),
-      searcher_(store.reader(), ranges_, clock, BestKernels()) {}
+      indexer_(store, segments_, ranges_, clock, kernels, IndexOptions(options)),
+      searcher_(store.reader(), ranges_, clock, kernels) {}
 
 absl::StatusOr<ContextRecord> StoredContextEngine::Resolve(const CallContext& call,
                                                            const ContextRef& ref) const {

@@ -30,7 +30,7 @@ struct ContextIndexFigures {
 class StoredContextEngine final : public ContextEngine {
  public:
   StoredContextEngine(ContextStore& store, const SpaceEngine& spaces, const Clock& clock,
-                      const ContextEngineOptions& options);
+                      const ContextEngineOptions& options, const Kernels& kernels = BestKernels());
 
   absl::StatusOr<Created> Create(const CallContext& call, const ContextSpec& spec) override;
   absl::StatusOr<std::unique_ptr<AppendSession>> Append(const CallContext& call,

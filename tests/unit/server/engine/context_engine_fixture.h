@@ -27,8 +27,9 @@ class ContextEngineTest : public ::testing::Test {
   static constexpr uint32_t kDimension = 8;
 
   explicit ContextEngineTest(const ContextEngineOptions& options = {.search_memory_bytes = 64 *
-                                                                                           kMiB})
-      : options_(options) {
+                                                                                           kMiB},
+                             const Kernels& kernels = BestKernels())
+      : options_(options), kernels_(kernels) {
     Start();
   }
   ~ContextEngineTest() override { Stop(); }
@@ -119,7 +120,8 @@ class ContextEngineTest : public ::testing::Test {
         .sync_archive = store_->ordered_store(Level::kDisk, Durability::kSync),
         .interval_archive = store_->ordered_store(Level::kDisk, Durability::kInterval)};
     contexts_ = std::make_unique<ContextStore>(stores, clock_, ContextStoreOptions{});
-    engine_ = std::make_unique<StoredContextEngine>(*contexts_, *spaces_, clock_, options_);
+    engine_ =
+        std::make_unique<StoredContextEngine>(*contexts_, *spaces_, clock_, options_, kernels_);
   }
   void Stop() {
     engine_.reset();
@@ -129,6 +131,7 @@ class ContextEngineTest : public ::testing::Test {
   }
 
   const ContextEngineOptions options_;
+  const Kernels& kernels_;
   TempDir dir_;
   UnsyncedFileSystem files_;
   EventHub events_{1};

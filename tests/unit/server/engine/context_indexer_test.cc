@@ -4,6 +4,7 @@
 #include <set>
 #include <thread>
 
+#include "absl/synchronization/notification.h"
 #include "storage/context/context_keys.h"
 #include "tests/unit/server/engine/context_engine_fixture.h"
 
@@ -27,8 +28,9 @@ class ContextIndexerTest : public ContextEngineTest {
   // Lists for everything, which are built quickly, unless told otherwise.
   explicit ContextIndexerTest(const ContextEngineOptions& options = {.search_memory_bytes = 64 *
                                                                                             kMiB,
-                                                                     .index = {.graph_tokens = 0}})
-      : ContextEngineTest(options) {}
+                                                                     .index = {.graph_tokens = 0}},
+                              const Kernels& kernels = BestKernels())
+      : ContextEngineTest(options, kernels) {}
 
   // Until there is nothing more to do.
   void IndexAll() {
@@ -99,8 +101,9 @@ class ContextIndexerTest : public ContextEngineTest {
 // Graphs up to 40,000 tokens.
 class GraphContextIndexerTest : public ContextIndexerTest {
  protected:
-  GraphContextIndexerTest()
-      : ContextIndexerTest({.search_memory_bytes = 64 * kMiB, .index = {.graph_tokens = 40000}}) {}
+  explicit GraphContextIndexerTest(const Kernels& kernels = BestKernels())
+      : ContextIndexerTest({.search_memory_bytes = 64 * kMiB, .index = {.graph_tokens = 40000}},
+                           kernels) {}
 };
 
 TEST_F(GraphContextIndexerTest, SealedSegmentsFindWhatAScanFinds) {
@@ -366,9 +369,46 @@ TEST_F(ContextIndexerTest, AfterTheStopNothingIsBuilt) {
   EXPECT_EQ(built().builds, 0U);
 }
 
-// A graph takes a good part of a second to build: time enough to come between.
+// Holds a build at the first row that it decodes.
+class HeldBuild {
+ public:
+  HeldBuild() { next_ = this; }
+  ~HeldBuild() { next_ = nullptr; }
+
+  // Kernels of which the next build is held.
+  static const Kernels& HoldingKernels() {
+    static const Kernels kernels = [] {
+      Kernels holding = BestKernels();
+      holding.decode[static_cast<size_t>(kStored)] = HoldAndDecode;
+      return holding;
+    }();
+    return kernels;
+  }
+
+  void WaitUntilBegun() { begun_.WaitForNotification(); }
+  void GoOn() { go_on_.Notify(); }
+
+ private:
+  // Of TestContext.
+  static constexpr ElementType kStored = ElementType::kFloat16;
+
+  static void HoldAndDecode(const uint8_t* row, size_t dimension, float* out) {
+    if (HeldBuild* const held = next_.exchange(nullptr)) {
+      held->begun_.Notify();
+      held->go_on_.WaitForNotification();
+    }
+    BestKernels().DecodeRow(kStored)(row, dimension, out);
+  }
+
+  static inline std::atomic<HeldBuild*> next_{nullptr};
+  absl::Notification begun_;
+  absl::Notification go_on_;
+};
+
 class GivenUpBuildTest : public GraphContextIndexerTest {
  protected:
+  GivenUpBuildTest() : GraphContextIndexerTest(HeldBuild::HoldingKernels()) {}
+
   // Starts to build the graph of a context, does `meanwhile`, and returns when
   // the build has ended.
   void During(const std::function<void()>& meanwhile) {
@@ -377,9 +417,11 @@ class GivenUpBuildTest : public GraphContextIndexerTest {
     // The sweep.
     ASSERT_OK(engine_->IndexStep().status());
     ASSERT_EQ(built().waiting, 1U);
+    HeldBuild build;
     std::thread indexer([&] { EXPECT_OK(engine_->IndexStep().status()); });
-    while (built().waiting > 0) std::this_thread::yield();
+    build.WaitUntilBegun();
     meanwhile();
+    build.GoOn();
     indexer.join();
     EXPECT_EQ(built().cancelled, 1U);
     EXPECT_EQ(built().builds, 0U);
