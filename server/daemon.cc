@@ -284,14 +284,26 @@ void Daemon::StartWorkers() {
   StartUpkeep();
 }
 
+// What embeddings and parts may take of the archive together.
+class Daemon::SharedArchive final : public ArchiveBudget {
+ public:
+  explicit SharedArchive(BlockStore& store) : store_(store) {}
+  void Count(uint64_t bytes) override { store_.CountContexts(bytes); }
+  uint64_t free_bytes() const override { return store_.archive_free_bytes(); }
+
+ private:
+  BlockStore& store_;
+};
+
 void Daemon::StartUpkeep() {
+  archive_budget_ = std::make_unique<SharedArchive>(*store_);
   // One line for each new reason: a full disk is met again every second.
   const auto log_new = [this, last = absl::Status()](const absl::Status& failure) mutable {
     if (std::exchange(last, failure) == failure) return;
     log_.Warning("context-upkeep-failed", {{"reason", std::string(failure.message())}});
   };
   upkeep_ = std::make_unique<ContextUpkeep>(*contexts_, clock_, MakeContextUpkeepOptions(config_),
-                                            log_new);
+                                            archive_budget_.get(), log_new);
   upkeep_steps_ = std::make_unique<PeriodicTask>([this] { return upkeep_->Step(); });
 }
 

@@ -65,6 +65,7 @@ class Daemon {
  private:
   class Facts;
   class RpcMetrics;
+  class SharedArchive;
 
   Daemon(const LoadedConfig& loaded, FileSystem& files, Clock& clock, Logger& log);
 
@@ -122,6 +123,7 @@ class Daemon {
   std::unique_ptr<MoverPool> movers_;
   std::unique_ptr<PeriodicTask> reservations_;
   std::unique_ptr<PeriodicTask> erasures_;
+  std::unique_ptr<ArchiveBudget> archive_budget_;
   std::unique_ptr<ContextUpkeep> upkeep_;
   std::unique_ptr<PeriodicTask> upkeep_steps_;
   std::unique_ptr<PeriodicTask> indexing_;

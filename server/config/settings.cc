@@ -231,7 +231,7 @@ std::vector<Setting> DiskSettings() {
        .default_text = "auto",
        .minimum = "0",
        .maximum = "1024TiB",
-       .description = "Disk: the cold level. 0: none."},
+       .description = "Disk: the cold level, of parts and of contexts. 0: none."},
       {.key = "disk.contexts",
        .field = MNEMO_FIELD(SizeField, disk.contexts),
        .default_text = "auto",

@@ -19,6 +19,8 @@ struct ContextUpkeepFigures {
   RunShare l3;           // whole runs, by where their embeddings lie
   RunShare archive;
   uint64_t l3_capacity_bytes = 0;
+  bool full = false;  // appends are refused: neither level has room
+  uint64_t refused_appends = 0;
   uint64_t summaries = 0;       // written since the start, as all that follows
   uint64_t demoted = 0;         // runs
   uint64_t promoted = 0;        // runs

@@ -131,6 +131,10 @@ void AddContexts(Families& families, const ContextUpkeepFigures& contexts) {
   by_level("mnemo_context_run_bytes", "Embeddings of whole runs, as stored.", contexts.l3.bytes,
            contexts.archive.bytes);
   gauge("mnemo_context_l3_capacity_bytes", "disk.contexts.", contexts.l3_capacity_bytes);
+  gauge("mnemo_context_full", "1 while appends are refused, for want of room on disk.",
+        contexts.full ? 1 : 0);
+  counter("mnemo_context_refused_appends_total", "Appends that were refused for want of room.",
+          contexts.refused_appends);
   gauge("mnemo_context_upkeep_waiting", "Contexts that wait for summaries or a look.",
         contexts.waiting);
   gauge("mnemo_context_upkeep_sweeping",

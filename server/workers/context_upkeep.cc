@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "storage/base/status_macros.h"
@@ -44,7 +45,7 @@ absl::Status ContextUpkeepOptions::Validate() const {
 }
 
 ContextUpkeep::ContextUpkeep(ContextStore& contexts, const Clock& clock,
-                             const ContextUpkeepOptions& options,
+                             const ContextUpkeepOptions& options, ArchiveBudget* archive,
                              std::function<void(const absl::Status&)> on_failure)
     : contexts_(contexts),
       clock_(clock),
@@ -52,6 +53,7 @@ ContextUpkeep::ContextUpkeep(ContextStore& contexts, const Clock& clock,
       on_failure_(std::move(on_failure)),
       has_archive_(contexts.stores().sync_archive != nullptr &&
                    contexts.stores().interval_archive != nullptr),
+      archive_(archive),
       consolidator_(contexts, clock),
       mover_(contexts),
       demote_from_(clock.Mono()),
@@ -61,14 +63,21 @@ ContextUpkeep::ContextUpkeep(ContextStore& contexts, const Clock& clock,
 }
 
 ContextUpkeepFigures ContextUpkeep::figures() const {
+  const uint64_t refused = contexts_.refused_appends();
   MutexLock lock(mutex_);
-  return published_;
+  ContextUpkeepFigures figures = published_;
+  figures.refused_appends = refused;
+  return figures;
 }
 
 void ContextUpkeep::Publish() {
   figures_.waiting = waiting_.size();
   figures_.l3 = ledger_.l3();
   figures_.archive = ledger_.archive();
+  if (archive_ != nullptr) archive_->Count(ledger_.archive().bytes);
+  const uint64_t l3 = ledger_.l3().bytes;
+  figures_.full = l3 >= options_.l3_bytes && l3 - options_.l3_bytes >= ArchiveRoom();
+  contexts_.SetFull(figures_.full);
   MutexLock lock(mutex_);
   published_ = figures_;
 }
@@ -144,9 +153,10 @@ ContextUpkeep::OutcomeOr ContextUpkeep::LookAtNext() {
   const auto look = [&]() -> absl::StatusOr<Consolidator::Progress> {
     if (!looked_at_) {
       MNEMO_ASSIGN_OR_RETURN(ContextRecord context, contexts_.ById(scope.tenant, scope.space));
-      MNEMO_RETURN_IF_ERROR(Count(context));
       looked_at_ = std::move(context);
     }
+    // With each block: it may grow as fast as blocks are read.
+    MNEMO_RETURN_IF_ERROR(Count(*looked_at_));
     return consolidator_.Step(*looked_at_);
   };
   const auto progress = look();
@@ -181,6 +191,11 @@ absl::Status ContextUpkeep::Count(const ContextRecord& context) {
   return absl::OkStatus();
 }
 
+uint64_t ContextUpkeep::ArchiveRoom() const {
+  if (!has_archive_) return 0;
+  return archive_ == nullptr ? std::numeric_limits<uint64_t>::max() : archive_->free_bytes();
+}
+
 bool ContextUpkeep::Over(double watermark) const {
   return static_cast<double>(ledger_.l3().bytes) >
          watermark * static_cast<double>(options_.l3_bytes);
@@ -200,6 +215,7 @@ ContextUpkeep::OutcomeOr ContextUpkeep::Demote() {
   if (demotion_ == Demotion::kScan) return ScanForPlan();
   std::optional<RunRef> next;
   if (Over(options_.low_watermark)) next = plan_.Take();
+  if (next && ledger_.RunBytes(next->scope) > ArchiveRoom()) next.reset();
   if (next) {
     MNEMO_ASSIGN_OR_RETURN(const Outcome moved, Move(*next, /*to_archive=*/true));
     plan_moved_ |= moved.bytes > 0;

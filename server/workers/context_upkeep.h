@@ -43,6 +43,15 @@ struct ContextUpkeepOptions {
   absl::Status Validate() const;
 };
 
+// The capacity of the archive, which parts share. Thread-safe.
+class ArchiveBudget {
+ public:
+  virtual ~ArchiveBudget() = default;
+  // Embeddings take so many bytes of it.
+  virtual void Count(uint64_t bytes) = 0;
+  virtual uint64_t free_bytes() const = 0;
+};
+
 // Step from one thread at a time, figures from any.
 //
 // What is to be done follows from the store and from what changed since; what is
@@ -51,9 +60,11 @@ struct ContextUpkeepOptions {
 class ContextUpkeep {
  public:
   // `options` are valid. `on_failure` hears of errors that work met, on the
-  // thread of Step. Nobody else moves runs. Borrows the others.
+  // thread of Step. Nobody else moves runs. Borrows the others. Nothing moves
+  // to the archive that `archive` has no room for; null: it has for all. While
+  // what lies at L3 beyond `l3_bytes` has no room there, contexts take no appends.
   ContextUpkeep(ContextStore& contexts, const Clock& clock, const ContextUpkeepOptions& options,
-                std::function<void(const absl::Status&)> on_failure);
+                ArchiveBudget* archive, std::function<void(const absl::Status&)> on_failure);
 
   // At most one bounded piece of work: the summaries of one block of 2,048
   // tokens, the move of one run, or a look at some contexts or runs. Returns how
@@ -81,6 +92,8 @@ class ContextUpkeep {
   OutcomeOr Promote();
   OutcomeOr Move(RunRef ref, bool to_archive);
   bool Over(double watermark) const;
+  // What may still go to the archive.
+  uint64_t ArchiveRoom() const;
   // Whether the error is of one context alone, so that others can go on.
   bool IsOfOneContext(const absl::Status& status);
   void Publish();
@@ -90,6 +103,7 @@ class ContextUpkeep {
   const ContextUpkeepOptions options_;
   const std::function<void(const absl::Status&)> on_failure_;
   const bool has_archive_;
+  ArchiveBudget* const archive_;
   Consolidator consolidator_;
   ChunkMover mover_;
 

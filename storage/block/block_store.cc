@@ -68,6 +68,13 @@ class TieredBlockStore final : public BlockStore {
   Store* ordered_store(Level level, Durability durability) override {
     return core_.disks().ordered_store(level, durability);
   }
+  void CountContexts(uint64_t archive_bytes) override {
+    core_.disks().SetContexts(Level::kDisk, archive_bytes);
+  }
+  uint64_t archive_free_bytes() const override {
+    const uint64_t capacity = core_.disks().capacity(Level::kDisk);
+    return capacity - std::min(capacity, core_.disks().used(Level::kDisk));
+  }
 
   absl::StatusOr<std::unique_ptr<PartWriter>> BeginWrite(const PartKey& key,
                                                          const WriteSpec& spec) override {

@@ -223,6 +223,11 @@ class BlockStore {
   // The ordered store of a level (kL3 or kDisk) and class; null where the node
   // has no such level.
   virtual Store* ordered_store(Level level, Durability durability) = 0;
+  // Embeddings of contexts take so many bytes of archive_bytes; what was said
+  // before is void. Parts have the rest.
+  virtual void CountContexts(uint64_t archive_bytes) = 0;
+  // What neither parts nor contexts take of archive_bytes.
+  virtual uint64_t archive_free_bytes() const = 0;
 
   // Writing. Errors: kAlreadyExists (present), kAborted (pending),
   // kResourceExhausted (no room that may be made), kInvalidArgument.

@@ -66,9 +66,10 @@ absl::StatusOr<std::unique_ptr<DiskLevels>> DiskLevels::Open(const BlockStoreOpt
 bool DiskLevels::TryTake(Level level, uint64_t stored_bytes) {
   const uint64_t bytes = stored_bytes + kOverheadBytes;
   std::atomic<uint64_t>& used = used_[Slot(level)];
+  const uint64_t contexts = contexts_[Slot(level)].load(std::memory_order_relaxed);
   uint64_t before = used.load(std::memory_order_relaxed);
   do {
-    if (before + bytes > capacity(level)) return false;
+    if (before + contexts + bytes > capacity(level)) return false;
   } while (!used.compare_exchange_weak(before, before + bytes, std::memory_order_relaxed));
   return true;
 }

@@ -40,8 +40,13 @@ class DiskLevels {
 
   bool has_archive() const { return capacity(Level::kDisk) > 0; }
   uint64_t capacity(Level level) const { return capacity_[Slot(level)]; }
-  // Taken by parts and by parts being written.
-  uint64_t used(Level level) const { return used_[Slot(level)].load(std::memory_order_relaxed); }
+  // Taken by parts, by parts being written, and by what SetContexts said.
+  uint64_t used(Level level) const {
+    return used_[Slot(level)].load(std::memory_order_relaxed) +
+           contexts_[Slot(level)].load(std::memory_order_relaxed);
+  }
+  // Embeddings of contexts take so much of the level's capacity, whatever that is.
+  void SetContexts(Level level, uint64_t bytes) { contexts_[Slot(level)] = bytes; }
 
   // Budget. What a place of `stored_bytes` takes is taken before it is written,
   // and given back when it was not, or is no more.
@@ -83,6 +88,7 @@ class DiskLevels {
 
   std::array<uint64_t, 2> capacity_{};
   std::array<std::atomic<uint64_t>, 2> used_{};
+  std::array<std::atomic<uint64_t>, 2> contexts_{};
   std::unique_ptr<TierResources> resources_;  // outlives the instances
   std::array<std::array<std::unique_ptr<Instance>, kClasses>, 2> instances_;
 };

@@ -112,6 +112,11 @@ absl::StatusOr<AppendResult> ContextStore::Append(const ContextRecord& context,
     return repeated;
   }
   if (head.sealed) return SealedError(context);
+  if (full_) {
+    ++refused_appends_;
+    return absl::ResourceExhaustedError(
+        "disk.contexts is taken by embeddings, and the archive has no room for more");
+  }
   head.last_first = tokens.first_position;
   head.last_count = tokens.count;
   head.last_digest = digest;

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -99,9 +100,13 @@ class ContextStore {
   // them and the same, are acknowledged. Errors: those of ValidateColumns;
   // kOutOfRange (a gap; the expected position is named), kAlreadyExists (other
   // tokens are there, or some only), kAborted (claimed since),
-  // kFailedPrecondition (sealed).
+  // kFailedPrecondition (sealed), kResourceExhausted (SetFull).
   absl::StatusOr<AppendResult> Append(const ContextRecord& context, const WriterClaim& claim,
                                       const TokenColumns& tokens, Durability durability);
+  // While it is true, no new tokens are taken, of any context: there is no room
+  // for them.
+  void SetFull(bool full) { full_ = full; }
+  uint64_t refused_appends() const { return refused_appends_; }
   // Nothing is appended from now on. Durable on return. Returns the number of
   // tokens. Idempotent.
   absl::StatusOr<uint64_t> Seal(const ContextRecord& context);
@@ -152,6 +157,8 @@ class ContextStore {
   ContextReader reader_;
   ContextEraser eraser_;
   ChangedContexts changed_;
+  std::atomic<bool> full_ = false;
+  std::atomic<uint64_t> refused_appends_ = 0;
   std::array<Mutex, kShardCount> locks_;  // by home shard
 };
 

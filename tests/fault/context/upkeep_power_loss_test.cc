@@ -41,7 +41,8 @@ class UpkeepPowerLossTest : public ContextPowerLossTest {
     }
   }
   void StartUpkeep(const ContextUpkeepOptions& options) {
-    upkeep_ = std::make_unique<ContextUpkeep>(store(), clock_, options, [](const absl::Status&) {});
+    upkeep_ = std::make_unique<ContextUpkeep>(store(), clock_, options, nullptr,
+                                              [](const absl::Status&) {});
   }
   // Steps until one fails, or nothing is to be done. Whether one failed.
   bool WorkUntilItFails() {

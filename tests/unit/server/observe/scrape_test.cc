@@ -45,6 +45,8 @@ class ScrapeTest : public ::testing::Test {
                          .l3 = {12, 13},
                          .archive = {14, 15},
                          .l3_capacity_bytes = 16,
+                         .full = true,
+                         .refused_appends = 23,
                          .summaries = 17,
                          .demoted = 18,
                          .promoted = 19,
@@ -166,6 +168,8 @@ TEST_F(ScrapeTest, UpkeepOfContextsIsSeen) {
       {R"(mnemo_context_moves_total{level="l3_disk"})", "19"},
       {"mnemo_context_upkeep_bytes_total", "20"},
       {"mnemo_context_damaged_chunks_total", "22"},
+      {"mnemo_context_full", "1"},
+      {"mnemo_context_refused_appends_total", "23"},
       {"mnemo_context_upkeep_failures_total", "21"}};
   for (const auto& [name, value] : samples) EXPECT_EQ(Sample(text, name), value) << name;
   const auto json = nlohmann::json::parse(Page().Json().body);

@@ -25,6 +25,15 @@ using ::testing::IsEmpty;
 constexpr uint64_t kTenant = 7;
 constexpr uint64_t kRunBytes = kRunTokens * 8 * 2;  // 32 KiB: 32 runs are a MiB
 
+class FakeArchive final : public ArchiveBudget {
+ public:
+  void Count(uint64_t bytes) override { counted = bytes; }
+  uint64_t free_bytes() const override { return capacity - std::min(capacity, counted); }
+
+  uint64_t capacity = kGiB;
+  uint64_t counted = 0;
+};
+
 class ContextUpkeepTest : public ::testing::Test {
  protected:
   void SetUp() override { Reopen(); }
@@ -39,7 +48,7 @@ class ContextUpkeepTest : public ::testing::Test {
     ASSERT_OK(options.Validate());
     options_ = options;
     upkeep_ = std::make_unique<ContextUpkeep>(
-        contexts(), clock_, options,
+        contexts(), clock_, options, &archive_,
         [this](const absl::Status& status) { failures_.push_back(status.ToString()); });
   }
   ContextStore& contexts() { return node_->contexts(); }
@@ -99,6 +108,7 @@ class ContextUpkeepTest : public ::testing::Test {
   FakeClock clock_;
   std::unique_ptr<ContextNode> node_;
   ContextUpkeepOptions options_;
+  FakeArchive archive_;
   std::unique_ptr<ContextUpkeep> upkeep_;
   std::vector<std::string> failures_;
   Nanos waited_{0};
@@ -331,6 +341,60 @@ TEST_F(ContextUpkeepTest, ARunThatCannotBeMovedIsLeftAloneForAWhile) {
   EXPECT_EQ(upkeep_->figures().failures, failures);
 }
 
+TEST_F(ContextUpkeepTest, WhatNoLevelHasRoomForIsRefusedUntilOneHas) {
+  Restart({.l3_bytes = kMiB, .high_watermark = 0.95, .low_watermark = 0.9});
+  archive_.capacity = 10 * kRunBytes;
+  const ContextRecord context = Create("c");
+  const ContextRecord other = Create("other");
+  Append(other, 0, 5 * kRunTokens);
+  Append(context, 0, 40 * kRunTokens);
+  Drain();
+  EXPECT_EQ(upkeep_->figures().archive.runs, 10U);
+  EXPECT_EQ(upkeep_->figures().l3.runs, 35U);
+  EXPECT_EQ(archive_.counted, 10 * kRunBytes);
+  EXPECT_TRUE(upkeep_->figures().full);
+  ASSERT_OK_AND_ASSIGN(const WriterClaim claim, contexts().Claim(context, 1));
+  const auto append = [&](uint64_t first) {
+    TestTokens tokens(first, kRunTokens, 8);
+    tokens.importances().assign(kRunTokens, 0);
+    return contexts().Append(context, claim, tokens.columns(), Durability::kSync);
+  };
+  EXPECT_THAT(append(40 * kRunTokens),
+              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("disk.contexts")));
+  EXPECT_EQ(upkeep_->figures().refused_appends, 1U);
+  // What is there already is no more.
+  EXPECT_OK(append(39 * kRunTokens));
+  // A deletion makes room, and so does a larger archive.
+  ASSERT_OK(contexts().Delete(other));
+  Drain();
+  EXPECT_FALSE(upkeep_->figures().full);
+  EXPECT_OK(append(40 * kRunTokens));
+  EXPECT_OK(append(41 * kRunTokens));
+  EXPECT_OK(append(42 * kRunTokens));
+  Drain();
+  EXPECT_TRUE(upkeep_->figures().full);
+  archive_.capacity = 20 * kRunBytes;
+  clock_.Advance(std::chrono::seconds(60));
+  Drain();
+  EXPECT_FALSE(upkeep_->figures().full);
+  EXPECT_GT(upkeep_->figures().archive.runs, 10U);
+  EXPECT_LE(upkeep_->figures().archive.runs, 20U);
+  EXPECT_EQ(archive_.counted, upkeep_->figures().archive.bytes);
+  EXPECT_OK(append(43 * kRunTokens));
+}
+
+TEST_F(ContextUpkeepTest, WhatGrowsWhileItIsSummarisedIsCounted) {
+  const ContextRecord context = Create("c");
+  Append(context, 0, 3 * kRunTokens);
+  for (int i = 0; i < 100 && upkeep_->figures().summaries == 0; ++i) {
+    clock_.Advance(upkeep_->Step());
+  }
+  ASSERT_EQ(upkeep_->figures().l3.runs, 3U);
+  Append(context, 3 * kRunTokens, 4 * kRunTokens);
+  clock_.Advance(upkeep_->Step());
+  EXPECT_EQ(upkeep_->figures().l3.runs, 7U);
+}
+
 TEST_F(ContextUpkeepTest, WithoutAnArchiveNothingMoves) {
   ContextStores stores = node_->stores();
   stores.sync_archive = stores.interval_archive = nullptr;
@@ -338,7 +402,7 @@ TEST_F(ContextUpkeepTest, WithoutAnArchiveNothingMoves) {
   const ContextRecord context = Create("c");
   Append(context, 0, 40 * kRunTokens);
   upkeep_ = std::make_unique<ContextUpkeep>(
-      alone, clock_, ContextUpkeepOptions{.l3_bytes = kMiB},
+      alone, clock_, ContextUpkeepOptions{.l3_bytes = 2 * kMiB}, nullptr,
       [this](const absl::Status& status) { failures_.push_back(status.ToString()); });
   Drain();
   EXPECT_EQ(upkeep_->figures().l3.runs, 40U);

@@ -245,6 +245,45 @@ TEST_F(MovementTest, DurablePartsAreNeverDropped) {
   EXPECT_OK(PutChained(*store_, 1000, 0, kPartBytes, Durability::kSync));
 }
 
+TEST_F(MovementTest, PartsHaveWhatContextsLeaveOfTheArchive) {
+  BlockStoreOptions options = Small();
+  options.l2_bytes = 0;
+  options.l3_bytes = 64 * kMiB;
+  options.archive_bytes = 64 * kMiB;
+  Open(options);
+  EXPECT_EQ(store_->archive_free_bytes(), 64 * kMiB);
+  store_->CountContexts(40 * kMiB);
+  EXPECT_EQ(store_->archive_free_bytes(), 24 * kMiB);
+  uint64_t stored = 0;
+  const auto fill = [&] {
+    for (int i = 0; i < 100; ++i, ++stored) {
+      const absl::Status put = PutChained(*store_, stored, 0, kPartBytes, Durability::kSync);
+      if (absl::IsResourceExhausted(put)) return;
+      ASSERT_OK(put);
+      MoveAll(*store_);
+    }
+    FAIL() << "never full";
+  };
+  fill();
+  // Each part takes a little more than its own bytes, at both levels.
+  EXPECT_GE(store_->Levels()[3].parts, 20u);
+  EXPECT_LE(store_->Levels()[3].parts, 24u);
+  EXPECT_LE(store_->Levels()[3].stats.used_bytes, 64 * kMiB);
+  EXPECT_LT(store_->archive_free_bytes(), 2 * kMiB);
+  // More than there is: nothing that is stored goes for it.
+  const uint64_t before = stored;
+  store_->CountContexts(60 * kMiB);
+  EXPECT_EQ(store_->archive_free_bytes(), 0u);
+  MoveAll(*store_);
+  for (uint64_t i = 0; i < before; ++i) ExpectRight(i);
+  // What contexts give back is for parts again.
+  store_->CountContexts(8 * kMiB);
+  fill();
+  EXPECT_GE(stored, before + 28);
+  EXPECT_GE(store_->Levels()[3].parts, 50u);
+  for (uint64_t i = 0; i < stored; ++i) ExpectRight(i);
+}
+
 TEST_F(MovementTest, CachePartsGiveWayToDurableOnes) {
   BlockStoreOptions options = Small();
   options.l2_bytes = 0;
