@@ -21,6 +21,7 @@
 #include "server/observe/log.h"
 #include "server/options.h"
 #include "storage/base/file_system.h"
+#include "storage/base/lock_order.h"
 
 #ifdef MNEMO_WITH_JEMALLOC
 // Read by jemalloc before main. Freed pages go back within a second, by a
@@ -116,6 +117,7 @@ class GrpcLogScope {
 };
 
 int Serve(const LoadedConfig& loaded, const std::string& notify_socket) {
+  IgnoreLockOrder();
   const sigset_t signals = BlockStopSignals();
   const Config& config = loaded.config;
   SystemClock clock;

@@ -15,6 +15,10 @@ bool TakeScope(ByteReader& in, Scope& scope) {
 }
 
 void AppendKeys(std::string& out, const KeyRefs& keys) {
+  size_t bytes = 2 * sizeof(uint32_t);
+  for (const std::string_view key : keys.keys) bytes += sizeof(uint16_t) + key.size();
+  for (const std::string_view stretch : keys.stretches) bytes += sizeof(uint16_t) + stretch.size();
+  out.reserve(out.size() + bytes);
   AppendList(out, keys.keys, AppendText);
   AppendList(out, keys.stretches, AppendText);
 }

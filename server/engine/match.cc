@@ -59,9 +59,8 @@ MatchOperation::MatchOperation(const CallScope& scope, const MatchRequest& reque
 
 absl::Status MatchOperation::AddGroup(uint32_t index) {
   const Group& group = scope_.spec().groups[index];
-  MNEMO_ASSIGN_OR_RETURN(
-      const std::vector<uint32_t> tp_ranks,
-      CountedRanks("tp_ranks", request_.tp_ranks, group.tensor_parallel_size));
+  MNEMO_ASSIGN_OR_RETURN(const std::vector<uint32_t> tp_ranks,
+                         CountedRanks("tp_ranks", request_.tp_ranks, group.tensor_parallel_size));
   MNEMO_ASSIGN_OR_RETURN(const std::vector<uint32_t> pp_ranks,
                          CountedRanks("pp_ranks", request_.pp_ranks, group.pipeline_size()));
   CountedGroup counted{.index = index,
@@ -108,18 +107,28 @@ absl::Status MatchOperation::ChooseGroups() {
 }
 
 void MatchOperation::LookUpBlocks(size_t begin, size_t end) {
-  std::vector<PartKey> keys = PartKeysOf(scope_, request_.keys, begin, end, parts_);
-  std::vector<Lookup> found = store_.Find(keys);
+  std::vector<Lookup> found = store_.Find(BlocksOf(scope_, request_.keys, begin, end, parts_));
   if (!reservations_.empty()) {
     for (size_t i = 0; i < found.size(); ++i) {
       if (found[i].presence == Presence::kAbsent &&
-          reservations_.HeldByOther(keys[i].Stored().bytes(), 0)) {
+          reservations_.HeldByOther(
+              KeyOf(begin + i / parts_.size(), i % parts_.size()).Stored().bytes(), 0)) {
         found[i].presence = Presence::kPending;
       }
     }
   }
-  std::move(keys.begin(), keys.end(), std::back_inserter(keys_));
-  std::move(found.begin(), found.end(), std::back_inserter(lookups_));
+  if (lookups_.empty()) {
+    lookups_ = std::move(found);
+  } else {
+    lookups_.insert(lookups_.end(), found.begin(), found.end());
+  }
+}
+
+PartKey MatchOperation::KeyOf(size_t block, size_t part) const {
+  const KeysView& keys = request_.keys;
+  return PartKeyOf(scope_, keys.keys[block],
+                   keys.stretches.empty() ? std::string_view() : keys.stretches[block],
+                   parts_[part]);
 }
 
 bool MatchOperation::PrefixEnded(size_t examined) const {
@@ -127,8 +136,8 @@ bool MatchOperation::PrefixEnded(size_t examined) const {
     if (group.rule.need != GroupRule::Need::kAll) continue;
     for (size_t part = 0; part < group.part_count; ++part) {
       // The horizon has been passed when a block that far back was missing.
-      for (size_t block = examined - std::min(examined, kStep);
-           block + kPendingHorizon < examined; ++block) {
+      for (size_t block = examined - std::min(examined, kStep); block + kPendingHorizon < examined;
+           ++block) {
         if (At(block, group.first_part + part).presence != Presence::kPresent) return true;
       }
     }
@@ -138,7 +147,6 @@ bool MatchOperation::PrefixEnded(size_t examined) const {
 
 void MatchOperation::LookUp() {
   const size_t total = request_.keys.keys.size();
-  keys_.reserve(std::min(total, kStep) * parts_.size());
   for (size_t begin = 0; begin < total; begin += kStep) {
     const size_t end = std::min(total, begin + kStep);
     LookUpBlocks(begin, end);
@@ -146,17 +154,29 @@ void MatchOperation::LookUp() {
   }
 }
 
-std::vector<PartKey> MatchOperation::NeededParts(uint32_t blocks) const {
-  std::vector<PartKey> needed;
+template <typename Visit>
+void MatchOperation::ForEachNeeded(uint32_t blocks, const Visit& visit) const {
   for (uint32_t block = 0; block < blocks; ++block) {
     for (const CountedGroup& group : groups_) {
       if (!Needs(group.rule, block, blocks)) continue;
-      const auto first = keys_.begin() +
-                         static_cast<ptrdiff_t>(block * parts_.size() + group.first_part);
-      needed.insert(needed.end(), first, first + static_cast<ptrdiff_t>(group.part_count));
+      for (size_t part = 0; part < group.part_count; ++part) visit(block, group.first_part + part);
     }
   }
-  return needed;
+}
+
+void MatchOperation::TouchPrefix(uint32_t blocks) {
+  std::vector<EntryId> entries;
+  entries.reserve(blocks * parts_.size());
+  ForEachNeeded(blocks,
+                [&](size_t block, size_t part) { entries.push_back(At(block, part).entry); });
+  store_.Touch(entries);
+}
+
+uint64_t MatchOperation::LeasePrefix(uint32_t blocks) {
+  std::vector<PartKey> keys;
+  keys.reserve(blocks * parts_.size());
+  ForEachNeeded(blocks, [&](size_t block, size_t part) { keys.push_back(KeyOf(block, part)); });
+  return store_.AcquireLease(keys, std::chrono::milliseconds(request_.lease_ms));
 }
 
 void MatchOperation::FillPlaces(MatchAnswer& answer) {
@@ -215,10 +235,9 @@ absl::StatusOr<MatchAnswer> MatchOperation::Run() {
   }
   FillPlaces(answer);
   if (answer.blocks == 0) return answer;
-  const std::vector<PartKey> needed = NeededParts(answer.blocks);
-  if (!request_.peek) store_.Touch(needed);
+  if (!request_.peek) TouchPrefix(answer.blocks);
   if (request_.lease_ms != 0) {
-    answer.lease = store_.AcquireLease(needed, std::chrono::milliseconds(request_.lease_ms));
+    answer.lease = LeasePrefix(answer.blocks);
     if (answer.lease != 0) answer.lease_ms = request_.lease_ms;
   }
   return answer;

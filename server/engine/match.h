@@ -39,17 +39,21 @@ class MatchOperation {
     return lookups_[block * parts_.size() + part];
   }
   void FillPlaces(MatchAnswer& answer);
-  // Parts that a reader of the matched prefix fetches, root to leaf.
-  std::vector<PartKey> NeededParts(uint32_t blocks) const;
+  PartKey KeyOf(size_t block, size_t part) const;
+  // Calls `visit(block, part)` for what a reader of a prefix fetches, root to leaf.
+  template <typename Visit>
+  void ForEachNeeded(uint32_t blocks, const Visit& visit) const;
+  void TouchPrefix(uint32_t blocks);
+  // Answers 0 if there is no lease to be had.
+  uint64_t LeasePrefix(uint32_t blocks);
 
   const CallScope& scope_;
   const MatchRequest& request_;
   BlockStore& store_;
   const Reservations& reservations_;
   std::vector<CountedGroup> groups_;
-  std::vector<PartId> parts_;     // of all counted groups
-  std::vector<PartKey> keys_;     // by block, then part
-  std::vector<Lookup> lookups_;   // as keys_
+  std::vector<PartId> parts_;    // of all counted groups
+  std::vector<Lookup> lookups_;  // by block, then part
   uint64_t hit_tokens_[kLevelCount] = {};
 };
 

@@ -34,9 +34,9 @@ absl::Status CheckKeys(const CallScope& scope, const KeysView& keys, size_t max_
   }
   const size_t stretches = scope.spec().chain_affinity ? keys.keys.size() : 0;
   if (keys.stretches.size() != stretches) {
-    return absl::InvalidArgumentError(fmt::format(
-        "stretches holds {}; it must hold {}, as the space has {}chain affinity",
-        keys.stretches.size(), stretches, stretches == 0 ? "no " : ""));
+    return absl::InvalidArgumentError(
+        fmt::format("stretches holds {}; it must hold {}, as the space has {}chain affinity",
+                    keys.stretches.size(), stretches, stretches == 0 ? "no " : ""));
   }
   for (size_t i = 0; i < keys.keys.size(); ++i) {
     MNEMO_RETURN_IF_ERROR(CheckKeyLength("keys", i, keys.keys[i].size()));
@@ -58,12 +58,23 @@ PartKey PartKeyOf(const CallScope& scope, std::string_view key, std::string_view
           .shard = ShardOf(key_scope, scope.salt, placed_by)};
 }
 
+BlockParts BlocksOf(const CallScope& scope, const KeysView& keys, size_t begin, size_t end,
+                    std::span<const PartId> parts) {
+  const std::span<const std::string_view> stretches(keys.stretches);
+  return {.scope = scope.space->scope,
+          .salt = scope.salt,
+          .keys = std::span(keys.keys).subspan(begin, end - begin),
+          .stretches = stretches.empty() ? stretches : stretches.subspan(begin, end - begin),
+          .parts = parts};
+}
+
 std::vector<PartKey> PartKeysOf(const CallScope& scope, const KeysView& keys, size_t begin,
                                 size_t end, std::span<const PartId> parts) {
   std::vector<PartKey> part_keys;
   part_keys.reserve((end - begin) * parts.size());
   for (size_t i = begin; i < end; ++i) {
-    const std::string_view stretch = keys.stretches.empty() ? std::string_view() : keys.stretches[i];
+    const std::string_view stretch =
+        keys.stretches.empty() ? std::string_view() : keys.stretches[i];
     PartKey key = PartKeyOf(scope, keys.keys[i], stretch, {});
     for (const PartId& part : parts) {
       key.part = part;

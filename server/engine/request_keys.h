@@ -30,6 +30,10 @@ absl::Status CheckKeys(const CallScope& scope, const KeysView& keys, size_t max_
 PartKey PartKeyOf(const CallScope& scope, std::string_view key, std::string_view stretch,
                   const PartId& part);
 
+// Some parts of the keys [begin, end), as views of `keys` and `parts`.
+BlockParts BlocksOf(const CallScope& scope, const KeysView& keys, size_t begin, size_t end,
+                    std::span<const PartId> parts);
+
 // One part of each of the keys [begin, end), by key, then by part.
 std::vector<PartKey> PartKeysOf(const CallScope& scope, const KeysView& keys, size_t begin,
                                 size_t end, std::span<const PartId> parts);

@@ -39,13 +39,20 @@ absl::StatusOr<SaltDigest> DigestOfSalt(std::string_view salt) {
   return salt.empty() ? SaltDigest{} : SecureDigest16(salt);
 }
 
-uint16_t ShardOf(KeyScope scope, const SaltDigest& salt, std::string_view key_or_stretch) {
+ShardPlacer::ShardPlacer(KeyScope scope, const SaltDigest& salt) {
   std::array<uint8_t, 32> where;
   StoreLittle(where.data(), scope.tenant);
   StoreLittle(where.data() + 8, scope.space);
   std::copy(salt.begin(), salt.end(), where.begin() + 16);
-  const uint64_t hash = Checksum64(AsBytes(key_or_stretch), Checksum64(where));
-  return static_cast<uint16_t>(hash % kShardCount);
+  seed_ = Checksum64(where);
+}
+
+uint16_t ShardPlacer::Of(std::string_view key_or_stretch) const {
+  return static_cast<uint16_t>(Checksum64(AsBytes(key_or_stretch), seed_) % kShardCount);
+}
+
+uint16_t ShardOf(KeyScope scope, const SaltDigest& salt, std::string_view key_or_stretch) {
+  return ShardPlacer(scope, salt).Of(key_or_stretch);
 }
 
 StoredKey PartKey::Stored() const {

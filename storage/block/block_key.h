@@ -5,6 +5,7 @@
 #include <compare>
 #include <cstdint>
 #include <cstring>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -65,6 +66,29 @@ absl::StatusOr<SaltDigest> DigestOfSalt(std::string_view salt);
 // Where the space keeps stretches of a chain together, the stretch's name
 // stands for the key.
 uint16_t ShardOf(KeyScope scope, const SaltDigest& salt, std::string_view key_or_stretch);
+
+// ShardOf for many blocks of one space and salt.
+class ShardPlacer {
+ public:
+  ShardPlacer(KeyScope scope, const SaltDigest& salt);
+  uint16_t Of(std::string_view key_or_stretch) const;
+
+ private:
+  uint64_t seed_;
+};
+
+// The same parts of many blocks of one space and salt, by views of their keys. Named
+// are all parts of the first key, then all of the second, and so on.
+struct BlockParts {
+  KeyScope scope;
+  SaltDigest salt{};
+  std::span<const std::string_view> keys;  // each of 1 to 64 bytes
+  // Where the space keeps stretches together: as many as keys; otherwise empty.
+  std::span<const std::string_view> stretches;
+  std::span<const PartId> parts;
+
+  size_t size() const { return keys.size() * parts.size(); }
+};
 
 // Names one part of one block.
 struct PartKey {

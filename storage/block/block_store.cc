@@ -86,7 +86,9 @@ class TieredBlockStore final : public BlockStore {
   std::vector<Lookup> Find(std::span<const PartKey> keys) const override {
     return views_.Find(keys);
   }
-  void Touch(std::span<const PartKey> keys) override;
+  std::vector<Lookup> Find(const BlockParts& blocks) const override { return views_.Find(blocks); }
+  void Touch(std::span<const PartKey> keys) override { Touch(PresentIds(keys)); }
+  void Touch(std::span<const EntryId> entries) override;
   std::optional<PartState> Describe(const PartKey& key) const override {
     return views_.Describe(key);
   }
@@ -166,10 +168,9 @@ std::vector<EntryId> TieredBlockStore::PresentIds(std::span<const PartKey> keys)
   return ids;
 }
 
-void TieredBlockStore::Touch(std::span<const PartKey> keys) {
-  const std::vector<EntryId> ids = PresentIds(keys);
-  core_.directory.Touch(ids);
-  core_.queues.Touch(ids);
+void TieredBlockStore::Touch(std::span<const EntryId> entries) {
+  core_.directory.Touch(entries);
+  core_.queues.Touch(entries);
 }
 
 uint64_t TieredBlockStore::AcquireLease(std::span<const PartKey> keys, Nanos duration) {

@@ -79,6 +79,7 @@ enum class Presence : uint8_t { kAbsent, kPending, kPresent };
 struct Lookup {
   Presence presence = Presence::kAbsent;
   Level level = Level::kL1;
+  EntryId entry = kNoEntry;  // unless absent; of another part once this one is gone
   uint64_t payload_bytes = 0;
 };
 
@@ -236,8 +237,11 @@ class BlockStore {
 
   // What is there, for any number of keys, in their order. Counts as no use.
   virtual std::vector<Lookup> Find(std::span<const PartKey> keys) const = 0;
-  // A use of parts of one chain, in the order root to leaf.
+  virtual std::vector<Lookup> Find(const BlockParts& blocks) const = 0;
+  // A use of parts of one chain, in the order root to leaf. By entry: just found, so
+  // that one whose part went meanwhile costs another part a use too many, at most.
   virtual void Touch(std::span<const PartKey> keys) = 0;
+  virtual void Touch(std::span<const EntryId> entries) = 0;
   virtual std::optional<PartState> Describe(const PartKey& key) const = 0;
 
   // Reads sections [first, first + count) of a part, verified; count 0: all from

@@ -205,6 +205,8 @@ class Directory {
   // use. Keys are grouped by shard, each shard's lock taken once for at most
   // 4,096 keys of it, memory fetched ahead.
   void Lookup(std::span<const PartKey> keys, std::span<PartHit> hits) const;
+  // The same for parts of many blocks; `hits` has blocks.size() of them.
+  void Lookup(const BlockParts& blocks, std::span<PartHit> hits) const;
   // Every part of the block, whatever `key.part`.
   std::vector<DirectoryEntry> FindAllParts(const PartKey& key) const;
   // The client's key of an entry, placeholders too.
@@ -280,6 +282,13 @@ class Directory {
   uint64_t MemoryBytes() const;
 
  private:
+  struct Probe;
+
+  // Answers probes, sorted by shard in `scratch`, which is as large.
+  void Answer(std::span<const Probe> probes, std::span<Probe> scratch,
+              std::span<PartHit> hits) const;
+  static void AnswerInShard(const DirectoryShard& shard, std::span<const Probe> probes,
+                            WallTime wall, std::span<PartHit> hits);
   DirectoryShard& ShardOfId(EntryId id) const;
   absl::Status CheckNew(const NewPart& part) const;
   // Reserve without the parent. `fresh`: the entry has no parent link yet.

@@ -71,37 +71,6 @@ class LaneResolver {
   std::optional<uint32_t> last_number_;
 };
 
-struct Probe {
-  uint64_t hash = 0;
-  uint32_t lane = kNoLane;
-  uint32_t index = 0;  // of the key in the chunk
-};
-
-// The stages of a look-up in one shard: each fetches for all keys what the next
-// one reads, so that their cache misses overlap.
-void LookupInShard(DirectoryShard& shard, std::span<const Probe> probes,
-                   std::span<const PartKey> keys, WallTime wall, std::span<PartHit> hits) {
-  constexpr size_t kBatch = 32;
-  MutexLock lock(shard.mutex);
-  for (size_t begin = 0; begin < probes.size(); begin += kBatch) {
-    const auto batch = probes.subspan(begin, std::min(kBatch, probes.size() - begin));
-    std::array<uint32_t, kBatch> likely;
-    for (const Probe& probe : batch) shard.PrefetchTable(probe.hash);
-    for (size_t i = 0; i < batch.size(); ++i) likely[i] = shard.PrefetchEntry(batch[i].hash);
-    for (size_t i = 0; i < batch.size(); ++i) {
-      if (likely[i] != DirectoryShard::kNoSlot) shard.PrefetchKey(likely[i]);
-    }
-    for (size_t i = 0; i < batch.size(); ++i) {
-      if (likely[i] == DirectoryShard::kNoSlot) continue;
-      const Probe& probe = batch[i];
-      const uint32_t slot = shard.Find(probe.hash, probe.lane, keys[probe.index].key.view());
-      if (slot == DirectoryShard::kNoSlot) continue;
-      const PackedEntry& entry = shard.At(slot);
-      if (IsVisible(entry, wall)) hits[probe.index] = HitOf(entry, shard.IdOf(slot));
-    }
-  }
-}
-
 }  // namespace
 
 DirectoryEntry Directory::Snapshot(DirectoryShard& shard,
@@ -164,35 +133,114 @@ std::optional<DirectoryEntry> Directory::Get(EntryId id) const {
   return Snapshot(shard, id);
 }
 
-void Directory::Lookup(std::span<const PartKey> keys, std::span<PartHit> hits) const {
-  MNEMO_CHECK(keys.size() == hits.size());
-  const WallTime wall = clock_.Wall();
-  LaneResolver lanes(*lanes_);
-  std::vector<Probe> probes(std::min(keys.size(), kLookupChunk));
-  for (size_t begin = 0; begin < keys.size(); begin += kLookupChunk) {
-    const size_t size = std::min(kLookupChunk, keys.size() - begin);
-    const auto chunk = keys.subspan(begin, size);
-    const auto answers = hits.subspan(begin, size);
+// One part that is looked for.
+struct Directory::Probe {
+  uint64_t hash = 0;
+  std::string_view key;
+  uint32_t lane = kNoLane;
+  uint32_t index = 0;  // of its answer
+  uint16_t shard = 0;
 
-    // A counting sort by shard. first[s + 1] counts, then is where s ends.
-    std::array<uint32_t, kShardCount + 1> first{};
-    for (const PartKey& key : chunk) {
-      MNEMO_CHECK(key.shard < kShardCount);
-      ++first[key.shard + 1u];
+  static Probe Of(uint32_t lane, std::string_view key, uint16_t shard, uint32_t index) {
+    return {.hash = lane == kNoLane ? 0 : DirectoryShard::Hash(lane, key),
+            .key = key,
+            .lane = lane,
+            .index = index,
+            .shard = shard};
+  }
+};
+
+// In stages: each fetches for all keys what the next one reads, so that their cache
+// misses overlap.
+void Directory::AnswerInShard(const DirectoryShard& shard, std::span<const Probe> probes,
+                              WallTime wall, std::span<PartHit> hits) {
+  constexpr size_t kBatch = 32;
+  MutexLock lock(shard.mutex);
+  for (size_t begin = 0; begin < probes.size(); begin += kBatch) {
+    const auto batch = probes.subspan(begin, std::min(kBatch, probes.size() - begin));
+    if (batch.size() > 1) {
+      std::array<uint32_t, kBatch> likely;
+      for (const Probe& probe : batch) shard.PrefetchTable(probe.hash);
+      for (size_t i = 0; i < batch.size(); ++i) likely[i] = shard.PrefetchEntry(batch[i].hash);
+      for (size_t i = 0; i < batch.size(); ++i) {
+        if (likely[i] != DirectoryShard::kNoSlot) shard.PrefetchKey(likely[i]);
+      }
     }
-    for (size_t s = 0; s < kShardCount; ++s) first[s + 1] += first[s];
-    std::array<uint32_t, kShardCount + 1> next = first;
-    for (uint32_t i = 0; i < size; ++i) {
-      answers[i] = PartHit{};
-      const uint32_t lane = lanes.Resolve(chunk[i]);
-      const uint64_t hash = lane == kNoLane ? 0 : DirectoryShard::Hash(lane, chunk[i].key.view());
-      probes[next[chunk[i].shard]++] = {hash, lane, i};
-    }
-    for (size_t s = 0; s < kShardCount; ++s) {
-      const auto group = std::span<const Probe>(probes).subspan(first[s], first[s + 1] - first[s]);
-      if (!group.empty()) LookupInShard(*shards_[s], group, chunk, wall, answers);
+    for (const Probe& probe : batch) {
+      const uint32_t slot = shard.Find(probe.hash, probe.lane, probe.key);
+      if (slot == DirectoryShard::kNoSlot) continue;
+      const PackedEntry& entry = shard.At(slot);
+      if (IsVisible(entry, wall)) hits[probe.index] = HitOf(entry, shard.IdOf(slot));
     }
   }
+}
+
+void Directory::Answer(std::span<const Probe> probes, std::span<Probe> scratch,
+                       std::span<PartHit> hits) const {
+  const WallTime wall = clock_.Wall();
+  // A counting sort by shard. first[s + 1] counts, then is where s ends.
+  std::array<uint32_t, kShardCount + 1> first{};
+  for (const Probe& probe : probes) {
+    MNEMO_CHECK(probe.shard < kShardCount);
+    ++first[probe.shard + 1u];
+  }
+  for (size_t s = 0; s < kShardCount; ++s) first[s + 1] += first[s];
+  std::array<uint32_t, kShardCount + 1> next = first;
+  for (const Probe& probe : probes) scratch[next[probe.shard]++] = probe;
+  for (size_t at = 0; at < probes.size();) {
+    const uint16_t shard = scratch[at].shard;
+    const size_t end = first[shard + 1u];
+    if (end < probes.size()) __builtin_prefetch(shards_[scratch[end].shard].get());
+    AnswerInShard(*shards_[shard], scratch.subspan(at, end - at), wall, hits);
+    at = end;
+  }
+}
+
+void Directory::Lookup(std::span<const PartKey> keys, std::span<PartHit> hits) const {
+  MNEMO_CHECK(keys.size() == hits.size());
+  LaneResolver lanes(*lanes_);
+  std::vector<Probe> probes(2 * std::min(keys.size(), kLookupChunk));
+  for (size_t begin = 0; begin < keys.size(); begin += kLookupChunk) {
+    const size_t size = std::min(kLookupChunk, keys.size() - begin);
+    for (uint32_t i = 0; i < size; ++i) {
+      const PartKey& key = keys[begin + i];
+      hits[begin + i] = PartHit{};
+      probes[i] = Probe::Of(lanes.Resolve(key), key.key.view(), key.shard, i);
+    }
+    const std::span<Probe> all(probes);
+    Answer(all.first(size), all.last(size), hits.subspan(begin, size));
+  }
+}
+
+void Directory::Lookup(const BlockParts& blocks, std::span<PartHit> hits) const {
+  MNEMO_CHECK(blocks.size() == hits.size());
+  std::fill(hits.begin(), hits.end(), PartHit{});
+  LaneReferences references(*lanes_);
+  std::vector<uint32_t> lanes;
+  for (const PartId& part : blocks.parts) {
+    const auto lane = lanes_->AcquireIfPresent({blocks.scope, blocks.salt, part});
+    if (lane) references.Own(*lane);
+    lanes.push_back(lane.value_or(kNoLane));
+  }
+  const ShardPlacer placer(blocks.scope, blocks.salt);
+  const auto placed_by = blocks.stretches.empty() ? blocks.keys : blocks.stretches;
+  const size_t room = std::min(blocks.size(), kLookupChunk);
+  std::vector<Probe> probes(2 * room);
+  const std::span<Probe> all(probes);
+  size_t filled = 0;
+  size_t answered = 0;
+  for (size_t i = 0; i < blocks.keys.size(); ++i) {
+    const uint16_t shard = placer.Of(placed_by[i]);
+    for (const uint32_t lane : lanes) {
+      probes[filled] = Probe::Of(lane, blocks.keys[i], shard, static_cast<uint32_t>(filled));
+      if (++filled < room) continue;
+      Answer(all.first(filled), all.subspan(room, filled), hits.subspan(answered, filled));
+      answered += filled;
+      filled = 0;
+    }
+  }
+  if (filled == 0) return;
+  Answer(all.first(filled), all.subspan(room, filled), hits.subspan(answered, filled));
 }
 
 std::vector<DirectoryEntry> Directory::FindAllParts(const PartKey& key) const {

@@ -2,23 +2,40 @@
 
 namespace mnemo {
 
-std::vector<Lookup> PartViews::Find(std::span<const PartKey> keys) const {
-  std::vector<PartHit> hits(keys.size());
-  core_.directory.Lookup(keys, hits);
-  std::vector<Lookup> found(keys.size());
+namespace {
+
+std::vector<Lookup> LookupsOf(std::span<const PartHit> hits) {
+  std::vector<Lookup> found(hits.size());
   for (size_t i = 0; i < hits.size(); ++i) {
     switch (hits[i].state) {
       case EntryState::kAbsent:
         break;
       case EntryState::kPending:
-        found[i].presence = Presence::kPending;
+        found[i] = {.presence = Presence::kPending, .entry = hits[i].ref.id};
         break;
       case EntryState::kPresent:
-        found[i] = {Presence::kPresent, hits[i].nearest, hits[i].payload_bytes};
+        found[i] = {.presence = Presence::kPresent,
+                    .level = hits[i].nearest,
+                    .entry = hits[i].ref.id,
+                    .payload_bytes = hits[i].payload_bytes};
         break;
     }
   }
   return found;
+}
+
+}  // namespace
+
+std::vector<Lookup> PartViews::Find(std::span<const PartKey> keys) const {
+  std::vector<PartHit> hits(keys.size());
+  core_.directory.Lookup(keys, hits);
+  return LookupsOf(hits);
+}
+
+std::vector<Lookup> PartViews::Find(const BlockParts& blocks) const {
+  std::vector<PartHit> hits(blocks.size());
+  core_.directory.Lookup(blocks, hits);
+  return LookupsOf(hits);
 }
 
 PartState PartViews::StateOf(const DirectoryEntry& entry) const {

@@ -18,6 +18,7 @@ class PartViews {
   explicit PartViews(StoreCore& core) : core_(core) {}
 
   std::vector<Lookup> Find(std::span<const PartKey> keys) const;
+  std::vector<Lookup> Find(const BlockParts& blocks) const;
   std::optional<PartState> Describe(const PartKey& key) const;
   void List(KeyScope scope, const std::optional<SaltDigest>& salt, std::string_view key_prefix,
             const std::string& after, size_t limit, std::vector<PartState>& parts,

@@ -25,10 +25,8 @@ ChainPolicy::Links* ChainPolicy::Resident(EntryId id) {
   if (id == kNoEntry) return nullptr;
   EntryLinkTable::Node* const node = table_.Find(id);
   if (node == nullptr) return nullptr;
-  Links& links = node->sets[EntryLinkTable::SetOf(level_)];
-  const bool here = links.queue != static_cast<uint8_t>(Queue::kNone) &&
-                    links.far_level == EntryLinkTable::IsFar(level_);
-  return here ? &links : nullptr;
+  if (!EntryLinkTable::IsAt(*node, level_)) return nullptr;
+  return &node->sets[EntryLinkTable::SetOf(level_)];
 }
 
 void ChainPolicy::Insert(EntryId id, EntryId parent, uint64_t bytes, uint64_t fingerprint) {

@@ -53,6 +53,12 @@ class EntryLinkTable {
   static constexpr size_t SetOf(Level level) { return IsRam(level) ? 0 : 1; }
   static constexpr bool IsFar(Level level) { return level == Level::kL2 || level == Level::kDisk; }
 
+  // Whether `node` is in a queue of `level`, or held or parked there.
+  static bool IsAt(const Node& node, Level level) {
+    const Links& links = node.sets[SetOf(level)];
+    return links.queue != static_cast<uint8_t>(Queue::kNone) && links.far_level == IsFar(level);
+  }
+
   // Five bits of exponent and three of mantissa: within 12.5 % below.
   static uint8_t EncodeWeight(uint64_t bytes);
   static uint64_t DecodeWeight(uint8_t weight);

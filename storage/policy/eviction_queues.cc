@@ -50,7 +50,11 @@ void EvictionQueues::Touch(std::span<const EntryId> chain) {
   MutexLock lock(mutex_);
   // The root last: where order is recency, it is the last to leave.
   for (size_t i = chain.size(); i-- > 0;) {
-    for (const Level level : kLevels) At(level).Touch(chain[i]);
+    const EntryLinkTable::Node* const node = links_.Find(chain[i]);
+    if (node == nullptr) continue;
+    for (const Level level : kLevels) {
+      if (EntryLinkTable::IsAt(*node, level)) At(level).Touch(chain[i]);
+    }
   }
 }
 

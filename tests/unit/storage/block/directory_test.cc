@@ -432,6 +432,67 @@ TEST_F(DirectoryTest, BulkLookupAnswersInOrderForAnyNumberOfKeys) {
   }
 }
 
+// Looks `blocks` up, and part by part what it stands for: the answers are the same.
+void ExpectSameAnswers(const Directory& directory, const BlockParts& blocks) {
+  std::vector<PartKey> keys;
+  const auto placed_by = blocks.stretches.empty() ? blocks.keys : blocks.stretches;
+  for (size_t i = 0; i < blocks.keys.size(); ++i) {
+    for (const PartId& part : blocks.parts) {
+      keys.push_back({.scope = blocks.scope,
+                      .salt = blocks.salt,
+                      .key = *BlockKey::From(blocks.keys[i]),
+                      .part = part,
+                      .shard = ShardOf(blocks.scope, blocks.salt, placed_by[i])});
+    }
+  }
+  std::vector<PartHit> expected(keys.size());
+  directory.Lookup(keys, expected);
+  std::vector<PartHit> hits(blocks.size(), PartHit{.ref = {.id = 1}});
+  directory.Lookup(blocks, hits);
+  for (size_t i = 0; i < hits.size(); ++i) {
+    ASSERT_EQ(hits[i].ref, expected[i].ref) << i;
+    ASSERT_EQ(hits[i].state, expected[i].state) << i;
+    ASSERT_EQ(hits[i].nearest, expected[i].nearest) << i;
+    ASSERT_EQ(hits[i].payload_bytes, expected[i].payload_bytes) << i;
+  }
+}
+
+TEST_F(DirectoryTest, LookupOfBlocksAnswersAsThatOfTheirParts) {
+  // More than are worked on at once, in three lanes, of which one holds nothing.
+  constexpr int kBlocks = 3000;
+  const std::vector<PartId> parts = {{0, 0, 0}, {0, 1, 0}, {7, 0, 0}};
+  std::vector<std::string> names;
+  std::vector<std::string> stretches;
+  for (int i = 0; i < kBlocks; ++i) {
+    names.push_back(fmt::format("block number {}", i));
+    stretches.push_back(fmt::format("stretch {}", i / 16));
+    if (i % 5 != 0) Put(New(Part(names.back(), parts[0])));
+    if (i % 3 != 0) Put(New(Part(names.back(), parts[1])));
+    PartKey elsewhere = Part(stretches.back(), parts[1]);
+    elsewhere.key = *BlockKey::From(names.back());
+    if (i % 3 == 0) Put(New(elsewhere));
+  }
+  ASSERT_OK(directory_.Reserve(New(Part(names[5], parts[0])), Soon()));
+  const std::vector<std::string_view> keys(names.begin(), names.end());
+  const std::vector<std::string_view> placed_by(stretches.begin(), stretches.end());
+  const BlockParts blocks{.scope = kScope, .keys = keys, .parts = parts};
+  ExpectSameAnswers(directory_, blocks);
+  BlockParts in_stretches = blocks;
+  in_stretches.stretches = placed_by;
+  ExpectSameAnswers(directory_, in_stretches);
+  BlockParts of_another = blocks;
+  of_another.salt = *DigestOfSalt("another");
+  ExpectSameAnswers(directory_, of_another);
+
+  std::vector<PartHit> hits(blocks.size());
+  directory_.Lookup(blocks, hits);
+  EXPECT_EQ(hits[5 * 3].state, EntryState::kPending);
+  EXPECT_EQ(hits[(kBlocks - 2) * 3].state, EntryState::kPresent);
+  EXPECT_EQ(hits[(kBlocks - 2) * 3 + 2].state, EntryState::kAbsent);
+  directory_.Lookup(in_stretches, hits);
+  EXPECT_EQ(hits[3 * 3 + 1].state, EntryState::kPresent);
+}
+
 TEST_F(DirectoryTest, ListsInKeyOrderPageByPage) {
   std::set<std::string> expected;
   for (int i = 0; i < 3000; ++i) {

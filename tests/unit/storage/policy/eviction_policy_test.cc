@@ -341,6 +341,22 @@ TEST(EvictionQueuesTest, AChildAtAnotherLevelDoesNotKeepItsParent) {
   EXPECT_EQ(queues.Victim(Level::kL1), EntryId{1});
 }
 
+TEST(EvictionQueuesTest, AUseCountsAtEachLevelWhereTheEntryIs) {
+  EvictionQueues queues({PolicyKind::kLru, PolicyKind::kLru, PolicyKind::kLru, PolicyKind::kLru});
+  const std::pair<Level, Level> places[] = {{Level::kL1, Level::kDisk}, {Level::kL2, Level::kL3}};
+  EntryId id = 1;
+  for (const auto& [ram, disk] : places) {
+    for (const EntryId entry : {id, id + 1}) {
+      queues.Insert(ram, entry, kNoEntry, kBytes, entry);
+      queues.Insert(disk, entry, kNoEntry, kBytes, entry);
+    }
+    queues.Touch(std::vector<EntryId>{id, 999});
+    EXPECT_EQ(queues.Victim(ram), id + 1);
+    EXPECT_EQ(queues.Victim(disk), id + 1);
+    id += 2;
+  }
+}
+
 TEST(EvictionQueuesTest, AmongEquallyUsedTheDeepestGoesFirst) {
   EvictionQueues queues({PolicyKind::kLru, PolicyKind::kLru, PolicyKind::kLru, PolicyKind::kLru});
   // No parents known: the order of use alone.
