@@ -240,27 +240,6 @@ def test_what_is_appended_is_indexed_and_stays_so(tmp_path):
         assert daemon.metrics()['mnemo_index_segments{index="hnsw"}'] == 0
 
 
-def test_a_daemon_killed_while_it_indexes_goes_on(tmp_path):
-    """Killed ever later in the build: what is stored and what is found agree each time."""
-    base = rows(33_000)
-    for attempt in range(6):
-        with Daemon(tmp_path) as daemon, Client(daemon.ready["grpc"], deadline=60.0) as client:
-            context = client.create_context(Context("c", DIMENSION))
-            if attempt == 0:
-                context.append(Tokens(base))
-            assert context.describe().info.tokens == len(base)
-            assert recall(context, base) >= 0.9
-            assert daemon.metrics()["mnemo_index_load_failures_total"] == 0
-            for _ in range(4**attempt):
-                daemon.metrics()
-            daemon.kill()
-    with Daemon(tmp_path) as daemon, Client(daemon.ready["grpc"], deadline=60.0) as client:
-        context = client.get_context("c")
-        wait_until(daemon, lambda _: context.describe().indexed_tokens == 32_768)
-        assert recall(context, base) >= 0.9
-        assert daemon.metrics()["mnemo_index_load_failures_total"] == 0
-
-
 @pytest.mark.parametrize("metric", [Metric.INNER_PRODUCT, Metric.L2])
 def test_other_metrics(client, metric):
     context = client.create_context(
