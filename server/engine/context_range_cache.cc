@@ -14,6 +14,9 @@ namespace {
 
 // Rows are handed to the set in pieces of this size.
 constexpr size_t kPieceBytes = kMiB;
+// Of the capacity, what a range that is not known to be used again may take from
+// those that are.
+constexpr uint64_t kTrialShare = 8;
 
 // What is stored cannot be used, now or later.
 bool IsDamage(const absl::Status& status) {
@@ -166,8 +169,11 @@ void ContextRangeCache::EraseLocked(std::map<Key, Entry>::iterator entry) {
 }
 
 void ContextRangeCache::EvictLocked(const Key& newest) {
+  const auto found = entries_.find(newest);
+  const bool may_try =
+      found != entries_.end() && found->second.bytes <= capacity_bytes_ / kTrialShare;
   while (bytes_ > capacity_bytes_) {
-    const auto victim = order_.Victim(newest, [this](const Key& key) {
+    const auto victim = order_.Victim(newest, may_try, [this](const Key& key) {
       mutex_.AssertHeld();
       return !entries_.at(key).filling;
     });

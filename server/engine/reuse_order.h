@@ -11,10 +11,12 @@
 namespace mnemo {
 
 // By the time between two uses, as LIRS does (Jiang and Zhang, SIGMETRICS 2002):
-// what came last stays only if it was used before, and that later than what was
-// used longest ago among the rest. Least recently used out first would drop each
-// of N things that are used in turn just before its next use, if N - 1 fit; so
-// N - 1 of them stay. Not thread-safe. O(log n) a call.
+// what came last takes a place for good only if it was used before, and that later
+// than what was used longest ago among the rest. Otherwise it is on trial: one thing
+// at a time, which the next such takes the place of, unless it was used again. Least
+// recently used out first would drop each of N things that are used in turn just
+// before its next use, if N - 1 fit; so N - 2 of them stay, and the one on trial.
+// Not thread-safe. O(log n) a call.
 class ReuseOrder {
  public:
   using Key = std::pair<uint64_t, uint64_t>;  // context id, range
@@ -24,8 +26,10 @@ class ReuseOrder {
   // It is used now, and in RAM.
   void Use(const Key& key);
   // What has to go, of all in RAM that `may_go`, where there is no room since
-  // `newest` was used. None if nothing may.
-  std::optional<Key> Victim(const Key& newest, const std::function<bool(const Key&)>& may_go) const;
+  // `newest` was used; `may_try`: it may be on trial, and does not go at once. None
+  // if nothing may go.
+  std::optional<Key> Victim(const Key& newest, bool may_try,
+                            const std::function<bool(const Key&)>& may_go);
   // It is not in RAM any more; when it was used is remembered.
   void Leave(const Key& key);
   // Nothing is remembered of what belongs to the context.
@@ -39,6 +43,7 @@ class ReuseOrder {
   };
   std::map<Key, Uses> uses_;
   std::map<uint64_t, Key> in_ram_, left_;  // by their last use
+  std::optional<Key> on_trial_;            // is in RAM
   uint64_t turn_ = 0;
 };
 

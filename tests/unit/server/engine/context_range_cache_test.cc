@@ -68,6 +68,31 @@ TEST_F(ContextRangeCacheTest, OfWhatDoesNotFitAsMuchStaysAsCan) {
   EXPECT_EQ(Held(cache, "a") + Held(cache, "b"), bytes);
 }
 
+TEST_F(ContextRangeCacheTest, WhatIsSmallIsThereForItsSecondSearch) {
+  std::vector<std::string> names;
+  for (char name = 'a'; name <= 'j'; ++name) names.emplace_back(1, name);
+  for (const std::string& name : names) {
+    Create(name);
+    Append(name, 0, kTokens);
+  }
+  uint64_t bytes = 0;
+  {
+    ContextRangeCache cache = Make(64 * kMiB);
+    ASSERT_OK(Use(cache, "a", kTokens));
+    bytes = Held(cache, "a");
+  }
+  // Room for eight: a range is an eighth.
+  ContextRangeCache cache = Make(8 * bytes);
+  for (const std::string& name : names) ASSERT_OK(Use(cache, name, kTokens));
+  EXPECT_EQ(Held(cache, "j"), bytes);
+  // Seven of those before it are there, and not the one that was on trial.
+  EXPECT_EQ(Held(cache, "a"), 0U);
+  EXPECT_EQ(Held(cache, "i"), 0U);
+  for (const char* const name : {"b", "c", "d", "e", "f", "g", "h"}) {
+    EXPECT_EQ(Held(cache, name), bytes) << name;
+  }
+}
+
 TEST_F(ContextRangeCacheTest, WhatIsInRamComesFirst) {
   const uint64_t id = Create("a");
   Append("a", 0, kRangeTokens + 10);
