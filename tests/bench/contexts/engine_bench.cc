@@ -1,4 +1,4 @@
-// A context of a million tokens in the engine, as the daemon drives it: appended,
+// A context of millions of tokens in the engine, as the daemon drives it: appended,
 // indexed and stored by one thread behind, and searched through the store.
 //
 //   bench_context_engine BASE.f32 QUERIES.f32 DIMENSION HELD_OUT SUFFIX FOLDER MIB
@@ -8,9 +8,10 @@
 // MIB is memory.contexts, divided between chunks and segments as the daemon does
 // it. The queries go one by one on one thread, twice: the first pass meets cold
 // caches; and once with each of four filters, which keep 50, 10, 1 and 0.1 % of the
-// tokens by their kind. The first HELD_OUT of them are compared with an
+// tokens by their kind. The first HELD_OUT of them are compared with one
 // exact scan; a result as near as the exact tenth counts as right. Prints one
 // flat JSON object whose keys carry SUFFIX.
+#include <array>
 #include <fstream>
 #include <memory>
 #include <thread>
@@ -40,10 +41,12 @@ struct Filtered {
   TokenKind kind;
   uint32_t per_mille;  // of all tokens
 };
-constexpr Filtered kFiltered[] = {{"_keep_50", TokenKind::kUser, 500},
-                                  {"_keep_10", TokenKind::kTool, 100},
-                                  {"_keep_1", TokenKind::kDocument, 10},
-                                  {"_keep_01", TokenKind::kCode, 1}};
+constexpr std::array kFiltered = {
+    Filtered{"_keep_50", TokenKind::kUser, 500}, Filtered{"_keep_10", TokenKind::kTool, 100},
+    Filtered{"_keep_1", TokenKind::kDocument, 10}, Filtered{"_keep_01", TokenKind::kCode, 1}};
+// Without a filter, and with each of them.
+constexpr size_t kSearches = 1 + kFiltered.size();
+const Filtered* FilterOf(size_t search) { return search == 0 ? nullptr : &kFiltered[search - 1]; }
 
 TokenKind KindAt(uint64_t position) {
   uint64_t draw = Checksum64({}, position) % 1000;
@@ -192,31 +195,40 @@ class Bench {
 };
 
 // The exact tenth best score of each query over the rows as they are stored, of
-// those that a filter keeps.
-std::vector<float> ExactTenths(const std::string& path, const VectorShape& shape,
-                               const std::vector<Query>& queries, const Filtered* filtered) {
-  std::vector<TopK> best(queries.size(), TopK(kResults));
+// all and of those that each filter keeps.
+std::array<std::vector<float>, kSearches> ExactTenths(const std::string& path,
+                                                      const VectorShape& shape,
+                                                      const std::vector<Query>& queries) {
+  std::array<std::vector<TopK>, kSearches> best;
+  best.fill(std::vector<TopK>(queries.size(), TopK(kResults)));
   Rows rows(path, shape.dimension);
   uint64_t first = 0;
   std::string stored;
   for (auto batch = rows.Next(); !batch.empty(); batch = rows.Next()) {
     stored.clear();
     const auto count = static_cast<uint32_t>(batch.size() / shape.dimension);
-    RowSet kept(count);
+    std::array<RowSet, kSearches> kept;
+    kept.fill(RowSet(count));
     for (uint32_t i = 0; i < count; ++i) {
-      if (Keeps(filtered, first + i)) kept.Add(i);
+      for (size_t s = 0; s < kSearches; ++s) {
+        if (Keeps(FilterOf(s), first + i)) kept[s].Add(i);
+      }
       Require(EncodeRow(shape, batch.subspan(i * shape.dimension, shape.dimension), stored), "row");
     }
     const ContiguousReader reader(AsBytes(stored), shape.row_bytes());
-    for (size_t q = 0; q < queries.size(); ++q) {
-      Require(ScanRows(shape, BestKernels(), queries[q], {.first_id = first, .filter = &kept},
-                       count, reader, best[q], nullptr),
-              "scan");
+    for (size_t s = 0; s < kSearches; ++s) {
+      for (size_t q = 0; q < queries.size(); ++q) {
+        Require(ScanRows(shape, BestKernels(), queries[q], {.first_id = first, .filter = &kept[s]},
+                         count, reader, best[s][q], nullptr),
+                "scan");
+      }
     }
     first += count;
   }
-  std::vector<float> tenths;
-  for (TopK& one : best) tenths.push_back(one.Take().back().score);
+  std::array<std::vector<float>, kSearches> tenths;
+  for (size_t s = 0; s < kSearches; ++s) {
+    for (TopK& one : best[s]) tenths[s].push_back(one.Take().back().score);
+  }
   return tenths;
 }
 
@@ -226,11 +238,10 @@ void PrintTimes(const std::string& key, std::vector<double> milliseconds) {
 }
 
 // Searches for all of `values`, `passes` times; prints what the last pass took, and
-// before it the first one's, if there are more; and the recall of the first `held_out`.
-void Measure(Bench& bench, const std::string& base, const std::vector<float>& values,
-             uint32_t dimension, size_t held_out, const std::string& key, int passes,
-             const Filtered* filtered) {
-  const VectorShape shape{dimension, ElementType::kFloat16, Metric::kL2};
+// before it the first one's, if there are more. Returns the scores of each query.
+std::vector<std::vector<float>> Measure(Bench& bench, const std::vector<float>& values,
+                                        uint32_t dimension, const std::string& key, int passes,
+                                        const Filtered* filtered) {
   const size_t count = values.size() / dimension;
   std::vector<std::vector<float>> scores(count);
   ContextSearchAnswer work;
@@ -256,17 +267,7 @@ void Measure(Bench& bench, const std::string& base, const std::vector<float>& va
               static_cast<double>(work.reranked) / searches);
   std::printf("  \"search_%s_unindexed\": %llu,\n", key.c_str(),
               static_cast<unsigned long long>(work.unindexed));
-  std::vector<Query> queries;
-  for (size_t q = 0; q < std::min(held_out, count); ++q) {
-    queries.push_back(*Query::Prepare(shape, {values.data() + q * dimension, dimension}));
-  }
-  const std::vector<float> tenths = ExactTenths(base, shape, queries, filtered);
-  double right = 0;
-  for (size_t q = 0; q < queries.size(); ++q) {
-    for (const float score : scores[q]) right += score >= tenths[q] ? 1 : 0;
-  }
-  std::printf("  \"recall_%s\": %.4f,\n", key.c_str(),
-              right / static_cast<double>(queries.size() * kResults));
+  return scores;
 }
 
 void MeasureAll(Bench& bench, const std::string& base, const std::string& path, uint32_t dimension,
@@ -276,11 +277,29 @@ void MeasureAll(Bench& bench, const std::string& base, const std::string& path, 
   for (auto batch = rows.Next(); !batch.empty(); batch = rows.Next()) {
     values.insert(values.end(), batch.begin(), batch.end());
   }
-  Measure(bench, base, values, dimension, held_out, suffix, 2, nullptr);
-  for (const Filtered& filtered : kFiltered) {
-    Measure(bench, base, values, dimension, held_out, suffix + filtered.suffix, 1, &filtered);
+  const auto key_of = [&](size_t search) {
+    return search == 0 ? suffix : suffix + FilterOf(search)->suffix;
+  };
+  std::array<std::vector<std::vector<float>>, kSearches> scores;
+  for (size_t s = 0; s < kSearches; ++s) {
+    scores[s] = Measure(bench, values, dimension, key_of(s), s == 0 ? 2 : 1, FilterOf(s));
   }
-  std::printf("  \"index_%s_bytes_per_token\": %.2f\n}\n", suffix.c_str(), bench.BytesPerToken());
+  std::printf("  \"index_%s_bytes_per_token\": %.2f,\n", suffix.c_str(), bench.BytesPerToken());
+  const VectorShape shape{dimension, ElementType::kFloat16, Metric::kL2};
+  std::vector<Query> queries;
+  for (size_t at = 0; at < values.size() && queries.size() < held_out; at += dimension) {
+    queries.push_back(*Query::Prepare(shape, {values.data() + at, dimension}));
+  }
+  const auto tenths = ExactTenths(base, shape, queries);
+  for (size_t s = 0; s < kSearches; ++s) {
+    double right = 0;
+    for (size_t q = 0; q < queries.size(); ++q) {
+      for (const float score : scores[s][q]) right += score >= tenths[s][q] ? 1 : 0;
+    }
+    std::printf("  \"recall_%s\": %.4f%s\n", key_of(s).c_str(),
+                right / static_cast<double>(queries.size() * kResults),
+                s + 1 < kSearches ? "," : "\n}");
+  }
 }
 
 }  // namespace

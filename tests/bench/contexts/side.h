@@ -64,6 +64,11 @@ class Runner {
         truth_(ReadAll<int32_t>(options.folder + "/truth.i32")) {}
 
   void Run() {
+    Prepare();
+    Answer();
+  }
+  // Builds, and finds the least ef.
+  void Prepare() {
     {
       const std::vector<float> base = ReadAll<float>(options_.folder + "/base.f32");
       const auto began = std::chrono::steady_clock::now();
@@ -71,12 +76,14 @@ class Runner {
       std::printf("{\"build_s\": %.3f}\n", Seconds(began));
       std::fflush(stdout);
     }
-    const int ef = LeastEf();
-    std::printf("{\"ef\": %d, \"recall\": %.5f}\n", ef, Recall(ef));
+    ef_ = LeastEf();
+    std::printf("{\"ef\": %d, \"recall\": %.5f}\n", ef_, Recall(ef_));
     std::fflush(stdout);
+  }
+  void Answer() {
     for (std::string line; std::getline(std::cin, line);) {
       const auto began = std::chrono::steady_clock::now();
-      Pass(ef);
+      Pass(ef_);
       std::printf("{\"us\": %.4f}\n", Seconds(began) * 1e6 / static_cast<double>(count()));
       std::fflush(stdout);
     }
@@ -126,6 +133,7 @@ class Runner {
   const Options options_;
   const std::vector<float> queries_;
   const std::vector<int32_t> truth_;
+  int ef_ = 0;
 };
 
 // FOLDER DIMENSION LINKS EF_CONSTRUCTION RECALL
