@@ -192,6 +192,9 @@ absl::Status Daemon::OpenStore() {
       SpaceRegistry::Load(store_->state(), clock_);
   if (!spaces.ok()) return WithExitCode(spaces.status(), ExitCodeOfOpen(spaces.status()));
   spaces_ = *std::move(spaces);
+  store_->UseSpaces([this](KeyScope scope) -> std::shared_ptr<const Space> {
+    return spaces_->ById(scope.tenant, scope.space).value_or(nullptr);
+  });
   space_engine_ = std::make_unique<SpaceEngine>(*spaces_, *store_, events_);
   block_engine_ = std::make_unique<BlockEngine>(*space_engine_, *store_, events_, clock_, metrics_);
   OpenContexts();

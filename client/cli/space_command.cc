@@ -1,7 +1,8 @@
-// mnemoctl space list, show, create and delete.
+// mnemoctl space list, show, create, set and delete.
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "client/cli/command.h"
 #include "client/cli/space_file.h"
@@ -12,6 +13,8 @@ namespace mnemo::cli {
 namespace {
 
 using Json = nlohmann::ordered_json;
+
+std::string FloorText(uint32_t bits) { return bits == 0 ? "exact" : fmt::format("{} bits", bits); }
 
 ExitCode List(Invocation& run) {
   const auto client = run.Connect();
@@ -27,6 +30,7 @@ ExitCode List(Invocation& run) {
                {"BYTES", true},
                {"TOKENS", true},
                {"CLASS"},
+               {"FLOOR"},
                {"CREATED", false, true}});
   for (const client::SpaceAndUsage& listed : *spaces) {
     value.push_back(ToJson(listed));
@@ -36,7 +40,7 @@ ExitCode List(Invocation& run) {
                   fmt::format("{} tokens", space.tokens_per_block), Grouped(listed.usage.parts),
                   FormatByteSize(listed.usage.bytes), Grouped(listed.usage.tokens),
                   std::string(DurabilityName(space.policy.durability)),
-                  Date(space.created_unix_us)});
+                  FloorText(space.policy.floor_bits_per_value), Date(space.created_unix_us)});
   }
   run.Print(value, [&](bool wide) { table.Print(run.out(), wide); });
   return ExitCode::kOk;
@@ -61,6 +65,7 @@ void PrintSpace(std::ostream& out, const client::SpaceAndUsage& listed, bool wid
        space.policy.time_to_live_seconds == 0
            ? "without end"
            : FormatDuration(std::chrono::seconds(space.policy.time_to_live_seconds)));
+  line("floor", FloorText(space.policy.floor_bits_per_value));
   line("salt", space.salt_required ? "required" : "not required");
   const auto if_set = [](const std::string& text) { return text.empty() ? "-" : Printable(text); };
   line("weights", if_set(space.fingerprint.weights_digest));
@@ -143,6 +148,76 @@ ExitCode Create(Invocation& run, const CreateOptions& options) {
   return ExitCode::kOk;
 }
 
+struct SetOptions {
+  std::string name;
+  std::optional<std::string> floor;
+  std::optional<std::string> durability;
+  std::optional<uint64_t> time_to_live_seconds;
+  bool dry_run = false;
+};
+
+absl::StatusOr<uint32_t> ParseFloor(const std::string& text) {
+  if (text == "exact") return 0;
+  for (const uint32_t bits : {2U, 3U, 4U, 5U, 8U}) {
+    if (text == fmt::to_string(bits)) return bits;
+  }
+  return absl::InvalidArgumentError(
+      fmt::format("--floor is '{}'; it must be exact, 2, 3, 4, 5 or 8", Printable(text)));
+}
+
+// What was asked for, in place of what is there.
+absl::StatusOr<client::SpacePolicy> Changed(client::SpacePolicy policy, const SetOptions& options) {
+  if (options.floor) {
+    MNEMO_ASSIGN_OR_RETURN(policy.floor_bits_per_value, ParseFloor(*options.floor));
+  }
+  if (options.durability) {
+    MNEMO_ASSIGN_OR_RETURN(policy.durability, ParseDurability(*options.durability));
+  }
+  policy.time_to_live_seconds = options.time_to_live_seconds.value_or(policy.time_to_live_seconds);
+  return policy;
+}
+
+bool IsRaised(uint32_t before, uint32_t after) {
+  return before != 0 && (after == 0 || after > before);
+}
+
+ExitCode Set(Invocation& run, const SetOptions& options) {
+  const auto space = ParseSpace(options.name);
+  if (!space.ok()) return run.Fail(space.status());
+  const auto client = run.Connect();
+  if (!client.ok()) return run.Fail(client.status());
+  auto listed = (*client)->spaces().Get(*space, run.call_options());
+  if (!listed.ok()) return run.Fail(listed.status());
+  const client::SpacePolicy before = listed->space.policy;
+  const auto policy = Changed(before, options);
+  if (!policy.ok()) return run.Fail(policy.status());
+  const bool raised = IsRaised(before.floor_bits_per_value, policy->floor_bits_per_value);
+  const auto print = [&](const client::SpaceAndUsage& shown) {
+    run.Print(ToJson(shown), [&](bool wide) { PrintSpace(run.out(), shown, wide); });
+  };
+  if (options.dry_run) {
+    listed->space.policy = *policy;
+    print(*listed);
+    if (raised) run.err() << "what is kept below the new floor would be dropped\n";
+    run.err() << "nothing was changed: --dry-run\n";
+    return ExitCode::kOk;
+  }
+  if (raised && !run.Confirm(fmt::format(
+                    "Raise the floor of space '{}' from {} to {} and drop what "
+                    "is kept below it?",
+                    Printable(listed->space.name), FloorText(before.floor_bits_per_value),
+                    FloorText(policy->floor_bits_per_value)))) {
+    run.err() << "nothing was changed\n";
+    return ExitCode::kFailure;
+  }
+  const auto updated =
+      (*client)->spaces().Update(client::SpaceRef(listed->space.id), *policy, run.call_options());
+  if (!updated.ok()) return run.Fail(updated.status());
+  listed->space = *updated;
+  print(*listed);
+  return ExitCode::kOk;
+}
+
 ExitCode Delete(Invocation& run, const std::string& name, bool dry_run) {
   const auto space = ParseSpace(name);
   if (!space.ok()) return run.Fail(space.status());
@@ -200,6 +275,23 @@ void AddSpaceCommands(CLI::App& app, Invocation& run) {
       throw CLI::RequiredError("one of --file and --opaque");
     }
     run.action = [&run, create_options] { return Create(run, *create_options); };
+  });
+
+  auto set_options = std::make_shared<SetOptions>();
+  CLI::App* set = space->add_subcommand("set", "change a space's policy; what is not named stays");
+  set->add_option("SPACE", set_options->name, "a name, or id:HEX")->required();
+  set->add_option("--floor", set_options->floor,
+                  "the fewest bits of a value below L1: exact, 2, 3, 4, 5 or 8; a raised floor "
+                  "drops what is kept below it");
+  set->add_option("--durability", set_options->durability, "cache, interval or sync");
+  set->add_option("--time-to-live", set_options->time_to_live_seconds,
+                  "seconds that blocks live after their put; 0: without end");
+  set->add_flag("--dry-run", set_options->dry_run, "only show what would be");
+  set->callback([&run, set_options] {
+    if (!set_options->floor && !set_options->durability && !set_options->time_to_live_seconds) {
+      throw CLI::RequiredError("one of --floor, --durability and --time-to-live");
+    }
+    run.action = [&run, set_options] { return Set(run, *set_options); };
   });
 
   auto dry_run = std::make_shared<bool>(false);

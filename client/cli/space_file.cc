@@ -271,6 +271,13 @@ std::string_view DurabilityName(client::Durability durability) {
   return NameOf(kDurabilities, durability);
 }
 
+absl::StatusOr<client::Durability> ParseDurability(const std::string& name) {
+  const auto found = kDurabilities.find(name);
+  if (found != kDurabilities.end()) return found->second;
+  return absl::InvalidArgumentError(
+      fmt::format("durability is '{}'; it must be cache, interval or sync", name));
+}
+
 absl::StatusOr<client::Space> ParseSpaceText(const std::string& text) {
   try {
     return ParseNode(YAML::Load(text));

@@ -25,5 +25,7 @@ nlohmann::ordered_json ToJson(const client::SpaceAndUsage& listed);
 // As in a file; "" where it is not set.
 std::string_view KindName(client::GroupKind kind);
 std::string_view DurabilityName(client::Durability durability);
+// Errors: kInvalidArgument.
+absl::StatusOr<client::Durability> ParseDurability(const std::string& name);
 
 }  // namespace mnemo::cli

@@ -34,6 +34,12 @@ absl::Status ReadAssembly::OnHeader(const v1::GetHeader& header) {
   part.announced = true;
   part.read.size = header.size();
   part.read.digest = ToDigest(header.digest());
+  part.has_digest = header.has_digest() || !header.has_fidelity();
+  if (header.has_fidelity()) {
+    part.read.fidelity = PartFidelity{.codec = header.fidelity().codec(),
+                                      .bits_per_value = header.fidelity().bits_per_value(),
+                                      .error = header.fidelity().error()};
+  }
   part.read.level = ToLevel(header.level());
   part.read.depth = header.depth();
   if (header.has_error()) {
@@ -70,10 +76,9 @@ absl::Status ReadAssembly::OnData(GetDataView piece) {
                     piece.offset - to.part_offset <= to.memory.size() &&
                     size <= to.memory.size() - (piece.offset - to.part_offset);
   if (!fits) {
-    part.read.status = absl::OutOfRangeError(
-        fmt::format("destinations[{}] holds bytes {} to {} of the part, needed are {} to {}", index,
-                    to.part_offset, to.part_offset + to.memory.size(), piece.offset,
-                    piece.offset + size));
+    part.read.status = absl::OutOfRangeError(fmt::format(
+        "destinations[{}] holds bytes {} to {} of the part, needed are {} to {}", index,
+        to.part_offset, to.part_offset + to.memory.size(), piece.offset, piece.offset + size));
   } else {
     piece.data.CopyTo(to.memory.data() + (piece.offset - to.part_offset), size);
     if (on_data_) on_data_(index, piece.offset, size);
@@ -108,7 +113,9 @@ bool ReadAssembly::AddRun(std::map<uint64_t, uint64_t>& runs, uint64_t begin, ui
 void ReadAssembly::Complete(size_t index) {
   Part& part = parts_[index];
   part.complete = true;
-  if (!verify_ || !part.read.status.ok() || part.expected != part.read.size) return;
+  if (!verify_ || !part.has_digest || !part.read.status.ok() || part.expected != part.read.size) {
+    return;
+  }
   const Destination& to = destinations_[index];
   const Digest digest = DigestOf(to.memory.first(part.read.size));
   if (digest != part.read.digest) {
@@ -118,8 +125,8 @@ void ReadAssembly::Complete(size_t index) {
 }
 
 absl::StatusOr<GetResult> ReadAssembly::Finish(const absl::Status& status) {
-  const bool any = std::any_of(parts_.begin(), parts_.end(),
-                               [](const Part& part) { return part.complete; });
+  const bool any =
+      std::any_of(parts_.begin(), parts_.end(), [](const Part& part) { return part.complete; });
   if (!status.ok() && !any) return status;
   GetResult result;
   result.parts.reserve(parts_.size());

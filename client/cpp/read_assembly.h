@@ -38,6 +38,7 @@ class ReadAssembly {
   struct Part {
     bool announced = false;
     bool complete = false;
+    bool has_digest = true;  // false: there is nothing to compare the bytes with
     uint64_t expected = 0;
     // What has landed: ends by starts, neighbours merged. One run but for
     // layer-wise reads.

@@ -29,8 +29,9 @@ constexpr TierRow kTiers[] = {
 };
 
 std::string Explain(const PartState& state, std::string_view tier) {
-  std::string where = fmt::format("{} ({}), {}", LevelLabel(state.level), tier,
-                                  state.codec == 0 ? "exact bytes" : "lossless encoding");
+  const std::string form =
+      state.codec == "raw" ? "exact bytes" : fmt::format("{} encoding", state.codec);
+  std::string where = fmt::format("{} ({}), {}", LevelLabel(state.level), tier, form);
   if (state.on_disk && state.level < Level::kL3) {
     where += fmt::format(", with a copy on {}", LevelLabel(state.disk_level));
   }

@@ -162,7 +162,9 @@ struct ReadStep {
   // Header.
   absl::Status error;  // not ok: nothing follows of this part
   uint64_t size = 0;
-  Digest128 digest;
+  Digest128 digest;                      // of the part as it is answered; 0 where that is not known
+  std::optional<PartFidelity> fidelity;  // none: as it was put
+  Digest128 put_digest;
   Level level = Level::kL1;
   uint64_t bytes_following = 0;
   uint32_t depth = 0;
@@ -173,7 +175,7 @@ struct ReadStep {
 
 // A read in progress. Not thread-safe. Pins at most one part at a time for
 // kBlockMajor; for kLayerMajor reads each layer of a part when it is its turn,
-// and answers kAborted for a part whose digest changed in between.
+// and answers kAborted for a part whose digest or fidelity changed in between.
 class GetSession {
  public:
   virtual ~GetSession() = default;

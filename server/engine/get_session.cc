@@ -14,6 +14,12 @@ namespace {
 // this many bytes a call, instead of reading it again for each layer.
 constexpr uint64_t kMaxHeldBytes = 64 * kMiB;
 
+// Whether two reads of one key gave pieces of the same bytes.
+bool IsSame(const PartRead& read, const Digest128& digest,
+            const std::optional<PartFidelity>& fidelity) {
+  return read.digest == digest && read.fidelity == fidelity;
+}
+
 PartId PartAt(const GetRequest& request, size_t index) {
   return request.parts.empty() ? PartId{} : request.parts[index % request.parts.size()];
 }
@@ -173,7 +179,9 @@ ReadStep GetSessionImpl::HeaderOf(size_t index, const PartRead& read, uint64_t f
   return {.kind = ReadStep::Kind::kHeader,
           .index = static_cast<uint32_t>(index),
           .size = read.payload_bytes,
-          .digest = read.digest,
+          .digest = read.fidelity ? read.decoded_digest.value_or(Digest128{}) : read.digest,
+          .fidelity = read.fidelity,
+          .put_digest = read.digest,
           .level = read.level,
           .bytes_following = following,
           .depth = read.depth};
@@ -188,8 +196,8 @@ void GetSessionImpl::StepBlockMajor() {
   std::optional<PartRead> first;
   for (const Run& run : AllRunsOf(GeometryOfPlan(part))) {
     absl::StatusOr<PartRead> read = Read(part, run);
-    // A part replaced between two runs must not be put together from both.
-    if (read.ok() && first && !(read->digest == first->digest)) {
+    // A part replaced or encoded between two runs must not be put together from both.
+    if (read.ok() && first && !IsSame(*read, first->digest, first->fidelity)) {
       read = absl::AbortedError("the part was replaced during the read; read it again");
     }
     if (!read.ok()) {
@@ -223,7 +231,7 @@ void GetSessionImpl::StepLayerHeader() {
                 .payload_bytes = state->payload_bytes,
                 .level = state->level,
                 .depth = state->depth};
-  if (state->level != Level::kL1 && Hold(state->payload_bytes)) {
+  if ((state->level != Level::kL1 || state->lossy) && Hold(state->payload_bytes)) {
     absl::StatusOr<PartRead> whole = Read(part, Run{});
     if (!whole.ok()) {
       ready_.push_back(ErrorOf(index, whole.status()));
@@ -231,8 +239,17 @@ void GetSessionImpl::StepLayerHeader() {
     }
     part.held = *std::move(whole);
     read = *part.held;
+  } else if (state->lossy) {
+    // Too much to be held: a layer alone tells how it is kept.
+    absl::StatusOr<PartRead> some = Read(part, RunsOf(GeometryOfPlan(part), first_layer_, 1)[0]);
+    if (!some.ok()) {
+      ready_.push_back(ErrorOf(index, some.status()));
+      return;
+    }
+    read.fidelity = some->fidelity;
   }
   part.digest = read.digest;
+  part.fidelity = read.fidelity;
   part.open = true;
   ready_.push_back(HeaderOf(index, read, following));
 }
@@ -255,7 +272,7 @@ void GetSessionImpl::StepLayerData() {
       step.bytes = part.held->bytes.Slice(run.offset, bytes);
     } else {
       absl::StatusOr<PartRead> read = Read(part, run);
-      if (read.ok() && !(read->digest == part.digest)) {
+      if (read.ok() && !IsSame(*read, part.digest, part.fidelity)) {
         read = absl::AbortedError("the part was replaced during the read; read it again");
       }
       if (!read.ok()) {

@@ -38,7 +38,8 @@ class GetSessionImpl final : public GetSession {
     PartKey key;
     uint32_t geometry = 0;  // of geometries_
     // Layer-major only:
-    Digest128 digest;
+    Digest128 digest;  // of what was put
+    std::optional<PartFidelity> fidelity;
     bool open = false;             // its header was sent without an error
     std::optional<PartRead> held;  // read whole ahead, since it lies on disk
   };

@@ -22,8 +22,8 @@ absl::StatusOr<uint8_t> EnumValue(std::string_view field, int value, int low, in
 template <typename T>
 absl::StatusOr<T> In(std::string_view list, int index, absl::StatusOr<T> value) {
   if (value.ok()) return value;
-  return absl::Status(value.status().code(), fmt::format("{}[{}].{}", list, index,
-                                                         std::string(value.status().message())));
+  return absl::Status(value.status().code(),
+                      fmt::format("{}[{}].{}", list, index, std::string(value.status().message())));
 }
 
 absl::StatusOr<uint32_t> Below(std::string_view field, uint32_t value, uint32_t high) {
@@ -35,10 +35,10 @@ absl::StatusOr<uint32_t> Below(std::string_view field, uint32_t value, uint32_t 
 absl::StatusOr<RopeFacts> FromProto(const v1::Rope& rope) {
   MNEMO_ASSIGN_OR_RETURN(const uint8_t pairing, EnumValue("rope.pairing", rope.pairing(), 0, 2));
   return RopeFacts{.theta = rope.theta(),
-          .rotary_dimensions = rope.rotary_dimensions(),
-          .pairing = static_cast<RopePairing>(pairing),
-          .scaling_kind = rope.scaling_kind(),
-          .scaling_factor = rope.scaling_factor()};
+                   .rotary_dimensions = rope.rotary_dimensions(),
+                   .pairing = static_cast<RopePairing>(pairing),
+                   .scaling_kind = rope.scaling_kind(),
+                   .scaling_factor = rope.scaling_factor()};
 }
 
 absl::StatusOr<Group> FromProto(const v1::Group& in) {
@@ -282,6 +282,12 @@ void ToProto(const SpaceEngine::Listed& listed, v1::GetSpaceResponse* out) {
   for (const uint64_t bytes : listed.usage.level_bytes) usage->add_level_bytes(bytes);
 }
 
+void ToProto(const PartFidelity& fidelity, v1::PartFidelity* out) {
+  out->set_codec(fidelity.codec);
+  out->set_bits_per_value(fidelity.bits_per_value);
+  out->set_error(fidelity.error);
+}
+
 void ToProto(const Digest128& digest, v1::Digest* out) {
   out->set_high(digest.high);
   out->set_low(digest.low);
@@ -346,7 +352,7 @@ void ToProto(const PartState& state, v1::PartInfo* out) {
   out->set_pinned(state.pinned);
   out->set_leased(state.leased);
   out->set_pending(state.pending);
-  out->set_codec(std::string(CodecName(state.codec)));
+  out->set_codec(state.codec);
   out->set_created_unix_us(Micros(state.created));
   out->set_expires_unix_us(Micros(state.expires));
   out->set_uses(state.uses);

@@ -49,6 +49,7 @@ KeysRequest KeysRequestFrom(const Request& request) {
 void ToProto(const Space& space, v1::Space* out);
 void ToProto(const SpaceEngine::Listed& listed, v1::GetSpaceResponse* out);
 void ToProto(const Digest128& digest, v1::Digest* out);
+void ToProto(const PartFidelity& fidelity, v1::PartFidelity* out);
 void ToProto(const PartId& part, v1::PartId* out);
 void ToProto(const OfferVerdict& verdict, v1::OfferVerdict* out);
 void ToProto(const PutResult& result, v1::PutResult* out);

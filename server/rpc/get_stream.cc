@@ -46,7 +46,11 @@ void GetStream::SendHeader(const ReadStep& step) {
     ToProto(step.error, header->mutable_error());
   } else {
     header->set_size(step.size);
-    ToProto(step.digest, header->mutable_digest());
+    if (step.digest != Digest128{}) ToProto(step.digest, header->mutable_digest());
+    if (step.fidelity) {
+      ToProto(*step.fidelity, header->mutable_fidelity());
+      ToProto(step.put_digest, header->mutable_put_digest());
+    }
     header->set_level(ToProto(step.level));
     header->set_bytes_following(step.bytes_following);
     header->set_depth(step.depth);

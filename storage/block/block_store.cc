@@ -62,6 +62,7 @@ class TieredBlockStore final : public BlockStore {
     return absl::OkStatus();
   }
 
+  void UseSpaces(FindSpace find) override { core_.spaces.Use(std::move(find)); }
   const Recovery& recovery() const override { return recovery_; }
   const std::string& node_id() const override { return node_id_; }
   Store& state() override { return core_.disks().state(); }
@@ -106,6 +107,8 @@ class TieredBlockStore final : public BlockStore {
   }
   absl::StatusOr<uint64_t> EraseScope(KeyScope scope,
                                       const std::optional<SaltDigest>& salt) override {
+    // What is known of the space is read again if it should stay.
+    if (!salt) core_.spaces.Forget(scope);
     return changes_.EraseScope(scope, salt);
   }
   absl::StatusOr<uint64_t> SetPinned(std::span<const PartKey> keys, bool pinned) override {

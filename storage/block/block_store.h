@@ -31,6 +31,8 @@
 
 namespace mnemo {
 
+struct Space;
+
 // Where the sections of a part begin and end, in its exact bytes: contiguous,
 // in order, adding up to its size. From the space's geometry.
 struct SectionLayout {
@@ -62,7 +64,8 @@ struct PartState {
   Level disk_level = Level::kL3;
   uint32_t depth = 0;
   uint16_t tokens = 0;
-  uint8_t codec = 0;
+  std::string codec;   // at `level`: "raw", "lossless", "rotated4" ...
+  bool lossy = false;  // at `level`
   BlockKey parent;
   Durability durability = Durability::kCache;
   bool pinned = false;
@@ -114,13 +117,24 @@ class PartWriter {
   virtual absl::StatusOr<Digest128> Commit() = 0;
 };
 
+// How far the bytes of a part are from those that were put.
+struct PartFidelity {
+  std::string codec;          // as PartState
+  double bits_per_value = 0;  // everything stored of the payload counted
+  float error = 0;            // |x' - x| / |x| over the part's values, exact tokens left out
+  friend bool operator==(const PartFidelity&, const PartFidelity&) = default;
+};
+
 // Bytes of a part being read, verified by section.
 struct PartRead {
-  Digest128 digest;
+  Digest128 digest;                      // of the bytes that were put: names the part
+  std::optional<PartFidelity> fidelity;  // none: `bytes` are as they were put
+  // Of `bytes`, where they are the whole part and have a fidelity.
+  std::optional<Digest128> decoded_digest;
   uint64_t payload_bytes = 0;  // of the whole part
   Level level = Level::kL1;    // where they were read from
   uint32_t depth = 0;
-  PinnedBytes bytes;    // exact bytes of the sections asked for, in order
+  PinnedBytes bytes;    // of the sections asked for, in order
   uint64_t offset = 0;  // of `bytes` in the whole part, if contiguous
 };
 
@@ -148,7 +162,7 @@ struct ScopeUsage {
 
 // What lies encoded by one codec now, at all levels.
 struct CodecFigures {
-  std::string_view codec;     // CodecName
+  std::string codec;          // as PartState
   uint64_t stored_bytes = 0;  // not 0
   uint64_t exact_bytes = 0;
 };
@@ -172,6 +186,7 @@ struct BlockStoreCounters {
   uint64_t write_behind = 0;  // cache parts admitted to disk
   uint64_t write_behind_skipped = 0;
   uint64_t expired = 0;
+  uint64_t below_floor = 0;  // copies dropped, kept below a floor that was raised
   // Of parts that a level dropped for want of room: as many as `evicted` of the
   // levels together.
   IdleHistogram idle_before_evict;
@@ -216,6 +231,12 @@ class BlockStore {
                                                           FileSystem& files, Clock& clock,
                                                           Observer observer);
   virtual ~BlockStore() = default;
+
+  // Where spaces are found, null where there is none: their geometry and policy say what
+  // parts may be encoded in. Until it is called, all is kept exact. Once, before other
+  // threads are here; `find` is called by any thread, and outlives the store's use.
+  using FindSpace = std::function<std::shared_ptr<const Space>(KeyScope)>;
+  virtual void UseSpaces(FindSpace find) = 0;
 
   virtual const Recovery& recovery() const = 0;
   virtual const std::string& node_id() const = 0;

@@ -112,7 +112,7 @@ bool Demotion::MoveToL2(const DirectoryEntry& entry) {
   const absl::StatusOr<PinnedBytes> exact =
       core_.Ram(Level::kL1).Get(StoredKey(), entry.ram->locator);
   if (!exact.ok()) return false;
-  absl::StatusOr<EncodedPart> encoded = EncodeIfItPays(core_, entry, *exact, entry.ram->codec);
+  absl::StatusOr<EncodedPart> encoded = FormFor(core_, entry, *exact, Level::kL2);
   if (!encoded.ok()) {
     core_.DropDamaged(entry, Level::kL1);
     return false;
@@ -125,22 +125,26 @@ bool Demotion::MoveToL2(const DirectoryEntry& entry) {
     locator = l2.Put(StoredKey(), BlockMetadata(), encoded->pieces());
   }
   if (!locator.ok()) return false;
-  return core_.PlaceInRam(entry, RamPlace{Level::kL2, *locator, encoded->size(), encoded->codec()})
+  return core_.PlaceInRam(entry, RamPlace{Level::kL2, *locator, encoded->size(), encoded->form()})
       .ok();
 }
 
 absl::Status Demotion::WriteToDisk(const DirectoryEntry& entry) {
-  const DiskPlace place{Level::kL3, entry.durability, entry.ram->stored_bytes, entry.ram->codec};
   MNEMO_ASSIGN_OR_RETURN(const PinnedBytes bytes,
                          core_.Ram(entry.ram->level).Get(StoredKey(), entry.ram->locator));
   // What decayed in RAM must not be kept as if it were sound.
-  if (absl::Status sound = VerifyPart(core_, entry, bytes); !sound.ok()) {
+  const absl::Status sound = VerifyPart(entry, bytes);
+  const absl::StatusOr<EncodedPart> encoded =
+      sound.ok() ? FormFor(core_, entry, bytes, Level::kL3) : sound;
+  if (!encoded.ok()) {
     core_.DropDamaged(entry, entry.ram->level);
-    return sound;
+    return encoded.status();
   }
+  const DiskPlace place{Level::kL3, entry.durability, encoded->size(), encoded->form()};
   MNEMO_RETURN_IF_ERROR(TakeOnDisk(place.level, place.stored_bytes));
   const BlockMetadata metadata = core_.directory.MetadataOf(entry, place.stored_bytes, place.codec);
-  const absl::Status put = core_.disks().Put(place, entry.key.Stored(), metadata, bytes.pieces());
+  const absl::Status put =
+      core_.disks().Put(place, entry.key.Stored(), metadata, encoded->pieces());
   if (!put.ok()) {
     core_.disks().Give(place.level, place.stored_bytes);
     return put;
@@ -221,7 +225,7 @@ absl::StatusOr<DiskPlace> Demotion::CopyToArchive(const DirectoryEntry& entry) {
     core_.disks().Give(Level::kDisk, before);
     return encoded.status();
   }
-  const DiskPlace place{Level::kDisk, entry.durability, encoded->size(), encoded->codec()};
+  const DiskPlace place{Level::kDisk, entry.durability, encoded->size(), encoded->form()};
   core_.disks().Take(Level::kDisk, place.stored_bytes);
   core_.disks().Give(Level::kDisk, before);
   const BlockMetadata metadata = core_.directory.MetadataOf(entry, place.stored_bytes, place.codec);
@@ -237,9 +241,9 @@ absl::StatusOr<DiskPlace> Demotion::CopyToArchive(const DirectoryEntry& entry) {
 absl::StatusOr<EncodedPart> Demotion::ReadForArchive(const DirectoryEntry& entry) {
   const absl::StatusOr<PinnedBytes> stored = core_.disks().Get(*entry.disk, entry.key.Stored());
   absl::Status sound = stored.status();
-  if (sound.ok()) sound = VerifyPart(core_, entry, *stored);
+  if (sound.ok()) sound = VerifyPart(entry, *stored);
   if (sound.ok()) {
-    absl::StatusOr<EncodedPart> encoded = EncodeIfItPays(core_, entry, *stored, entry.disk->codec);
+    absl::StatusOr<EncodedPart> encoded = FormFor(core_, entry, *stored, Level::kDisk);
     if (encoded.ok()) return encoded;
     sound = encoded.status();
   }

@@ -57,14 +57,14 @@ struct RamPlace {
   Level level = Level::kL1;  // kL1 or kL2
   Locator locator;
   uint64_t stored_bytes = 0;  // below 4 GiB
-  uint8_t codec = 0;          // CodecId, below 16
+  uint8_t codec = 0;          // StoredForm, below 16
   friend bool operator==(const RamPlace&, const RamPlace&) = default;
 };
 struct DiskPlace {
   Level level = Level::kL3;                  // kL3 or kDisk
   Durability instance = Durability::kCache;  // the instance that holds it
   uint64_t stored_bytes = 0;                 // below 4 GiB
-  uint8_t codec = 0;                         // CodecId, below 16
+  uint8_t codec = 0;                         // StoredForm, below 16
   friend bool operator==(const DiskPlace&, const DiskPlace&) = default;
 };
 
@@ -148,7 +148,7 @@ struct DirectoryUsage {
   std::array<uint64_t, kLevelCount> nearest_exact_bytes{};
   std::array<uint64_t, kLevelCount> pinned_parts{};        // of nearest_parts
   std::array<uint64_t, kLevelCount> pinned_exact_bytes{};  // of nearest_exact_bytes
-  // By CodecId, over all places: what they take, and what they hold.
+  // By StoredForm, over all places: what they take, and what they hold.
   std::array<uint64_t, kCodecSlots> codec_stored_bytes{};
   std::array<uint64_t, kCodecSlots> codec_exact_bytes{};
 };

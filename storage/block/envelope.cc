@@ -9,15 +9,19 @@
 #endif
 
 #include <algorithm>
+#include <bit>
+#include <cmath>
 #include <utility>
 
 #include "storage/base/status_macros.h"
+#include "storage/codec/tensor_codec.h"
 
 namespace mnemo {
 namespace {
 
 constexpr uint32_t kMagic = 0x56454e4d;  // "MNEV"
-constexpr uint16_t kVersion = 1;
+constexpr uint16_t kExactVersion = 1;
+constexpr uint16_t kLossyVersion = 2;  // says what was lost
 constexpr size_t kFixedSize = 64;
 constexpr size_t kEntrySize = 32;
 constexpr size_t kHeaderChecksumAt = 56;
@@ -43,15 +47,21 @@ uint64_t ChecksumOf(const PinnedBytes& bytes, uint64_t seed) {
   return checksum.Digest();
 }
 
+// Bits of a float, as they are stored.
+uint32_t ToBits(float value) { return std::bit_cast<uint32_t>(value); }
+
 std::string SerializeHeader(uint64_t key_checksum, const Digest128& digest, uint64_t payload_bytes,
-                            uint64_t stored_bytes, std::span<const EnvelopeSection> sections) {
+                            uint64_t stored_bytes, float error,
+                            std::span<const EnvelopeSection> sections) {
+  const bool lossy = std::any_of(sections.begin(), sections.end(),
+                                 [](const EnvelopeSection& s) { return IsTensorCodec(s.codec); });
   std::string out;
   out.reserve(EnvelopeHeaderSize(static_cast<uint32_t>(sections.size())));
   AppendLittle<uint32_t>(out, kMagic);
-  AppendLittle<uint16_t>(out, kVersion);
+  AppendLittle<uint16_t>(out, lossy ? kLossyVersion : kExactVersion);
   AppendLittle<uint16_t>(out, 0);
   AppendLittle<uint32_t>(out, static_cast<uint32_t>(sections.size()));
-  AppendLittle<uint32_t>(out, 0);
+  AppendLittle<uint32_t>(out, ToBits(error));
   AppendLittle<uint64_t>(out, key_checksum);
   AppendLittle<uint64_t>(out, digest.low);
   AppendLittle<uint64_t>(out, digest.high);
@@ -65,7 +75,9 @@ std::string SerializeHeader(uint64_t key_checksum, const Digest128& digest, uint
     AppendLittle<uint64_t>(out, section.checksum);
     AppendLittle<uint8_t>(out, section.codec);
     AppendLittle<uint8_t>(out, section.element_bytes);
-    out.append(6, '\0');
+    AppendLittle<uint8_t>(out, section.bits);
+    AppendLittle<uint8_t>(out, 0);
+    AppendLittle<uint32_t>(out, ToBits(section.error));
   }
   StoreLittle<uint64_t>(out.data() + kHeaderChecksumAt, HeaderChecksum(AsBytes(out)));
   return out;
@@ -79,8 +91,22 @@ EnvelopeSection ReadSection(ByteReader& reader, bool& reserved_zero) {
   section.checksum = reader.Little<uint64_t>();
   section.codec = reader.Little<uint8_t>();
   section.element_bytes = reader.Little<uint8_t>();
-  for (const uint8_t byte : reader.Take(6)) reserved_zero &= byte == 0;
+  section.bits = reader.Little<uint8_t>();
+  reserved_zero &= reader.Little<uint8_t>() == 0;
+  section.error = std::bit_cast<float>(reader.Little<uint32_t>());
   return section;
+}
+
+// 0 or more, and a number.
+bool IsError(float error) { return std::isfinite(error) && !std::signbit(error); }
+
+// Whether what the entry says of its loss makes sense.
+bool IsSound(const EnvelopeSection& section) {
+  if (IsTensorCodec(section.codec)) {
+    return FormOf(static_cast<CodecId>(section.codec), section.bits).has_value() &&
+           IsError(section.error);
+  }
+  return section.bits == 0 && ToBits(section.error) == 0;
 }
 
 uint64_t KeyChecksum(const StoredKey& key) { return Checksum64(AsBytes(key.bytes()), kKeySeed); }
@@ -139,7 +165,7 @@ absl::StatusOr<Envelope> Envelope::ParseHeader(ByteView front, uint64_t value_si
   const auto version = reader.Little<uint16_t>();
   const auto reserved16 = reader.Little<uint16_t>();
   const auto count = reader.Little<uint32_t>();
-  const auto reserved32 = reader.Little<uint32_t>();
+  envelope.error_ = std::bit_cast<float>(reader.Little<uint32_t>());
   envelope.key_checksum_ = reader.Little<uint64_t>();
   envelope.digest_.low = reader.Little<uint64_t>();
   envelope.digest_.high = reader.Little<uint64_t>();
@@ -148,7 +174,9 @@ absl::StatusOr<Envelope> Envelope::ParseHeader(ByteView front, uint64_t value_si
   const auto checksum = reader.Little<uint64_t>();
   if (!reader.ok()) return Damaged("shorter than its header");
   if (magic != kMagic) return Damaged("not an envelope");
-  if (version != kVersion) return Damaged(fmt::format("version {}, not {}", version, kVersion));
+  if (version != kExactVersion && version != kLossyVersion) {
+    return Damaged(fmt::format("version {}, not {} or {}", version, kExactVersion, kLossyVersion));
+  }
   if (count == 0 || count > kMaxEnvelopeSections || reader.remaining() / kEntrySize < count) {
     return Damaged(fmt::format("{} sections", count));
   }
@@ -158,7 +186,7 @@ absl::StatusOr<Envelope> Envelope::ParseHeader(ByteView front, uint64_t value_si
 
   // Behind a right checksum only a faulty writer fails what follows; it is
   // checked all the same, since offsets and sizes are about to be believed.
-  bool reserved_zero = reserved16 == 0 && reserved32 == 0;
+  bool reserved_zero = reserved16 == 0;
   uint64_t offset = EnvelopeHeaderSize(count);
   uint64_t exact = 0;
   envelope.sections_.reserve(count);
@@ -167,11 +195,12 @@ absl::StatusOr<Envelope> Envelope::ParseHeader(ByteView front, uint64_t value_si
     const EnvelopeSection section = ReadSection(reader, reserved_zero);
     const bool is_raw = section.codec == static_cast<uint8_t>(CodecId::kRaw);
     if (section.offset != offset || section.exact_bytes == 0 || section.stored_bytes == 0 ||
-        !IsElementSize(section.element_bytes) ||
+        !IsElementSize(section.element_bytes) || !IsSound(section) ||
         (is_raw && section.stored_bytes != section.exact_bytes)) {
       return Damaged(fmt::format("entry of section {}", i));
     }
     envelope.raw_ &= is_raw;
+    envelope.lossy_ |= IsTensorCodec(section.codec);
     envelope.exact_offsets_.push_back(exact);
     offset += section.stored_bytes;
     exact += section.exact_bytes;
@@ -179,6 +208,10 @@ absl::StatusOr<Envelope> Envelope::ParseHeader(ByteView front, uint64_t value_si
   }
   envelope.exact_offsets_.push_back(exact);
   if (!reserved_zero) return Damaged("reserved bytes are not zero");
+  if (envelope.lossy_ != (version == kLossyVersion) || !IsError(envelope.error_) ||
+      (!envelope.lossy_ && ToBits(envelope.error_) != 0)) {
+    return Damaged("says something else of its loss than its sections");
+  }
   if (offset != envelope.stored_bytes_ || offset != value_size ||
       exact != envelope.payload_bytes_ || exact > kMaxEnvelopePayload) {
     return Damaged(fmt::format("sections add up to {} bytes of {}", offset, value_size));
@@ -198,33 +231,52 @@ absl::Status Envelope::VerifySection(uint32_t i, const PinnedBytes& value) const
   return absl::OkStatus();
 }
 
-absl::Status Envelope::DecodeSection(uint32_t i, const PinnedBytes& value, const CodecSet& codecs,
-                                     MutableByteView exact) const {
+double Envelope::bits_per_value() const {
+  double bits = 0;
+  double values = 0;
+  for (const EnvelopeSection& section : sections_) {
+    bits += 8.0 * section.stored_bytes;
+    values += static_cast<double>(section.exact_bytes) / section.element_bytes;
+  }
+  return values > 0 ? bits / values : 0;
+}
+
+uint32_t Envelope::lowest_bits() const {
+  uint32_t lowest = 0;
+  for (const EnvelopeSection& section : sections_) {
+    if (section.bits != 0 && (lowest == 0 || section.bits < lowest)) lowest = section.bits;
+  }
+  return lowest;
+}
+
+absl::Status Envelope::DecodeSection(uint32_t i, const PinnedBytes& value, SectionDecoder& decoder,
+                                     MutableByteView decoded) const {
   MNEMO_RETURN_IF_ERROR(VerifySection(i, value));
   const EnvelopeSection& section = sections_[i];
-  MNEMO_CHECK(exact.size() == section.exact_bytes);
-  MNEMO_ASSIGN_OR_RETURN(const Codec* const codec, codecs.Find(section.codec));
-  if (codec->id() == CodecId::kRaw) {
-    value.CopyTo(section.offset, exact);
+  MNEMO_CHECK(decoded.size() == section.exact_bytes);
+  if (section.codec == static_cast<uint8_t>(CodecId::kRaw)) {
+    value.CopyTo(section.offset, decoded);
     return absl::OkStatus();
   }
   const PinnedBytes stored = value.Slice(section.offset, section.stored_bytes);
-  if (stored.pieces().size() == 1) return codec->Decode(stored.pieces()[0], exact);
-  std::vector<uint8_t> gathered(section.stored_bytes);
-  stored.CopyTo(0, gathered);
-  return codec->Decode(gathered, exact);
+  if (stored.pieces().size() == 1) {
+    return decoder.Decode(section.codec, stored.pieces()[0], decoded);
+  }
+  std::vector<uint8_t> whole(section.stored_bytes);
+  stored.CopyTo(0, whole);
+  return decoder.Decode(section.codec, whole, decoded);
 }
 
-absl::Status Envelope::VerifyAll(const PinnedBytes& value, const CodecSet& codecs) const {
-  if (value.size() != stored_bytes_) return Damaged("a value of another size");
+absl::Status Envelope::VerifyAll(const PinnedBytes& value, SectionDecoder& decoder) const {
   StreamingDigest128 digest;
-  std::vector<uint8_t> exact;
+  std::vector<uint8_t> decoded;
   for (uint32_t i = 0; i < section_count(); ++i) {
-    exact.resize(sections_[i].exact_bytes);
-    MNEMO_RETURN_IF_ERROR(DecodeSection(i, value, codecs, exact));
-    digest.Update(exact);
+    decoded.resize(sections_[i].exact_bytes);
+    MNEMO_RETURN_IF_ERROR(DecodeSection(i, value, decoder, decoded));
+    digest.Update(decoded);
   }
-  return digest.Digest() == digest_ ? absl::OkStatus() : Damaged("digest of the payload");
+  if (lossy_ || digest.Digest() == digest_) return absl::OkStatus();
+  return Damaged("digest of the payload");
 }
 
 absl::StatusOr<EnvelopeBuilder> EnvelopeBuilder::Create(const StoredKey& key,
@@ -301,36 +353,112 @@ absl::StatusOr<Digest128> EnvelopeBuilder::Digest() const {
 absl::StatusOr<std::string> EnvelopeBuilder::Header() const {
   MNEMO_ASSIGN_OR_RETURN(const Digest128 digest, Digest());
   return SerializeHeader(envelope_.key_checksum_, digest, envelope_.payload_bytes_,
-                         envelope_.stored_bytes_, envelope_.sections_);
+                         envelope_.stored_bytes_, /*error=*/0, envelope_.sections_);
 }
 
+namespace {
+
+// Encodes sections one after another, and adds up what is lost.
+class SectionEncoder {
+ public:
+  static absl::StatusOr<SectionEncoder> Create(const EncodingTarget& target) {
+    SectionEncoder encoder(target);
+    if (!IsLossy(target.form)) return encoder;
+    MNEMO_ASSIGN_OR_RETURN(encoder.tensor_codec_,
+                           TensorCodec::Create(CodecOf(target.form), BitsOf(target.form)));
+    return encoder;
+  }
+
+  // Makes `section` that of `exact` in the target's form, and answers its bytes, which
+  // are valid until the next call. Errors: kInvalidArgument (the tensors).
+  absl::StatusOr<ByteView> Encode(uint32_t i, ByteView exact, EnvelopeSection& section) {
+    section.bits = 0;
+    section.error = 0;
+    if (tensor_codec_ != nullptr) {
+      MNEMO_ASSIGN_OR_RETURN(const bool encoded, EncodeTensor(i, exact, section));
+      if (encoded) return ByteView(encoded_).first(section.stored_bytes);
+    }
+    return EncodeExactly(exact, section);
+  }
+
+  float error() const { return static_cast<float>(error_.relative()); }
+
+ private:
+  explicit SectionEncoder(const EncodingTarget& target) : target_(target) {}
+
+  // False if the codec refuses what is there, or gains nothing.
+  absl::StatusOr<bool> EncodeTensor(uint32_t i, ByteView exact, EnvelopeSection& section) {
+    const TensorShape& shape = target_.tensors[i];
+    encoded_.resize(tensor_codec_->MaxEncodedSize(shape));
+    const absl::StatusOr<EncodedTensor> tensor =
+        tensor_codec_->Encode(shape, exact, target_.calibration, encoded_);
+    if (absl::IsOutOfRange(tensor.status())) return false;
+    MNEMO_RETURN_IF_ERROR(tensor.status());
+    if (tensor->bytes >= exact.size()) return false;
+    section.codec = static_cast<uint8_t>(tensor_codec_->id());
+    section.bits = static_cast<uint8_t>(tensor_codec_->bits());
+    section.error = static_cast<float>(tensor->error.relative());
+    section.stored_bytes = static_cast<uint32_t>(tensor->bytes);
+    error_.Add(tensor->error);
+    return true;
+  }
+
+  absl::StatusOr<ByteView> EncodeExactly(ByteView exact, EnvelopeSection& section) {
+    const Codec& codec = target_.form == StoredForm::kRaw ? codecs_.raw() : codecs_.lossless();
+    encoded_.resize(codec.MaxEncodedSize(exact.size()));
+    MNEMO_ASSIGN_OR_RETURN(const uint64_t size,
+                           codec.Encode(exact, section.element_bytes, encoded_));
+    const bool gains = size < exact.size();
+    section.codec = static_cast<uint8_t>(gains ? codec.id() : CodecId::kRaw);
+    section.stored_bytes = static_cast<uint32_t>(gains ? size : exact.size());
+    return gains ? ByteView(encoded_).first(size) : exact;
+  }
+
+  const EncodingTarget& target_;
+  CodecSet codecs_;
+  std::unique_ptr<TensorCodec> tensor_codec_;  // of a lossy form
+  std::vector<uint8_t> encoded_;
+  EncodingError error_;
+};
+
+absl::Status CheckTensors(const Envelope& envelope, const EncodingTarget& target) {
+  if (!IsLossy(target.form)) return absl::OkStatus();
+  if (target.tensors.size() != envelope.section_count()) {
+    return absl::InvalidArgumentError(
+        fmt::format("{} tensors for {} sections", target.tensors.size(), envelope.section_count()));
+  }
+  for (uint32_t i = 0; i < envelope.section_count(); ++i) {
+    if (target.tensors[i].bytes() == envelope.sections()[i].exact_bytes) continue;
+    return absl::InvalidArgumentError(fmt::format("section {} is not of its tensor's size", i));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
 absl::StatusOr<std::string> Transcode(const StoredKey& key, const PinnedBytes& value,
-                                      const CodecSet& codecs, CodecId target) {
+                                      SectionDecoder& decoder, const EncodingTarget& target) {
   MNEMO_ASSIGN_OR_RETURN(const Envelope envelope, Envelope::Parse(value));
   if (!envelope.Matches(key)) return Damaged("bytes of another key");
-  MNEMO_ASSIGN_OR_RETURN(const Codec* const codec, codecs.Find(static_cast<uint8_t>(target)));
+  if (envelope.lossy()) return absl::FailedPreconditionError("the exact bytes are not here");
+  MNEMO_RETURN_IF_ERROR(CheckTensors(envelope, target));
+  MNEMO_ASSIGN_OR_RETURN(SectionEncoder encoder, SectionEncoder::Create(target));
 
   std::vector<EnvelopeSection> sections = envelope.sections();
   std::string out(envelope.header_bytes(), '\0');
   std::vector<uint8_t> exact;
-  std::vector<uint8_t> encoded;
   for (uint32_t i = 0; i < sections.size(); ++i) {
     EnvelopeSection& section = sections[i];
     exact.resize(section.exact_bytes);
-    MNEMO_RETURN_IF_ERROR(envelope.DecodeSection(i, value, codecs, exact));
-    encoded.resize(codec->MaxEncodedSize(exact.size()));
-    MNEMO_ASSIGN_OR_RETURN(const uint64_t encoded_size,
-                           codec->Encode(exact, section.element_bytes, encoded));
-    const bool gains = encoded_size < exact.size();
-    const ByteView stored = gains ? ByteView(encoded).first(encoded_size) : ByteView(exact);
-    section.codec = static_cast<uint8_t>(gains ? target : CodecId::kRaw);
+    MNEMO_RETURN_IF_ERROR(envelope.DecodeSection(i, value, decoder, exact));
+    MNEMO_ASSIGN_OR_RETURN(const ByteView stored, encoder.Encode(i, exact, section));
     section.offset = out.size();
-    section.stored_bytes = static_cast<uint32_t>(stored.size());
     section.checksum = Checksum64(stored, KeyChecksum(key));
     out.append(AsText(stored));
   }
-  const std::string header = SerializeHeader(KeyChecksum(key), envelope.digest(),
-                                             envelope.payload_bytes(), out.size(), sections);
+  const std::string header =
+      SerializeHeader(KeyChecksum(key), envelope.digest(), envelope.payload_bytes(), out.size(),
+                      encoder.error(), sections);
   std::copy(header.begin(), header.end(), out.begin());
   return out;
 }

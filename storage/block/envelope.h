@@ -19,6 +19,8 @@
 #include "storage/base/bytes.h"
 #include "storage/base/checksum.h"
 #include "storage/codec/codec.h"
+#include "storage/codec/section_decoder.h"
+#include "storage/codec/tensor_shape.h"
 #include "storage/tier/block_level.h"
 #include "storage/tier/stored_key.h"
 
@@ -50,6 +52,10 @@ struct EnvelopeSection {
   uint64_t checksum = 0;      // of the stored bytes, seeded with the key's checksum
   uint8_t codec = 0;          // CodecId
   uint8_t element_bytes = 1;  // width of a value: 1, 2 or 4
+  // Of a tensor codec: bits of a code, and |x' - x| / |x| as it was measured when the
+  // section was encoded. 0 of all others.
+  uint8_t bits = 0;
+  float error = 0;
   friend bool operator==(const EnvelopeSection&, const EnvelopeSection&) = default;
 };
 
@@ -75,7 +81,7 @@ class Envelope {
   // False: these are the bytes of another key, and no answer for this one.
   bool Matches(const StoredKey& key) const;
 
-  const Digest128& digest() const { return digest_; }        // of the exact payload
+  const Digest128& digest() const { return digest_; }        // of the payload as it was put
   uint64_t payload_bytes() const { return payload_bytes_; }  // exact
   uint64_t header_bytes() const { return EnvelopeHeaderSize(section_count()); }
   uint64_t stored_bytes() const { return stored_bytes_; }  // the whole value
@@ -86,17 +92,26 @@ class Envelope {
   // Whether every section is stored as it is, so that a slice of the value is a
   // slice of the payload.
   bool raw() const { return raw_; }
+  // Whether some section gives back other bytes than were put: then digest() names
+  // the part, and is not the digest of what decoding gives.
+  bool lossy() const { return lossy_; }
+  // |x' - x| / |x| over all encoded values of the part; 0 unless lossy().
+  float error() const { return error_; }
+  // Of the codes of its tensors, the fewest; 0 unless lossy().
+  uint32_t lowest_bits() const;
+  // All bits that are stored for a value of the payload.
+  double bits_per_value() const;
 
   // Checks the stored bytes of section `i` (< section_count()) in `value`, the
   // value this was parsed from. Errors: kDataLoss, naming the section.
   absl::Status VerifySection(uint32_t i, const PinnedBytes& value) const;
-  // Verifies section `i`, and decodes it into `exact`, which has its exact size.
+  // Verifies section `i`, and decodes it into `decoded`, which has its exact size.
   // Errors: kDataLoss.
-  absl::Status DecodeSection(uint32_t i, const PinnedBytes& value, const CodecSet& codecs,
-                             MutableByteView exact) const;
-  // Verifies and decodes everything, and checks the digest: what a scrubber
-  // does. Errors: kDataLoss.
-  absl::Status VerifyAll(const PinnedBytes& value, const CodecSet& codecs) const;
+  absl::Status DecodeSection(uint32_t i, const PinnedBytes& value, SectionDecoder& decoder,
+                             MutableByteView decoded) const;
+  // Verifies and decodes everything, and checks the digest unless lossy(): what a
+  // scrubber does. Errors: kDataLoss.
+  absl::Status VerifyAll(const PinnedBytes& value, SectionDecoder& decoder) const;
 
  private:
   friend class EnvelopeBuilder;
@@ -106,6 +121,8 @@ class Envelope {
   uint64_t payload_bytes_ = 0;
   uint64_t stored_bytes_ = 0;
   bool raw_ = true;
+  bool lossy_ = false;
+  float error_ = 0;
   std::vector<EnvelopeSection> sections_;
   std::vector<uint64_t> exact_offsets_;
 };
@@ -144,12 +161,22 @@ class EnvelopeBuilder {
   uint64_t section_received_ = 0;  // of it
 };
 
-// The envelope of the same part in another codec: each section of `value` is
-// verified, decoded, encoded anew; a section that does not get smaller stays
-// raw. `key` is the value's own. Temporary memory: the answer, and the two
-// forms of one section.
-// Errors: kDataLoss (`value` is damaged, or of another key).
+// What a part is to be encoded in.
+struct EncodingTarget {
+  StoredForm form = StoredForm::kLossless;
+  // Of a lossy form: one tensor a section, of its size; otherwise empty.
+  std::vector<TensorShape> tensors;
+  const Calibration* calibration = nullptr;  // may be null; outlives the use
+};
+
+// The envelope of the same part in another form: each section of `value` is verified,
+// decoded, encoded anew. A section that does not get smaller stays raw, and one that
+// a lossy codec refuses (NaN, infinity) is encoded losslessly. `key` is the value's
+// own. Temporary memory: the answer, and the two forms of one section.
+// Errors: kDataLoss (`value` is damaged, or of another key); kFailedPrecondition
+// (`value` is lossy: what is lost is not got back, and must not be lost twice);
+// kInvalidArgument (tensors that are not those of the sections).
 absl::StatusOr<std::string> Transcode(const StoredKey& key, const PinnedBytes& value,
-                                      const CodecSet& codecs, CodecId target);
+                                      SectionDecoder& decoder, const EncodingTarget& target);
 
 }  // namespace mnemo

@@ -14,8 +14,7 @@ constexpr size_t kPage = 1024;
 
 }  // namespace
 
-std::optional<DirectoryEntry> PartChanges::EnterPresent(const PartKey& key,
-                                                        EntryGate::Hold& hold) {
+std::optional<DirectoryEntry> PartChanges::EnterPresent(const PartKey& key, EntryGate::Hold& hold) {
   while (true) {
     const std::optional<DirectoryEntry> found = core_.directory.Find(key);
     if (!found || found->state != EntryState::kPresent) return std::nullopt;
@@ -42,8 +41,8 @@ absl::StatusOr<bool> PartChanges::EraseOne(const PartKey& key, Touched& touched)
     MNEMO_RETURN_IF_ERROR(core_.disks().Erase(*entry->disk, key.Stored()));
     touched[static_cast<size_t>(entry->disk->instance)] = true;
   }
-  const absl::Status removed = core_.Remove(entry->ref, Directory::RemoveWhen::kAlways,
-                                            std::nullopt, /*disk_erased=*/true);
+  const absl::Status removed =
+      core_.Remove(entry->ref, Directory::RemoveWhen::kAlways, std::nullopt, /*disk_erased=*/true);
   if (absl::IsAborted(removed)) return false;  // it expired under our hands
   return true;
 }
@@ -112,8 +111,7 @@ absl::Status PartChanges::WritePinned(const DirectoryEntry& entry, bool pinned) 
   BlockMetadata metadata =
       core_.directory.MetadataOf(entry, entry.disk->stored_bytes, entry.disk->codec);
   metadata.pinned = pinned;
-  MNEMO_RETURN_IF_ERROR(
-      core_.disks().UpdateMetadata(*entry.disk, entry.key.Stored(), metadata));
+  MNEMO_RETURN_IF_ERROR(core_.disks().UpdateMetadata(*entry.disk, entry.key.Stored(), metadata));
   return core_.directory.SetPinned(entry.ref, pinned).status();
 }
 

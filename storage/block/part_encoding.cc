@@ -1,13 +1,76 @@
 #include "storage/block/part_encoding.h"
 
+#include <memory>
+#include <optional>
+
 #include "storage/base/status_macros.h"
+#include "storage/block/space_tensors.h"
 
 namespace mnemo {
 namespace {
 
-constexpr auto kRaw = static_cast<uint8_t>(CodecId::kRaw);
+constexpr auto kRaw = static_cast<uint8_t>(StoredForm::kRaw);
+
+// What decoding the part may take: null where it is exact. Errors: those of Store.
+absl::StatusOr<std::shared_ptr<const CalibrationSet>> CalibrationsOf(StoreCore& core,
+                                                                     const DirectoryEntry& entry,
+                                                                     const Envelope& envelope) {
+  if (!envelope.lossy()) return nullptr;
+  return core.spaces.CalibrationsOf(entry.key.scope);
+}
+
+// The calibration of the part's group, to which the part may add. None: not yet.
+// Errors: kDataLoss (`stored`), those of Store.
+absl::StatusOr<std::optional<SpaceCodecs::GroupCalibration>> CalibrationFor(
+    StoreCore& core, const DirectoryEntry& entry, const Envelope& envelope,
+    const PinnedBytes& stored, const Space& space, std::span<const TensorShape> tensors) {
+  const uint8_t group = entry.key.part.group;
+  MNEMO_ASSIGN_OR_RETURN(auto known, core.spaces.OfGroup(space.scope, group));
+  if (known) return known;
+  if (envelope.section_count() != tensors.size()) return std::nullopt;
+  SectionDecoder decoder(core.codecs);
+  std::vector<uint8_t> exact;
+  MNEMO_RETURN_IF_ERROR(
+      core.spaces.Learn(space, group, tensors, [&](uint32_t i) -> absl::StatusOr<ByteView> {
+        exact.resize(envelope.sections()[i].exact_bytes);
+        MNEMO_RETURN_IF_ERROR(envelope.DecodeSection(i, stored, decoder, exact));
+        return ByteView(exact);
+      }));
+  return core.spaces.OfGroup(space.scope, group);
+}
+
+// The exact part `stored` in the lossy form in which its space wants it at `level`. None:
+// exact, by policy, by nature, or until its group is calibrated. Errors: kDataLoss, those of Store.
+absl::StatusOr<std::optional<EncodedPart>> LossyForm(StoreCore& core, const DirectoryEntry& entry,
+                                                     const Envelope& envelope,
+                                                     const PinnedBytes& stored, Level level) {
+  const std::shared_ptr<const Space> space = core.spaces.Find(entry.key.scope);
+  if (space == nullptr) return std::nullopt;
+  EncodingTarget target{.form = FormAt(space->spec.policy, level)};
+  if (!IsLossy(target.form)) return std::nullopt;
+  MNEMO_ASSIGN_OR_RETURN(target.tensors, TensorsOf(space->spec, entry.key.part, entry.depth));
+  if (target.tensors.empty()) return std::nullopt;
+  MNEMO_ASSIGN_OR_RETURN(const auto calibrated,
+                         CalibrationFor(core, entry, envelope, stored, *space, target.tensors));
+  if (!calibrated) return std::nullopt;
+  target.calibration = calibrated->calibration.get();
+  SectionDecoder decoder(core.codecs);
+  MNEMO_ASSIGN_OR_RETURN(std::string encoded,
+                         Transcode(entry.key.Stored(), stored, decoder, target));
+  MNEMO_ASSIGN_OR_RETURN(const Envelope made, Envelope::Parse(AsBytes(encoded)));
+  return EncodedPart(std::move(encoded), FormOfEnvelope(made));
+}
 
 }  // namespace
+
+uint8_t FormOfEnvelope(const Envelope& envelope) {
+  if (envelope.raw()) return kRaw;
+  for (const EnvelopeSection& section : envelope.sections()) {
+    if (!IsTensorCodec(section.codec)) continue;
+    return static_cast<uint8_t>(*FormOf(static_cast<CodecId>(section.codec), section.bits));
+  }
+  return static_cast<uint8_t>(StoredForm::kLossless);
+}
 
 absl::StatusOr<Envelope> CheckedHeader(const DirectoryEntry& entry, const PinnedBytes& stored) {
   MNEMO_ASSIGN_OR_RETURN(Envelope envelope, Envelope::Parse(stored));
@@ -20,39 +83,78 @@ absl::StatusOr<Envelope> CheckedHeader(const DirectoryEntry& entry, const Pinned
   return envelope;
 }
 
-absl::StatusOr<EncodedPart> EncodeIfItPays(StoreCore& core, const DirectoryEntry& entry,
-                                           const PinnedBytes& stored, uint8_t codec) {
-  if (codec != kRaw || !core.encodings.ShouldTry(entry.key.scope)) {
-    return EncodedPart(stored, codec);
+absl::StatusOr<EncodedPart> FormFor(StoreCore& core, const DirectoryEntry& entry,
+                                    const PinnedBytes& stored, Level level) {
+  MNEMO_ASSIGN_OR_RETURN(const Envelope envelope, CheckedHeader(entry, stored));
+  const uint8_t form = FormOfEnvelope(envelope);
+  // What is lost is not got back, and must not be lost twice.
+  if (envelope.lossy()) return EncodedPart(stored, form);
+  absl::StatusOr<std::optional<EncodedPart>> lossy =
+      LossyForm(core, entry, envelope, stored, level);
+  if (absl::IsDataLoss(lossy.status())) return lossy.status();
+  // Whatever else failed, the part may stay exact.
+  if (lossy.ok() && lossy->has_value()) return **std::move(lossy);
+  // L3 takes what is exact as it comes.
+  if (form != kRaw || level == Level::kL3 || !core.encodings.ShouldTry(entry.key.scope)) {
+    return EncodedPart(stored, form);
   }
-  MNEMO_ASSIGN_OR_RETURN(std::string encoded, Transcode(entry.key.Stored(), stored, core.codecs,
-                                                        CodecId::kLossless));
+  SectionDecoder decoder(core.codecs);
+  MNEMO_ASSIGN_OR_RETURN(std::string encoded, Transcode(entry.key.Stored(), stored, decoder,
+                                                        {.form = StoredForm::kLossless}));
   core.encodings.Tell(entry.key.scope, stored.size(), encoded.size());
   const bool pays = static_cast<double>(encoded.size()) <=
                     EncodingChoice::kPays * static_cast<double>(stored.size());
-  if (!pays) return EncodedPart(stored, codec);
-  return EncodedPart(std::move(encoded), static_cast<uint8_t>(CodecId::kLossless));
+  if (!pays) return EncodedPart(stored, form);
+  return EncodedPart(std::move(encoded), static_cast<uint8_t>(StoredForm::kLossless));
 }
 
-absl::StatusOr<EncodedPart> ExactForm(const StoreCore& core, const DirectoryEntry& entry,
+absl::StatusOr<EncodedPart> FormForL1(StoreCore& core, const DirectoryEntry& entry,
                                       const PinnedBytes& stored) {
   MNEMO_ASSIGN_OR_RETURN(const Envelope envelope, CheckedHeader(entry, stored));
-  if (envelope.raw()) {
-    MNEMO_RETURN_IF_ERROR(envelope.VerifyAll(stored, core.codecs));
-    return EncodedPart(stored, kRaw);
+  MNEMO_ASSIGN_OR_RETURN(auto calibrations, CalibrationsOf(core, entry, envelope));
+  SectionDecoder decoder(core.codecs, std::move(calibrations));
+  if (envelope.raw() || envelope.lossy()) {
+    MNEMO_RETURN_IF_ERROR(envelope.VerifyAll(stored, decoder));
+    return EncodedPart(stored, FormOfEnvelope(envelope));
   }
-  MNEMO_ASSIGN_OR_RETURN(std::string exact,
-                         Transcode(entry.key.Stored(), stored, core.codecs, CodecId::kRaw));
+  MNEMO_ASSIGN_OR_RETURN(std::string exact, Transcode(entry.key.Stored(), stored, decoder,
+                                                      {.form = StoredForm::kRaw}));
   return EncodedPart(std::move(exact), kRaw);
 }
 
-absl::Status VerifyPart(const StoreCore& core, const DirectoryEntry& entry,
-                        const PinnedBytes& stored) {
+absl::Status VerifyPart(const DirectoryEntry& entry, const PinnedBytes& stored) {
   MNEMO_ASSIGN_OR_RETURN(const Envelope envelope, CheckedHeader(entry, stored));
   for (uint32_t i = 0; i < envelope.section_count(); ++i) {
     MNEMO_RETURN_IF_ERROR(envelope.VerifySection(i, stored));
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<PinnedBytes> DecodeSections(StoreCore& core, const DirectoryEntry& entry,
+                                           const Envelope& envelope, const PinnedBytes& stored,
+                                           uint32_t first, uint32_t count) {
+  MNEMO_ASSIGN_OR_RETURN(auto calibrations, CalibrationsOf(core, entry, envelope));
+  SectionDecoder decoder(core.codecs, std::move(calibrations));
+  const uint64_t begin = envelope.ExactOffset(first);
+  const uint64_t size = envelope.ExactOffset(first + count) - begin;
+  // Shared, because slices of an answer outlive one another in any order.
+  const std::shared_ptr<uint8_t[]> decoded = std::make_shared_for_overwrite<uint8_t[]>(size);
+  const MutableByteView whole(decoded.get(), size);
+  for (uint32_t i = first; i < first + count; ++i) {
+    const uint64_t offset = envelope.ExactOffset(i) - begin;
+    const uint64_t length = envelope.ExactOffset(i + 1) - envelope.ExactOffset(i);
+    MNEMO_RETURN_IF_ERROR(
+        envelope.DecodeSection(i, stored, decoder, whole.subspan(offset, length)));
+  }
+  return PinnedBytes({ByteView(whole)}, decoded);
+}
+
+bool IsBelowFloor(const StoreCore& core, const DirectoryEntry& entry, const Envelope& envelope) {
+  if (!envelope.lossy()) return false;
+  const std::shared_ptr<const Space> space = core.spaces.Find(entry.key.scope);
+  if (space == nullptr) return false;
+  const uint32_t floor = space->spec.policy.floor_bits_per_value;
+  return floor == 0 || envelope.lowest_bits() < floor;
 }
 
 }  // namespace mnemo

@@ -18,10 +18,10 @@ namespace mnemo {
 // An envelope, either as it lay somewhere or made anew.
 class EncodedPart {
  public:
-  EncodedPart(PinnedBytes as_it_lay, uint8_t codec) : pinned_(std::move(as_it_lay)), codec_(codec) {}
-  EncodedPart(std::string made, uint8_t codec) : made_(std::move(made)), codec_(codec) {}
+  EncodedPart(PinnedBytes as_it_lay, uint8_t form) : pinned_(std::move(as_it_lay)), form_(form) {}
+  EncodedPart(std::string made, uint8_t form) : made_(std::move(made)), form_(form) {}
 
-  uint8_t codec() const { return codec_; }
+  uint8_t form() const { return form_; }  // StoredForm
   uint64_t size() const { return made_.empty() ? pinned_.size() : made_.size(); }
   // Valid while this lives, and stays where it is.
   std::vector<ByteView> pieces() const {
@@ -31,25 +31,37 @@ class EncodedPart {
  private:
   PinnedBytes pinned_;
   std::string made_;
-  uint8_t codec_;
+  uint8_t form_;
 };
+
+// In which StoredForm an envelope lies: the lossy one, if some section is.
+uint8_t FormOfEnvelope(const Envelope& envelope);
 
 // The header of `stored`, checked against what the directory knows of the part.
 // Looks at no payload byte. Errors: kDataLoss.
 absl::StatusOr<Envelope> CheckedHeader(const DirectoryEntry& entry, const PinnedBytes& stored);
 
-// The envelope `stored`, which lies there in `codec`, in the lossless codec if
-// its space allows it and it pays; otherwise as it is, unverified then.
-// Errors: kDataLoss.
-absl::StatusOr<EncodedPart> EncodeIfItPays(StoreCore& core, const DirectoryEntry& entry,
-                                           const PinnedBytes& stored, uint8_t codec);
+// The envelope `stored` as `level` is to keep it: in the lossy form that its space allows
+// there, at L2 and Disk losslessly if that pays, otherwise as it is, unverified then. What is
+// lossy stays as it is. Errors: kDataLoss.
+absl::StatusOr<EncodedPart> FormFor(StoreCore& core, const DirectoryEntry& entry,
+                                    const PinnedBytes& stored, Level level);
 
-// The envelope with every section raw, verified: what L1 keeps. Errors: kDataLoss.
-absl::StatusOr<EncodedPart> ExactForm(const StoreCore& core, const DirectoryEntry& entry,
+// The envelope as L1 keeps it, verified: with every section raw, or, if it is lossy,
+// as it is, since decoding makes nothing exact again. Errors: kDataLoss.
+absl::StatusOr<EncodedPart> FormForL1(StoreCore& core, const DirectoryEntry& entry,
                                       const PinnedBytes& stored);
 
 // That `stored` is the whole of the part, undamaged. Errors: kDataLoss.
-absl::Status VerifyPart(const StoreCore& core, const DirectoryEntry& entry,
-                        const PinnedBytes& stored);
+absl::Status VerifyPart(const DirectoryEntry& entry, const PinnedBytes& stored);
+
+// The bytes of sections [first, first + count), which `envelope` has, verified. Errors:
+// kDataLoss, those of Store.
+absl::StatusOr<PinnedBytes> DecodeSections(StoreCore& core, const DirectoryEntry& entry,
+                                           const Envelope& envelope, const PinnedBytes& stored,
+                                           uint32_t first, uint32_t count);
+
+// Whether the space's owner asks for more than is left of the part here.
+bool IsBelowFloor(const StoreCore& core, const DirectoryEntry& entry, const Envelope& envelope);
 
 }  // namespace mnemo

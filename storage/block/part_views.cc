@@ -60,7 +60,9 @@ PartState PartViews::StateOf(const DirectoryEntry& entry) const {
   }
   state.level = entry.nearest();
   state.stored_bytes = entry.ram ? entry.ram->stored_bytes : entry.disk->stored_bytes;
-  state.codec = entry.ram ? entry.ram->codec : entry.disk->codec;
+  const uint8_t form = entry.ram ? entry.ram->codec : entry.disk->codec;
+  state.codec = FormName(form);
+  state.lossy = IsLossyForm(form);
   state.on_disk = entry.disk.has_value();
   if (entry.disk) state.disk_level = entry.disk->level;
   state.rule = Place(core_.Signals(entry), core_.rules()).rule;
@@ -129,6 +131,7 @@ BlockStoreCounters PartViews::Counters() const {
   counters.write_behind = tally.write_behind;
   counters.write_behind_skipped = tally.write_behind_skipped;
   counters.expired = tally.expired;
+  counters.below_floor = tally.below_floor;
   for (size_t i = 0; i < tally.idle_counts.size(); ++i) {
     counters.idle_before_evict.counts[i] = tally.idle_counts[i];
   }
@@ -141,7 +144,7 @@ std::vector<CodecFigures> PartViews::Codecs() const {
   std::vector<CodecFigures> codecs;
   for (size_t id = 0; id < kCodecSlots; ++id) {
     if (usage.codec_stored_bytes[id] == 0) continue;
-    codecs.push_back({CodecName(static_cast<uint8_t>(id)), usage.codec_stored_bytes[id],
+    codecs.push_back({FormName(static_cast<uint8_t>(id)), usage.codec_stored_bytes[id],
                       usage.codec_exact_bytes[id]});
   }
   return codecs;

@@ -47,18 +47,18 @@ void Promotion::Promote(const DirectoryEntry& entry) {
     // A read meets the same, and knows what to do.
     return;
   }
-  const absl::StatusOr<EncodedPart> exact = ExactForm(core_, entry, *stored);
-  if (!exact.ok()) {
+  const absl::StatusOr<EncodedPart> form = FormForL1(core_, entry, *stored);
+  if (!form.ok()) {
     core_.DropDamaged(entry, from);
     return;
   }
   RamLevel& l1 = core_.Ram(Level::kL1);
-  absl::StatusOr<Locator> locator = l1.Put(StoredKey(), BlockMetadata(), exact->pieces());
-  if (!locator.ok() && demotion_.Free(Level::kL1, exact->size())) {
-    locator = l1.Put(StoredKey(), BlockMetadata(), exact->pieces());
+  absl::StatusOr<Locator> locator = l1.Put(StoredKey(), BlockMetadata(), form->pieces());
+  if (!locator.ok() && demotion_.Free(Level::kL1, form->size())) {
+    locator = l1.Put(StoredKey(), BlockMetadata(), form->pieces());
   }
   if (!locator.ok()) return;
-  if (core_.PlaceInRam(entry, RamPlace{Level::kL1, *locator, exact->size(), exact->codec()}).ok()) {
+  if (core_.PlaceInRam(entry, RamPlace{Level::kL1, *locator, form->size(), form->form()}).ok()) {
     ++core_.tally.promoted[Index(from)];
   }
 }

@@ -145,7 +145,26 @@ absl::Status ValidatePolicy(const SpacePolicy& policy) {
       CheckRange("policy.durability", static_cast<uint8_t>(policy.durability), 1, 3));
   MNEMO_RETURN_IF_ERROR(CheckRange("policy.time_to_live_seconds", policy.time_to_live_seconds, 0,
                                    kMaxTimeToLiveSeconds));
-  return CheckRange("policy.floor.bits_per_value", policy.floor_bits_per_value, 0, 0);
+  if (policy.floor_bits_per_value != 0 &&
+      !FormOf(CodecId::kProgressive, policy.floor_bits_per_value)) {
+    return OutOfRange("policy.floor.bits_per_value", fmt::to_string(policy.floor_bits_per_value),
+                      "0 (exact), 2, 3, 4, 5 or 8");
+  }
+  return absl::OkStatus();
+}
+
+StoredForm FormAt(const SpacePolicy& policy, Level level) {
+  if (level == Level::kL1 || policy.floor_bits_per_value == 0) return StoredForm::kLossless;
+  // At equal bits the rotated form errs less than the progressive one, which alone
+  // has 8 (docs/codecs.md).
+  const std::optional<StoredForm> rotated = FormOf(CodecId::kRotated, policy.floor_bits_per_value);
+  return rotated ? *rotated : *FormOf(CodecId::kProgressive, policy.floor_bits_per_value);
+}
+
+bool HasTensors(const Group& group) {
+  if (group.kind == GroupKind::kState || group.kind == GroupKind::kOpaque) return false;
+  return IsFloat(group.dtype) &&
+         (group.layout != Layout::kTokenMajor || group.scale_bytes_per_run == 0);
 }
 
 absl::Status ValidateSpace(const SpaceSpec& spec) {
@@ -162,6 +181,12 @@ absl::Status ValidateSpace(const SpaceSpec& spec) {
   }
   MNEMO_RETURN_IF_ERROR(ValidateFingerprint(spec));
   MNEMO_RETURN_IF_ERROR(ValidatePolicy(spec.policy));
+  if (spec.policy.floor_bits_per_value != 0 &&
+      std::none_of(spec.groups.begin(), spec.groups.end(), HasTensors)) {
+    return OutOfRange("policy.floor.bits_per_value",
+                      fmt::to_string(spec.policy.floor_bits_per_value),
+                      "0 (exact) in a space without a group of floating-point tensors");
+  }
   uint64_t parts = 0;
   for (const Group& group : spec.groups) {
     parts += uint64_t{group.tensor_parallel_size} * group.pipeline_size();

@@ -14,6 +14,7 @@
 #include "storage/base/dtype.h"
 #include "storage/block/block_key.h"
 #include "storage/block/block_store.h"
+#include "storage/codec/codec.h"
 
 namespace mnemo {
 
@@ -71,7 +72,7 @@ struct Fingerprint {
 struct SpacePolicy {
   Durability durability = Durability::kCache;
   uint64_t time_to_live_seconds = 0;
-  uint32_t floor_bits_per_value = 0;  // 0: exact, the only value now
+  uint32_t floor_bits_per_value = 0;  // 0: exact; 2, 3, 4, 5 or 8
   friend bool operator==(const SpacePolicy&, const SpacePolicy&) = default;
 };
 
@@ -95,6 +96,13 @@ struct Space {
 // Errors: kInvalidArgument, naming the field and its range.
 absl::Status ValidateSpace(const SpaceSpec& spec);
 absl::Status ValidatePolicy(const SpacePolicy& policy);
+
+// In which form parts of a space of this policy are kept at `level`: kLossless stands for
+// exact, in whatever form pays. L1 keeps what it gets.
+StoredForm FormAt(const SpacePolicy& policy, Level level);
+// Whether the group's parts are tensors, and not bytes only: STATE and OPAQUE
+// groups, integer dtypes, and TOKEN_MAJOR with scales, whose place nobody defined.
+bool HasTensors(const Group& group);
 
 // The first field in which two specs differ, with both values:
 // "groups[1].window_tokens is 512, not 1024". Empty if they agree.

@@ -5,6 +5,7 @@
 #include <random>
 
 #include "storage/base/status_macros.h"
+#include "storage/block/space_codecs.h"
 
 namespace mnemo {
 namespace {
@@ -36,8 +37,7 @@ absl::StatusOr<std::unique_ptr<SpaceRegistry>> SpaceRegistry::Load(Store& state,
   begin.push_back(static_cast<char>(KeyKind::kSpace));
   absl::Status damage;
   MutexLock lock(registry->mutex_);
-  const auto load = [&](const StoredKey&, std::string_view value)
-                        ABSL_NO_THREAD_SAFETY_ANALYSIS {
+  const auto load = [&](const StoredKey&, std::string_view value) ABSL_NO_THREAD_SAFETY_ANALYSIS {
     absl::StatusOr<Space> space = DecodeSpace(AsBytes(value));
     if (!space.ok()) {
       damage = space.status();
@@ -58,8 +58,9 @@ SpaceRegistry::SpacePtr SpaceRegistry::FindLocked(const NameKey& name) const {
   return found == by_name_.end() ? nullptr : found->second;
 }
 
-absl::StatusOr<std::pair<SpaceRegistry::SpacePtr, bool>> SpaceRegistry::Open(
-    uint64_t tenant, const SpaceSpec& spec, bool must_exist) {
+absl::StatusOr<std::pair<SpaceRegistry::SpacePtr, bool>> SpaceRegistry::Open(uint64_t tenant,
+                                                                             const SpaceSpec& spec,
+                                                                             bool must_exist) {
   MNEMO_RETURN_IF_ERROR(ValidateSpace(spec));
   MutexLock change(change_);
   const NameKey name{tenant, spec.name};
@@ -92,6 +93,12 @@ absl::Status SpaceRegistry::Persist(const Space& space, OperationKind kind) {
   if (kind == OperationKind::kDeleteSpace) {
     operation.payload.clear();
     batch.Delete(key);
+    const std::string calibrations = CalibrationPrefix(space.scope).bytes();
+    MNEMO_RETURN_IF_ERROR(state_.Scan(calibrations, PrefixEnd(calibrations),
+                                      [&](const StoredKey& found, std::string_view) {
+                                        batch.Delete(found);
+                                        return true;
+                                      }));
   } else {
     batch.Put(key, std::move(record));
   }
@@ -99,8 +106,7 @@ absl::Status SpaceRegistry::Persist(const Space& space, OperationKind kind) {
   return state_.Apply(batch, /*sync=*/true);
 }
 
-absl::StatusOr<SpaceRegistry::SpacePtr> SpaceRegistry::ById(uint64_t tenant,
-                                                            uint64_t space) const {
+absl::StatusOr<SpaceRegistry::SpacePtr> SpaceRegistry::ById(uint64_t tenant, uint64_t space) const {
   MutexLock lock(mutex_);
   const auto found = by_id_.find({tenant, space});
   if (found == by_id_.end()) return UnknownSpace(fmt::format("with id {:016x}", space));
@@ -126,14 +132,13 @@ std::vector<SpaceRegistry::SpacePtr> SpaceRegistry::List(uint64_t tenant, const 
   return page;
 }
 
-absl::StatusOr<SpaceRegistry::SpacePtr> SpaceRegistry::UpdatePolicy(uint64_t tenant,
-                                                                    uint64_t space,
+absl::StatusOr<SpaceRegistry::SpacePtr> SpaceRegistry::UpdatePolicy(uint64_t tenant, uint64_t space,
                                                                     const SpacePolicy& policy) {
-  MNEMO_RETURN_IF_ERROR(ValidatePolicy(policy));
   MutexLock change(change_);
   MNEMO_ASSIGN_OR_RETURN(const SpacePtr present, ById(tenant, space));
   Space updated = *present;
   updated.spec.policy = policy;
+  MNEMO_RETURN_IF_ERROR(ValidateSpace(updated.spec));
   MNEMO_RETURN_IF_ERROR(Persist(updated, OperationKind::kPutSpace));
   auto shared = std::make_shared<const Space>(std::move(updated));
   MutexLock lock(mutex_);

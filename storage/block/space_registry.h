@@ -34,8 +34,7 @@ class SpaceRegistry {
   absl::StatusOr<SpacePtr> ByName(uint64_t tenant, const std::string& name) const;
   // By name, after `after` (exclusive), at most `limit`.
   std::vector<SpacePtr> List(uint64_t tenant, const std::string& after, size_t limit) const;
-  absl::StatusOr<SpacePtr> UpdatePolicy(uint64_t tenant, uint64_t space,
-                                        const SpacePolicy& policy);
+  absl::StatusOr<SpacePtr> UpdatePolicy(uint64_t tenant, uint64_t space, const SpacePolicy& policy);
   // Ok if it is not there.
   absl::Status Remove(uint64_t tenant, uint64_t space);
   size_t size() const;
@@ -44,7 +43,8 @@ class SpaceRegistry {
   using NameKey = std::pair<uint64_t, std::string>;  // tenant, name
 
   SpaceRegistry(Store& state, Clock& clock) : state_(state), clock_(clock) {}
-  absl::Status Persist(const Space& space, OperationKind kind) ABSL_EXCLUSIVE_LOCKS_REQUIRED(change_);
+  absl::Status Persist(const Space& space, OperationKind kind)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(change_);
   SpacePtr FindLocked(const NameKey& name) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   Store& state_;

@@ -12,10 +12,8 @@ absl::StatusOr<std::vector<TensorShape>> TensorsOf(const SpaceSpec& spec, const 
   MNEMO_ASSIGN_OR_RETURN(const PartGeometry geometry, GeometryOf(spec, part));
   const Group& group = spec.groups[part.group];
   std::vector<TensorShape> tensors;
-  const bool bytes_only =
-      group.kind == GroupKind::kState || group.kind == GroupKind::kOpaque || !IsFloat(group.dtype);
+  if (!HasTensors(group)) return tensors;
   const bool token_major = group.layout == Layout::kTokenMajor;
-  if (bytes_only || (token_major && group.scale_bytes_per_run != 0)) return tensors;
 
   const uint64_t position = uint64_t{depth} * spec.tokens_per_block;
   const uint32_t heads = group.kv_heads / group.tensor_parallel_size;

@@ -11,8 +11,7 @@
 namespace mnemo {
 
 // One tensor a section of GeometryOf(spec, part), in order, of the same size;
-// empty where a part is bytes only: STATE and OPAQUE groups, integer dtypes, and
-// TOKEN_MAJOR with scales, whose place nobody defined. `depth` is the block's in
+// empty where a part is bytes only (HasTensors). `depth` is the block's in
 // its chain: it says which tokens stay exact, and their positions, which are 0
 // from where a chain would be longer than 2^32 tokens.
 // Errors: as GeometryOf.

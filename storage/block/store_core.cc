@@ -31,6 +31,7 @@ StoreCore::StoreCore(Parts parts, BlockStore::Observer observer)
       queues(parts.policies),
       leases(directory, *parts.time, parts.first_lease),
       events(std::move(observer)),
+      spaces(parts.disks->state()),
       parts_(std::move(parts)),
       rules_(RulesFor(parts_)) {}
 
@@ -170,6 +171,15 @@ void StoreCore::RemoveExpired(EntryRef ref, const EntryGate::Hold& hold) {
 
 void StoreCore::DropDamaged(const DirectoryEntry& entry, Level level) {
   ++tally.corrupt[Index(level)];
+  DropCopy(entry, level);
+}
+
+void StoreCore::DropBelowFloor(const DirectoryEntry& entry, Level level) {
+  ++tally.below_floor;
+  DropCopy(entry, level);
+}
+
+void StoreCore::DropCopy(const DirectoryEntry& entry, Level level) {
   absl::Status dropped;
   if (IsRam(level) && entry.disk) {
     dropped = LeaveRam(entry);

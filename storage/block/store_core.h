@@ -21,6 +21,7 @@
 #include "storage/block/expiry_clock.h"
 #include "storage/block/lease_table.h"
 #include "storage/block/part_events.h"
+#include "storage/block/space_codecs.h"
 #include "storage/codec/codec.h"
 #include "storage/policy/eviction_queues.h"
 #include "storage/policy/placement.h"
@@ -33,7 +34,8 @@ namespace mnemo {
 struct StoreTally {
   using ByLevel = std::array<std::atomic<uint64_t>, kLevelCount>;
   ByLevel lookups{}, hits{}, demoted{}, promoted{}, evicted{}, corrupt{};
-  std::atomic<uint64_t> refused_puts{0}, write_behind{0}, write_behind_skipped{0}, expired{0};
+  std::atomic<uint64_t> refused_puts{0}, write_behind{0}, write_behind_skipped{0}, expired{0},
+      below_floor{0};
   std::array<std::atomic<uint64_t>, IdleHistogram::kLimits.size() + 1> idle_counts{};
   std::atomic<uint64_t> idle_nanos{0};
 
@@ -94,8 +96,10 @@ class StoreCore {
                       bool disk_erased = false);
   // Its time is over. The hold may be empty: then somebody else sees to it.
   void RemoveExpired(EntryRef ref, const EntryGate::Hold& hold);
-  // A copy turned out to be damaged: it goes, and with the last the part. Held.
+  // A copy turned out to be damaged, or is kept in fewer bits than the space's owner
+  // allows now: it goes, and with the last the part. Held.
   void DropDamaged(const DirectoryEntry& entry, Level level);
+  void DropBelowFloor(const DirectoryEntry& entry, Level level);
 
   // Holds of policies end that leases or children no longer justify.
   void ReleaseHolds(const std::vector<EntryId>& ids);
@@ -111,10 +115,12 @@ class StoreCore {
   PartEvents events;
   CodecSet codecs;
   EncodingChoice encodings;
+  SpaceCodecs spaces;
   StoreTally tally;
 
  private:
   void Announce(PartEvent::Kind kind, const DirectoryEntry& entry, Level level);
+  void DropCopy(const DirectoryEntry& entry, Level level);
   void FreeRam(const PartKey& key, const RamPlace& place);
   // Errors: those of BlockLevel::Erase.
   absl::Status FreeDisk(const PartKey& key, const DiskPlace& place);

@@ -10,7 +10,7 @@
 namespace mnemo {
 namespace {
 
-constexpr auto kRaw = static_cast<uint8_t>(CodecId::kRaw);
+constexpr auto kRaw = static_cast<uint8_t>(StoredForm::kRaw);
 
 // The parent of a part that lies with its stretch is in the same stretch, but
 // for the first of a stretch, whose parent is then not recognised.

@@ -2,10 +2,9 @@
 
 #include <fmt/format.h>
 
-#include <memory>
+#include <optional>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "storage/base/status_macros.h"
 #include "storage/block/part_encoding.h"
@@ -19,6 +18,10 @@ constexpr int kMaxAttempts = 16;
 bool IsDamage(const absl::Status& status) {
   return absl::IsDataLoss(status) || absl::IsNotFound(status);
 }
+
+// What Open answers of a copy that is sound, and not good enough any more.
+absl::Status BelowFloor() { return absl::OutOfRangeError("below the floor of its space"); }
+bool IsBelow(const absl::Status& status) { return absl::IsOutOfRange(status); }
 
 }  // namespace
 
@@ -38,10 +41,10 @@ absl::StatusOr<PartRead> TieredReader::Read(const PartKey& key, uint32_t first, 
       }
       failed = read.status();
     }
-    if (!IsDamage(failed)) return failed;
+    if (!IsDamage(failed) && !IsBelow(failed)) return failed;
     // Not found where the entry says: most likely it has moved on meanwhile.
     const std::optional<DirectoryEntry> now = core_.directory.Find(key);
-    if (now && now->ref == entry->ref && Repair(*entry)) damage = failed;
+    if (now && now->ref == entry->ref && Repair(*entry) && IsDamage(failed)) damage = failed;
   }
   if (damage.ok()) return absl::NotFoundError("no such part");
   return absl::DataLossError(fmt::format("the part is damaged: {}", std::string(damage.message())));
@@ -53,8 +56,9 @@ absl::StatusOr<PinnedBytes> TieredReader::Fetch(const DirectoryEntry& entry) {
 }
 
 absl::StatusOr<PartRead> TieredReader::Open(const DirectoryEntry& entry, const PinnedBytes& stored,
-                                            uint32_t first, uint32_t count) const {
+                                            uint32_t first, uint32_t count) {
   MNEMO_ASSIGN_OR_RETURN(const Envelope envelope, CheckedHeader(entry, stored));
+  if (IsBelowFloor(core_, entry, envelope)) return BelowFloor();
   const uint32_t sections = envelope.section_count();
   if (first >= sections || count > sections - first) {
     return absl::InvalidArgumentError(
@@ -75,25 +79,14 @@ absl::StatusOr<PartRead> TieredReader::Open(const DirectoryEntry& entry, const P
                               envelope.ExactOffset(first + count) - read.offset);
     return read;
   }
-  MNEMO_ASSIGN_OR_RETURN(read.bytes, Decode(envelope, stored, first, count));
-  return read;
-}
-
-absl::StatusOr<PinnedBytes> TieredReader::Decode(const Envelope& envelope,
-                                                 const PinnedBytes& stored, uint32_t first,
-                                                 uint32_t count) const {
-  const uint64_t begin = envelope.ExactOffset(first);
-  const uint64_t size = envelope.ExactOffset(first + count) - begin;
-  // Shared, because slices of an answer outlive one another in any order.
-  const std::shared_ptr<uint8_t[]> exact = std::make_shared_for_overwrite<uint8_t[]>(size);
-  const MutableByteView whole(exact.get(), size);
-  for (uint32_t i = first; i < first + count; ++i) {
-    const uint64_t offset = envelope.ExactOffset(i) - begin;
-    const uint64_t length = envelope.ExactOffset(i + 1) - envelope.ExactOffset(i);
-    MNEMO_RETURN_IF_ERROR(
-        envelope.DecodeSection(i, stored, core_.codecs, whole.subspan(offset, length)));
+  MNEMO_ASSIGN_OR_RETURN(read.bytes, DecodeSections(core_, entry, envelope, stored, first, count));
+  if (envelope.lossy()) {
+    read.fidelity = PartFidelity{.codec = FormName(FormOfEnvelope(envelope)),
+                                 .bits_per_value = envelope.bits_per_value(),
+                                 .error = envelope.error()};
+    if (count == sections) read.decoded_digest = DigestOf(read.bytes.pieces()[0]);
   }
-  return PinnedBytes({ByteView(whole)}, exact);
+  return read;
 }
 
 bool TieredReader::Repair(const DirectoryEntry& seen) {
@@ -104,8 +97,13 @@ bool TieredReader::Repair(const DirectoryEntry& seen) {
     // Whoever held the gate before may have been about to move it.
     const absl::StatusOr<PinnedBytes> stored = Fetch(*entry);
     const absl::Status sound = stored.ok() ? Open(*entry, *stored, 0, 0).status() : stored.status();
-    if (!IsDamage(sound)) return false;
-    core_.DropDamaged(*entry, entry->nearest());
+    if (IsBelow(sound)) {
+      core_.DropBelowFloor(*entry, entry->nearest());
+    } else if (IsDamage(sound)) {
+      core_.DropDamaged(*entry, entry->nearest());
+    } else {
+      return false;
+    }
   }
   core_.events.Deliver();
   return true;

@@ -24,9 +24,7 @@ class TieredReader {
  private:
   absl::StatusOr<PinnedBytes> Fetch(const DirectoryEntry& entry);
   absl::StatusOr<PartRead> Open(const DirectoryEntry& entry, const PinnedBytes& stored,
-                                uint32_t first, uint32_t count) const;
-  absl::StatusOr<PinnedBytes> Decode(const Envelope& envelope, const PinnedBytes& stored,
-                                     uint32_t first, uint32_t count) const;
+                                uint32_t first, uint32_t count);
   // Drops the nearest copy of `seen` if it is still the one that was read, and
   // still cannot be. True if the part may be read again.
   bool Repair(const DirectoryEntry& seen);

@@ -58,8 +58,8 @@ bool Upkeep::EndLeases() {
 
 bool Upkeep::SweepExpired(Nanos elapsed) {
   const uint64_t parts = core_.directory.TotalUsage().parts;
-  const double share = std::min(1.0, static_cast<double>(elapsed.count()) /
-                                         static_cast<double>(kSweepPeriod.count()));
+  const double share = std::min(
+      1.0, static_cast<double>(elapsed.count()) / static_cast<double>(kSweepPeriod.count()));
   // Slots are up to twice the parts, and every shard counts as one more.
   const auto due = static_cast<size_t>(2.0 * share * static_cast<double>(parts + kShardCount));
   const size_t slots = std::clamp(due, kMinSlotsAStep, kMaxSlotsAStep);

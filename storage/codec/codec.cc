@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cstring>
+#include <iterator>
 
 namespace mnemo {
 namespace {
@@ -44,6 +45,43 @@ absl::StatusOr<const Codec*> CodecSet::Find(uint8_t id) const {
         fmt::format("codec {} is not known (0 to {})", id, codecs_.size() - 1));
   }
   return codecs_[id].get();
+}
+
+namespace {
+
+struct FormFacts {
+  CodecId codec;
+  uint32_t bits;
+};
+// By StoredForm.
+constexpr FormFacts kForms[] = {
+    {CodecId::kRaw, 0},         {CodecId::kLossless, 0},    {CodecId::kKivi, 2},
+    {CodecId::kKivi, 4},        {CodecId::kKivi, 8},        {CodecId::kRotated, 2},
+    {CodecId::kRotated, 3},     {CodecId::kRotated, 4},     {CodecId::kRotated, 5},
+    {CodecId::kProgressive, 2}, {CodecId::kProgressive, 3}, {CodecId::kProgressive, 4},
+    {CodecId::kProgressive, 5}, {CodecId::kProgressive, 8}};
+
+const FormFacts& FactsOf(StoredForm form) { return kForms[static_cast<size_t>(form)]; }
+
+}  // namespace
+
+std::optional<StoredForm> FormOf(CodecId codec, uint32_t bits) {
+  for (size_t form = 0; form < std::size(kForms); ++form) {
+    if (kForms[form].codec == codec && kForms[form].bits == bits) {
+      return static_cast<StoredForm>(form);
+    }
+  }
+  return std::nullopt;
+}
+
+CodecId CodecOf(StoredForm form) { return FactsOf(form).codec; }
+uint32_t BitsOf(StoredForm form) { return FactsOf(form).bits; }
+
+std::string FormName(uint8_t form) {
+  if (form >= std::size(kForms)) return "unknown";
+  const FormFacts& facts = kForms[form];
+  const std::string_view codec = CodecName(static_cast<uint8_t>(facts.codec));
+  return facts.bits == 0 ? std::string(codec) : fmt::format("{}{}", codec, facts.bits);
 }
 
 std::string_view CodecName(uint8_t id) {

@@ -4,6 +4,8 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <string>
 #include <string_view>
 
 #include "absl/status/status.h"
@@ -12,11 +14,45 @@
 
 namespace mnemo {
 
-// On disk: never renumber. Up to 15 fit the directory's entry.
+// On disk: never renumber.
 // kRaw and kLossless take any bytes; the others are those of tensor_codec.h.
 enum class CodecId : uint8_t { kRaw = 0, kLossless = 1, kKivi = 2, kRotated = 3, kProgressive = 4 };
+// Those of tensor_codec.h, which may lose something.
+constexpr bool IsTensorCodec(uint8_t id) {
+  return id >= static_cast<uint8_t>(CodecId::kKivi) &&
+         id <= static_cast<uint8_t>(CodecId::kProgressive);
+}
 // "raw", "lossless", "kivi" ...; "unknown" for what this build does not know.
 std::string_view CodecName(uint8_t id);
+
+// How a part lies at a level: the codec of its sections, and the bits of a code.
+// On disk: never renumber. Below 16: that is what fits the directory's entry.
+enum class StoredForm : uint8_t {
+  kRaw = 0,
+  kLossless = 1,
+  kKivi2 = 2,
+  kKivi4 = 3,
+  kKivi8 = 4,
+  kRotated2 = 5,
+  kRotated3 = 6,
+  kRotated4 = 7,
+  kRotated5 = 8,
+  kProgressive2 = 9,
+  kProgressive3 = 10,
+  kProgressive4 = 11,
+  kProgressive5 = 12,
+  kProgressive8 = 13,
+};
+// None: no form of that codec has so many bits. Exact codecs have 0.
+std::optional<StoredForm> FormOf(CodecId codec, uint32_t bits);
+CodecId CodecOf(StoredForm form);
+// Of a code; 0: exact.
+uint32_t BitsOf(StoredForm form);
+inline bool IsLossy(StoredForm form) { return BitsOf(form) != 0; }
+// The same of a form that this build may not know.
+inline bool IsLossyForm(uint8_t form) { return form > static_cast<uint8_t>(StoredForm::kLossless); }
+// "raw", "lossless", "rotated4" ...; "unknown" for what this build does not know.
+std::string FormName(uint8_t form);
 
 // Thread-safe. Encoded bytes describe themselves but for their exact size,
 // which the envelope's section table keeps.

@@ -234,6 +234,12 @@ absl::Status CheckBits(const TensorHeader& header, uint32_t bits) {
 
 }  // namespace
 
+absl::StatusOr<TensorShape> ShapeOfSection(ByteView encoded) {
+  ByteReader reader(encoded);
+  MNEMO_ASSIGN_OR_RETURN(const TensorHeader header, codec::ReadTensorHeader(reader));
+  return header.shape;
+}
+
 absl::StatusOr<uint64_t> Demote(MutableByteView section, uint32_t bits) {
   ByteReader reader(section);
   MNEMO_ASSIGN_OR_RETURN(TensorHeader header, codec::ReadTensorHeader(reader));

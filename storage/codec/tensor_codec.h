@@ -108,6 +108,10 @@ class TensorDecoder {
   std::unique_ptr<codec::DecodeScratch> scratch_;
 };
 
+// The tensor that a section says to hold. Errors: kDataLoss (damaged, another
+// version).
+absl::StatusOr<TensorShape> ShapeOfSection(ByteView encoded);
+
 // Makes of a progressive section one of fewer `bits`, in place: nothing is encoded
 // again, planes at its end are dropped. Returns its new size.
 // Errors: kInvalidArgument (not a progressive section, bits that it does not have);

@@ -30,7 +30,7 @@ struct BlockMetadata {
   uint64_t stored_bytes = 0;   // the envelope as stored at this level
   uint32_t depth = 0;          // index of the block in its chain
   uint16_t tokens = 0;
-  uint8_t codec = 0;  // storage/codec/codec.h; 0: raw
+  uint8_t codec = 0;  // StoredForm of storage/codec/codec.h; 0: raw
   Durability durability = Durability::kCache;
   bool pinned = false;
   WallTime created;

@@ -63,7 +63,7 @@ absl::StatusOr<Operation> DecodeLogEntry(std::string_view key, std::string_view 
   operation.epoch = reader.Little<uint64_t>();
   operation.key = std::string(AsText(reader.TakeShort()));
   if (!reader.ok() || version != kVersion || kind < 1 ||
-      kind > static_cast<uint8_t>(OperationKind::kEraseContext)) {
+      kind > static_cast<uint8_t>(OperationKind::kPutCalibration)) {
     return absl::DataLossError(fmt::format("operation log: entry {} of shard {} does not decode",
                                            operation.sequence, operation.shard));
   }

@@ -39,6 +39,7 @@ enum class OperationKind : uint8_t {
   kMoveChunks = 15,
   kPutSegment = 16,
   kEraseContext = 17,  // some of what a deleted context left
+  kPutCalibration = 18,
 };
 
 // One entry of the log of a shard. Sequences start at 1 and have no gaps.

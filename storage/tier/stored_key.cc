@@ -21,7 +21,7 @@ StoredKey StoredKey::FromBytes(std::string bytes) {
 
 bool StoredKey::valid() const {
   return bytes_.size() >= kPrefixSize && shard() < kShardCount && kind() >= KeyKind::kBlock &&
-         kind() <= KeyKind::kPlacement;
+         kind() <= KeyKind::kCalibration;
 }
 
 std::string PrefixEnd(std::string_view prefix) {

@@ -39,6 +39,7 @@ enum class KeyKind : uint8_t {
   kSegment = 15,        // of a vector index
   kErasedContext = 16,  // what is left of it is still to be erased
   kPlacement = 17,      // where chunks lie
+  kCalibration = 18,    // of a group of a space; docs/formats/calibration.md
 };
 
 struct KeyScope {

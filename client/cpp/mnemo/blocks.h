@@ -172,12 +172,24 @@ struct GetRequest {
   std::function<void(size_t index, uint64_t offset, uint64_t size)> on_data = {};
 };
 
+// How a part is kept that lost something, as its space's floor allows.
+struct PartFidelity {
+  std::string codec;          // "rotated4"
+  double bits_per_value = 0;  // that are stored, everything counted
+  double error = 0;           // |x' - x| / |x|, as measured when it was encoded
+  friend bool operator==(const PartFidelity&, const PartFidelity&) = default;
+};
+
 struct PartRead {
   // kNotFound is a miss, kDataLoss a damaged part that is gone now.
   absl::Status status;
   uint64_t size = 0;   // of the whole part
   uint64_t bytes = 0;  // that were written to the destination
-  Digest digest;       // of the whole part
+  // Of the whole part as it was answered; 0 where it has a fidelity and was not read
+  // as a whole.
+  Digest digest;
+  // None: the bytes are as they were put, or came by the fast plane, which does not say.
+  std::optional<PartFidelity> fidelity;
   Level level = Level::kNone;
   uint32_t depth = 0;
 };

@@ -28,6 +28,7 @@ from .blocks import (
     OfferResult,
     OfferVerdict,
     Part,
+    PartFidelity,
     PartInfo,
     PinResult,
     Plane,

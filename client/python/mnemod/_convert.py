@@ -19,7 +19,7 @@ def to_space(space: spaces.Space) -> Any:
         tokens_per_block=space.tokens_per_block,
         salt_required=space.salt_required,
         chain_affinity=space.chain_affinity,
-        policy=to_policy(space.durability, space.time_to_live),
+        policy=to_policy(space.durability, space.time_to_live, space.floor_bits),
     )
     for name in spaces.Fingerprint.__dataclass_fields__:
         setattr(message.fingerprint, name, getattr(space.fingerprint, name))
@@ -28,9 +28,11 @@ def to_space(space: spaces.Space) -> Any:
     return message
 
 
-def to_policy(durability: spaces.Durability, time_to_live: int) -> Any:
+def to_policy(durability: spaces.Durability, time_to_live: int, floor_bits: int) -> Any:
     """What of a space may change."""
-    return pb.SpacePolicy(durability=int(durability), time_to_live_seconds=time_to_live)
+    policy = pb.SpacePolicy(durability=int(durability), time_to_live_seconds=time_to_live)
+    policy.floor.bits_per_value = floor_bits
+    return policy
 
 
 def to_group(group: spaces.Group) -> Any:
@@ -109,6 +111,7 @@ def from_space(message: Any) -> spaces.SpaceInfo:
         chain_affinity=message.chain_affinity,
         durability=spaces.Durability(message.policy.durability),
         time_to_live=message.policy.time_to_live_seconds,
+        floor_bits=message.policy.floor.bits_per_value,
     )
     return spaces.SpaceInfo(
         message.id, space, message.created_unix_us, tuple(message.part_bytes)
@@ -131,6 +134,14 @@ def to_part(part: Tuple[int, int, int]) -> Any:
 def from_part(message: Any) -> Part:
     """A part's numbers."""
     return Part(message.group, message.tp_rank, message.pp_rank)
+
+
+def from_fidelity(header: Any) -> Optional[blocks.PartFidelity]:
+    """What a header of Get says of a part that lost something."""
+    if not header.HasField("fidelity"):
+        return None
+    said = header.fidelity
+    return blocks.PartFidelity(said.codec, said.bits_per_value, said.error)
 
 
 def from_digest(message: Any) -> Digest:

@@ -366,7 +366,9 @@ class GetSession:
             raise make_error(Code.INTERNAL, f"part {header.index}: a second header")
         result = item.result
         result.size = header.size
-        result.digest = _convert.from_digest(header.digest)
+        result.fidelity = _convert.from_fidelity(header)
+        if result.fidelity is None or header.HasField("digest"):
+            result.digest = _convert.from_digest(header.digest)
         result.level = Level(header.level)
         result.depth = header.depth
         item.expected = header.bytes_following
@@ -415,8 +417,9 @@ class GetSession:
         size = item.result.size
         if not self._verify or item.expected != size or item.sink is None:
             return
-        digest = item.sink.digest(size)
-        if digest is not None and digest != item.result.digest:
+        said = item.result.digest
+        digest = item.sink.digest(size) if said is not None else None
+        if digest is not None and digest != said:
             item.fail(make_error(Code.DATA_LOSS, "the bytes differ from their digest on arrival"))
 
     def finish(self, error: Optional[MnemoError]) -> List[GetResult]:

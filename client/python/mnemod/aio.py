@@ -144,11 +144,15 @@ class AsyncClient(SharesMemory):
         *,
         durability: Durability,
         time_to_live: int = 0,
+        floor_bits: int = 0,
         deadline: Optional[float] = None,
     ) -> SpaceInfo:
-        """Replaces the policy of a space, for later writes. Errors: NotFoundError."""
+        """Replaces the whole policy of a space, for later writes; a floor holds at
+        once, and what is kept in fewer bits goes. Errors: NotFoundError.
+        """
         request = pb.UpdateSpaceRequest(
-            space=_space_ref(name), policy=_convert.to_policy(durability, time_to_live)
+            space=_space_ref(name),
+            policy=_convert.to_policy(durability, time_to_live, floor_bits),
         )
         answer = await self._transport.call("SpaceService.Update", request, deadline)
         return _convert.from_space(answer.space)

@@ -198,6 +198,18 @@ class MatchResult:
         return byte < len(self.present) and bool(self.present[byte] >> (index % 8) & 1)
 
 
+@dataclass(frozen=True)
+class PartFidelity:
+    """How a part is kept that lost something, as its space's floor allows."""
+
+    codec: str
+    """Name and bits of a code: "rotated4"."""
+    bits_per_value: float
+    """Bits that are stored for a value, everything counted."""
+    error: float
+    """|x' - x| / |x| over the part's values, as measured when it was encoded."""
+
+
 @dataclass
 class GetResult:
     """What came of one part, or why nothing did."""
@@ -208,6 +220,11 @@ class GetResult:
     size: int = 0
     """Exact bytes of the whole part."""
     digest: Optional[Digest] = None
+    """Of the whole part as it was answered; None if it lost something and was
+    not read as a whole."""
+    fidelity: Optional[PartFidelity] = None
+    """None if the bytes are as they were put, or came by the fast plane, which
+    does not say."""
     level: Level = Level.UNSPECIFIED
     depth: int = 0
     data: Optional[memoryview] = None

@@ -172,6 +172,9 @@ class Space:
     durability: Durability = Durability.UNSPECIFIED
     time_to_live: int = 0
     """Seconds; 0 for without end."""
+    floor_bits: int = 0
+    """The fewest bits of a value's code that the owner allows below L1: 2, 3, 4,
+    5 or 8; 0 for exact."""
 
     @staticmethod
     def from_gguf(path: Any, **options: Any) -> "Space":

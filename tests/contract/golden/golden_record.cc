@@ -8,6 +8,8 @@
 
 #include "storage/base/checksum.h"
 #include "storage/base/status_macros.h"
+#include "storage/block/directory.h"
+#include "storage/codec/codec.h"
 
 namespace mnemo {
 namespace {
@@ -75,13 +77,21 @@ Json Describe(const Space& space) {
           {"floor_bits_per_value", spec.policy.floor_bits_per_value}};
 }
 
+// The number of a form on disk.
+int FormNamed(const std::string& name) {
+  for (uint8_t form = 0; form < kCodecSlots; ++form) {
+    if (FormName(form) == name) return form;
+  }
+  return -1;
+}
+
 Json Describe(const PartKey& key, const std::optional<PartState>& state) {
   Json out = {{"name", NameOf(key)}, {"present", state.has_value()}};
   if (!state) return out;
   out["payload_bytes"] = state->payload_bytes;
   out["stored_bytes"] = state->stored_bytes;
   out["level"] = LevelLabel(state->level);
-  out["codec"] = state->codec;
+  out["codec"] = FormNamed(state->codec);
   out["depth"] = state->depth;
   out["tokens"] = state->tokens;
   out["parent"] = Hex(state->parent.view());

@@ -181,7 +181,10 @@ class Scenario {
   absl::Status EncodeAtL3() {
     MNEMO_ASSIGN_OR_RETURN(const PartKey key,
                            PutOne("encoded", 20, 0, {}, 20'000, /*smooth=*/true));
-    const auto encoded = [&] { return store_->Describe(key).value_or(PartState()).codec != 0; };
+    const auto encoded = [&] {
+      const std::optional<PartState> state = store_->Describe(key);
+      return state && state->codec != "raw";
+    };
     MNEMO_RETURN_IF_ERROR(Push(encoded, /*through_l3=*/false));
     return store_->Flush({}).status();
   }
@@ -252,7 +255,7 @@ class Scenario {
       const std::optional<PartState> state = store_->Describe(key);
       if (!state || !state->on_disk) continue;
       classes.emplace(state->disk_level, state->durability);
-      if (state->level == state->disk_level) codecs.emplace(state->level, state->codec == 0);
+      if (state->level == state->disk_level) codecs.emplace(state->level, state->codec == "raw");
     }
     if (classes.size() == 6 && codecs.size() == 4) return absl::OkStatus();
     std::string found;

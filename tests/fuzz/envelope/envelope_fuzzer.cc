@@ -44,14 +44,15 @@ void Try(std::string bytes, size_t piece) {
   }
   MNEMO_CHECK(envelope->sections() == from_run->sections());
   const CodecSet codecs;
+  SectionDecoder decoder(codecs);
   // A small value may claim a large payload; a reader bounds it by its grant.
   if (envelope->payload_bytes() > 1 << 20) return;
   for (uint32_t i = 0; i < envelope->section_count(); ++i) {
     std::vector<uint8_t> exact(envelope->sections()[i].exact_bytes);
-    const absl::Status status = envelope->DecodeSection(i, pinned, codecs, exact);
+    const absl::Status status = envelope->DecodeSection(i, pinned, decoder, exact);
     MNEMO_CHECK(status.ok() || status.code() == absl::StatusCode::kDataLoss);
   }
-  const absl::Status whole = envelope->VerifyAll(pinned, codecs);
+  const absl::Status whole = envelope->VerifyAll(pinned, decoder);
   MNEMO_CHECK(whole.ok() || whole.code() == absl::StatusCode::kDataLoss);
 }
 

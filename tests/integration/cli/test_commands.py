@@ -193,6 +193,37 @@ def test_space_create_reads_what_show_prints(ctl, tmp_path):
             k: v for k, v in shown.items() if k not in own}
 
 
+def test_space_set_changes_what_is_named_and_asks_before_a_floor_rises(ctl, tmp_path):
+    file = tmp_path / "space.yaml"
+    file.write_text(
+        "tokens_per_block: 16\nfingerprint: {weights_digest: 'sha256:1'}\n"
+        "groups: [{name: a, kind: full, layers: 1, kv_heads: 1, k_dimension: 64,\n"
+        "  v_dimension: 64, dtype: bf16}]\npolicy: {durability: sync}\n")
+    ctl("space", "create", "set", "-f", str(file))
+    planned = ctl("space", "set", "set", "--floor", "4", "--dry-run")
+    assert re.search(r"^floor +4 bits$", planned.stdout, re.MULTILINE)
+    assert ctl.data("space", "show", "set")["policy"]["floor"] == {"bits_per_value": 0}
+
+    assert re.search(r"^floor +4 bits$", ctl("space", "set", "set", "--floor", "4").stdout,
+                     re.MULTILINE)
+    ctl("space", "set", "set", "--time-to-live", "60")
+    policy = ctl.data("space", "show", "set")["policy"]
+    assert policy == {"durability": "sync", "time_to_live_seconds": 60,
+                      "floor": {"bits_per_value": 4}}
+
+    raised = ctl("space", "set", "set", "--floor", "exact", "--dry-run")
+    assert "would be dropped" in raised.stderr
+    ctl("space", "set", "set", "--floor", "exact", "--yes")
+    assert ctl.data("space", "show", "set")["policy"]["floor"] == {"bits_per_value": 0}
+
+    assert "exact, 2, 3, 4, 5 or 8" in ctl("space", "set", "set", "--floor", "6",
+                                           code=USAGE).stderr
+    assert "one of --floor" in ctl("space", "set", "set", code=USAGE).stderr
+    ctl("space", "create", "bytes-only", "--opaque", "16")
+    refused = ctl("space", "set", "bytes-only", "--floor", "4", code=USAGE)
+    assert "floating-point tensors" in refused.stderr
+
+
 def test_space_file_with_an_error_names_the_field(ctl, tmp_path):
     file = tmp_path / "space.yaml"
     file.write_text("tokens_per_block: 32\ngroups: [{name: a, kind: wide}]\n")

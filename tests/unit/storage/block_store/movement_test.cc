@@ -145,7 +145,7 @@ TEST_F(MovementTest, EncodesBelowL1WhereItPays) {
   for (uint64_t i = 0; i < 80; ++i) {
     if (!Present(i) || At(i).level != Level::kL2) continue;
     const PartKey key = TestPart(i);
-    EXPECT_NE(store_->Describe(key)->codec, 0);
+    EXPECT_EQ(store_->Describe(key)->codec, "lossless");
     ASSERT_OK_AND_ASSIGN(const PartRead second, store_->Read(key, 1, 1));
     EXPECT_TRUE(second.bytes.ToString() == SmoothPayload(key, kPartBytes).substr(kPartBytes / 2));
     EXPECT_EQ(second.level, Level::kL2);
@@ -199,7 +199,7 @@ TEST_F(MovementTest, PromotionDecodes) {
   ASSERT_OK(store_->Read(key, 0, 0));
   MoveAll(*store_);
   EXPECT_EQ(At(chosen).level, Level::kL1);
-  EXPECT_EQ(store_->Describe(key)->codec, 0);
+  EXPECT_EQ(store_->Describe(key)->codec, "raw");
   ASSERT_OK_AND_ASSIGN(const std::string bytes, ReadAll(*store_, key));
   EXPECT_TRUE(bytes == SmoothPayload(key, kPartBytes));
 }

@@ -32,7 +32,8 @@ SpaceSpec Hybrid() {
   window.kind = GroupKind::kWindow;
   window.window_tokens = 512;
   spec.groups.push_back(window);
-  spec.groups.push_back({.name = "state", .kind = GroupKind::kState, .layers = 4, .fixed_bytes = 100});
+  spec.groups.push_back(
+      {.name = "state", .kind = GroupKind::kState, .layers = 4, .fixed_bytes = 100});
   return spec;
 }
 
@@ -89,8 +90,9 @@ TEST(SpaceTest, LatentHasNoV) {
 }
 
 TEST(SpaceTest, RankThatTheGroupDoesNotHaveIsRefusedWithItsRange) {
-  EXPECT_THAT(GeometryOf(Llama(), {.tp_rank = 1}),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("tp_rank is 1; it must be below 1")));
+  EXPECT_THAT(
+      GeometryOf(Llama(), {.tp_rank = 1}),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("tp_rank is 1; it must be below 1")));
   EXPECT_THAT(GeometryOf(Llama(), {.group = 1}),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("part.group")));
 }
@@ -111,8 +113,8 @@ TEST_P(BadSpaceTest, IsRefusedNamingFieldAndRange) {
   SpaceSpec spec = Hybrid();
   ASSERT_OK(ValidateSpace(spec));
   GetParam().damage(spec);
-  EXPECT_THAT(ValidateSpace(spec), StatusIs(absl::StatusCode::kInvalidArgument,
-                                            HasSubstr(GetParam().message)));
+  EXPECT_THAT(ValidateSpace(spec),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(GetParam().message)));
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -136,22 +138,46 @@ INSTANTIATE_TEST_SUITE_P(
                  [](SpaceSpec& s) { s.groups[0].window_tokens = 5; }},
         BadSpace{"groups[2].fixed_bytes is 0", [](SpaceSpec& s) { s.groups[2].fixed_bytes = 0; }},
         BadSpace{"groups[0].pipeline_layers in all is 3",
-                 [](SpaceSpec& s) { s.groups[0].pipeline_layers = {1, 2}; }},
+                 [](SpaceSpec& s) {
+                   s.groups[0].pipeline_layers = {1, 2};
+                 }},
         BadSpace{"groups[0].dtype is 0", [](SpaceSpec& s) { s.groups[0].dtype = DType::kBytes; }},
-        BadSpace{"groups[0] bytes of a part is",
-                 [](SpaceSpec& s) { s.tokens_per_block = 65535; }},
+        BadSpace{"groups[0] bytes of a part is", [](SpaceSpec& s) { s.tokens_per_block = 65535; }},
         BadSpace{"fingerprint.weights_digest length is 0",
                  [](SpaceSpec& s) { s.fingerprint.weights_digest = ""; }},
-        BadSpace{"policy.floor.bits_per_value is 4",
-                 [](SpaceSpec& s) { s.policy.floor_bits_per_value = 4; }},
+        BadSpace{"policy.floor.bits_per_value is 1; it must be 0 (exact), 2, 3, 4, 5 or 8",
+                 [](SpaceSpec& s) { s.policy.floor_bits_per_value = 1; }},
+        BadSpace{"policy.floor.bits_per_value is 6",
+                 [](SpaceSpec& s) { s.policy.floor_bits_per_value = 6; }},
+        BadSpace{"policy.floor.bits_per_value is 4; it must be 0 (exact) in a space without",
+                 [](SpaceSpec& s) {
+                   for (Group& group : s.groups) {
+                     if (HasTensors(group)) group.dtype = DType::kInt8;
+                   }
+                   s.policy.floor_bits_per_value = 4;
+                 }},
         BadSpace{"policy.time_to_live_seconds",
                  [](SpaceSpec& s) { s.policy.time_to_live_seconds = ~uint64_t{0}; }},
-        BadSpace{"parts of a block",
-                 [](SpaceSpec& s) {
+        BadSpace{"parts of a block", [](SpaceSpec& s) {
                    s.groups[0].kv_heads = s.groups[0].tensor_parallel_size = 1024;
                    s.groups[0].pipeline_layers.assign(32, 1);
                    s.groups[0].k_dimension = s.groups[0].v_dimension = 1;
                  }}));
+
+TEST(SpaceTest, AFloorSaysInWhichFormEachLevelKeepsParts) {
+  SpaceSpec spec = Hybrid();
+  for (const auto& [floor, form] : {std::pair(0U, StoredForm::kLossless),
+                                    {2U, StoredForm::kRotated2},
+                                    {4U, StoredForm::kRotated4},
+                                    {8U, StoredForm::kProgressive8}}) {
+    spec.policy.floor_bits_per_value = floor;
+    EXPECT_OK(ValidateSpace(spec)) << floor;
+    EXPECT_EQ(FormAt(spec.policy, Level::kL1), StoredForm::kLossless);
+    for (const Level level : {Level::kL2, Level::kL3, Level::kDisk}) {
+      EXPECT_EQ(FormAt(spec.policy, level), form) << floor;
+    }
+  }
+}
 
 TEST(SpaceTest, OpaqueSpaceNeedsNoFingerprint) {
   const SpaceSpec spec{.name = "any",

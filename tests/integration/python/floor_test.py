@@ -1,0 +1,162 @@
+"""A space's floor: what is kept in fewer bits says so, on every plane, and never lies."""
+
+import numpy
+import pytest
+
+from mnemod import (
+    Block,
+    Client,
+    DType,
+    Durability,
+    Fingerprint,
+    Group,
+    GroupKind,
+    InvalidArgumentError,
+    Layout,
+    Plane,
+    ReadOrder,
+    Space,
+    alloc,
+)
+from tests.integration.operate.daemon import Daemon
+
+TOKENS = 16
+BLOCKS = 80  # 1,280 tokens: 1,024 calibrate the group
+SHAPE = (2, 2, TOKENS, 3, 64)  # layers, K and V, tokens, heads, dimension
+
+
+def model_space(name, floor_bits):
+    return Space(
+        name=name,
+        tokens_per_block=TOKENS,
+        groups=(
+            Group(
+                name="full",
+                kind=GroupKind.FULL,
+                layers=SHAPE[0],
+                kv_heads=SHAPE[3],
+                k_dimension=SHAPE[4],
+                v_dimension=SHAPE[4],
+                dtype=DType.F16,
+                layout=Layout.LAYER_MAJOR,
+            ),
+        ),
+        fingerprint=Fingerprint(weights_digest="sha256:1"),
+        floor_bits=floor_bits,
+    )
+
+
+def payloads():
+    noise = numpy.random.default_rng(7)
+    return [noise.standard_normal(SHAPE).astype("f2").tobytes() for _ in range(BLOCKS)]
+
+
+def keys():
+    return [b"block-%03d" % i for i in range(BLOCKS)]
+
+
+def blocks(data):
+    chain = keys()
+    return [
+        Block(chain[i], data[i], depth=i, parent=chain[i - 1] if i else b"") for i in range(BLOCKS)
+    ]
+
+
+def relative_error(was, now):
+    x = numpy.frombuffer(was, "f2").astype("f8")
+    y = numpy.frombuffer(now, "f2").astype("f8")
+    return numpy.linalg.norm(x - y) / numpy.linalg.norm(x)
+
+
+@pytest.fixture(scope="module")
+def restarted(tmp_path_factory):
+    """A daemon whose blocks all lie on disk, encoded; and what was put."""
+    folder = tmp_path_factory.mktemp("floor")
+    data = payloads()
+    with Daemon(folder) as daemon, Client(daemon.ready["grpc"], deadline=60) as client:
+        handle = client.open_space(model_space("model", 4))
+        assert all(result.ok for result in handle.put(blocks(data)))
+        handle.flush()
+        # In RAM all is as it was put.
+        for read, put in zip(handle.get(keys(), verify=True), data):
+            assert read.fidelity is None and read.data == put
+        daemon.kill()
+    with Daemon(folder) as daemon:
+        yield daemon, data
+
+
+def test_a_read_says_what_was_lost(restarted):
+    daemon, data = restarted
+    with Client(daemon.ready["grpc"], deadline=60, plane=Plane.INLINE) as client:
+        handle = client.open_space(model_space("model", 4))
+        for order in (ReadOrder.BLOCK_MAJOR, ReadOrder.LAYER_MAJOR):
+            reads = handle.get(keys(), order=order, verify=True)
+            assert [read.error for read in reads] == [None] * BLOCKS
+            encoded = [i for i, read in enumerate(reads) if read.fidelity is not None]
+            assert encoded == [i for i, read in enumerate(reads) if read.data != data[i]]
+            assert len(encoded) >= BLOCKS - 64
+            for i in encoded:
+                said = reads[i].fidelity
+                # Four of the first block's sixteen tokens are exact.
+                most = 4.5 if i else 7.5
+                assert said.codec == "rotated4" and 4 < said.bits_per_value < most
+                assert 0.01 < said.error < 0.12
+                # Of what is not exact.
+                found = relative_error(data[i], reads[i].data)
+                assert found == pytest.approx(said.error, rel=0.05 if i else 0.2)
+        last = max(encoded)
+        (layer,) = handle.get([keys()[last]], layers=(1, 1))
+        half = len(data[last]) // 2
+        assert layer.data == reads[last].data[half:]
+        assert layer.fidelity == reads[last].fidelity and layer.digest is None
+        (info,) = handle.describe([keys()[last]])
+        assert info.codec == "rotated4" and info.size == 2 * half
+        assert info.stored_bytes * 3 < info.size
+
+
+def test_the_fast_plane_verifies_what_it_answers(restarted):
+    daemon, data = restarted
+    with Client(daemon.ready["grpc"], deadline=60, plane=Plane.FAST) as client:
+        handle = client.open_space(model_space("model", 4))
+        with alloc(BLOCKS * len(data[0])) as memory:
+            client.register(memory)
+            rows = memory.numpy().reshape(BLOCKS, len(data[0]))
+            reads = handle.get(keys(), into=list(rows), verify=True)
+            assert [read.error for read in reads] == [None] * BLOCKS
+            for row, put in zip(rows, data):
+                assert relative_error(put, row.tobytes()) < 0.12
+            del reads, rows, row
+
+
+def test_the_same_bytes_are_still_present_and_others_conflict(restarted):
+    daemon, data = restarted
+    with Client(daemon.ready["grpc"], deadline=60) as client:
+        handle = client.open_space(model_space("model", 4))
+        again = handle.put(blocks(data))
+        assert [result.outcome.name for result in again] == ["ALREADY_PRESENT"] * BLOCKS
+        (other,) = handle.put([Block(keys()[-1], data[0], depth=BLOCKS - 1)])
+        assert other.outcome.name == "CONFLICT"
+
+
+def test_a_raised_floor_drops_what_is_below_it(tmp_path):
+    data = payloads()
+    with Daemon(tmp_path) as daemon, Client(daemon.ready["grpc"], deadline=60) as client:
+        handle = client.open_space(model_space("model", 3))
+        handle.put(blocks(data))
+        handle.flush()
+        daemon.kill()
+    with Daemon(tmp_path) as daemon, Client(daemon.ready["grpc"], deadline=60) as client:
+        info = client.update_space("model", durability=Durability.CACHE, floor_bits=8)
+        assert info.space.floor_bits == 8
+        reads = client.open_space(model_space("model", 8)).get(keys())
+        assert all(read.missing or read.data == put for read, put in zip(reads, data))
+        assert sum(read.missing for read in reads) >= BLOCKS - 64
+        assert all(read.fidelity is None for read in reads)
+
+
+def test_a_floor_needs_tensors(tmp_path):
+    with Daemon(tmp_path) as daemon, Client(daemon.ready["grpc"], deadline=60) as client:
+        opaque = Space.opaque("bytes", tokens_per_block=1, floor_bits=4)
+        with pytest.raises(InvalidArgumentError) as caught:
+            client.open_space(opaque)
+        assert "floating-point tensors" in caught.value.message

@@ -1,0 +1,165 @@
+// What spaces allow to lose, and what is kept and answered then.
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "storage/block/envelope.h"
+#include "storage/block/space_codecs.h"
+#include "tests/support/model_store_fixture.h"
+
+namespace mnemo {
+namespace {
+
+using ::testing::HasSubstr;
+
+using CodecPolicyTest = ModelStoreTest;
+
+TEST_F(CodecPolicyTest, L2KeepsInFewBitsWhatTheOwnerAllowsToLose) {
+  Calibrate();
+  PutBook(2, "heldout", 8);
+  FillL1();
+  int lossy = 0;
+  for (uint32_t depth = 0; depth < 8; ++depth) {
+    const std::string exact = BlockOfBook("heldout", depth);
+    ASSERT_OK_AND_ASSIGN(const PartRead read, store_->Read(Key(2, depth), 0, 0));
+    ASSERT_EQ(read.level, Level::kL2) << depth;
+    ASSERT_TRUE(read.fidelity.has_value()) << depth;
+    EXPECT_EQ(read.fidelity->codec, "rotated4");
+    const std::string bytes = read.bytes.ToString();
+    EXPECT_NEAR(RelativeError(exact, bytes), read.fidelity->error, depth == 0 ? 0.1 : 1e-3);
+    EXPECT_LT(read.fidelity->error, 0.12F);
+    // 0.25 bits for gains, 0.08 for headers; more where four tokens are exact.
+    EXPECT_LT(read.fidelity->bits_per_value, depth == 0 ? 8.0 : 4.4);
+    // What names the part is not the digest of what is answered.
+    EXPECT_EQ(read.digest, DigestOf(AsBytes(exact)));
+    EXPECT_NE(bytes, exact);
+    EXPECT_EQ(store_->Describe(Key(2, depth))->codec, "rotated4");
+    ++lossy;
+    // A layer of it is the same as in the whole.
+    ASSERT_OK_AND_ASSIGN(const PartRead layer, store_->Read(Key(2, depth), 2, 2));
+    EXPECT_EQ(layer.bytes.ToString(), bytes.substr(2 * kTensorBytes));
+    EXPECT_EQ(layer.fidelity, read.fidelity);
+  }
+  EXPECT_EQ(lossy, 8);
+}
+
+TEST_F(CodecPolicyTest, L1AnswersWhatWasPut) {
+  Calibrate();
+  Put(2, 1, BlockOfBook("heldout", 1));
+  ASSERT_OK_AND_ASSIGN(const PartRead read, store_->Read(Key(2, 1), 0, 0));
+  EXPECT_EQ(read.level, Level::kL1);
+  EXPECT_FALSE(read.fidelity.has_value());
+  EXPECT_EQ(read.bytes.ToString(), BlockOfBook("heldout", 1));
+}
+
+TEST_F(CodecPolicyTest, DiskAndARestartKeepTheForm) {
+  Calibrate();
+  PutBook(2, "heldout", 8);
+  ASSERT_OK(store_->Flush(scope_));
+  const uint64_t on_l3 = store_->Usage(scope_).level_bytes[2];
+  Open();
+  EXPECT_EQ(store_->Usage(scope_).level_bytes[2], on_l3);
+  for (uint32_t depth = 1; depth < 8; ++depth) {
+    ASSERT_OK_AND_ASSIGN(const PartRead read, store_->Read(Key(2, depth), 0, 0));
+    EXPECT_EQ(read.level, Level::kL3);
+    ASSERT_TRUE(read.fidelity.has_value()) << depth;
+    EXPECT_EQ(read.fidelity->codec, "rotated4");
+    EXPECT_NEAR(RelativeError(BlockOfBook("heldout", depth), read.bytes.ToString()),
+                read.fidelity->error, 1e-3);
+  }
+}
+
+TEST_F(CodecPolicyTest, AGroupStaysExactUntilItIsCalibrated) {
+  PutBook(1, "calibration", kBlocks - 1);
+  ASSERT_OK(store_->Flush(scope_));
+  for (uint32_t depth = 0; depth + 1 < kBlocks; ++depth) {
+    EXPECT_EQ(store_->Describe(Key(1, depth))->codec, "raw");
+  }
+  Open();
+  for (uint32_t depth = 0; depth + 1 < kBlocks; ++depth) {
+    ASSERT_OK_AND_ASSIGN(const std::string bytes, ReadAll(*store_, Key(1, depth)));
+    EXPECT_EQ(bytes, BlockOfBook("calibration", depth));
+  }
+}
+
+TEST_F(CodecPolicyTest, AFloorThatRisesTakesAwayWhatIsBelowIt) {
+  Calibrate();
+  PutBook(2, "heldout", 8);
+  ASSERT_OK(store_->Flush(scope_));
+  Open();
+  ASSERT_TRUE(store_->Read(Key(2, 3), 0, 0)->fidelity.has_value());
+  SetFloor(5);
+  EXPECT_THAT(store_->Read(Key(2, 3), 0, 0), StatusIs(absl::StatusCode::kNotFound));
+  EXPECT_FALSE(store_->Describe(Key(2, 3)).has_value());
+  SetFloor(0);
+  EXPECT_THAT(store_->Read(Key(2, 4), 0, 0), StatusIs(absl::StatusCode::kNotFound));
+  EXPECT_EQ(store_->counters().below_floor, 2u);
+  EXPECT_EQ(store_->counters().corrupt_l3, 0u);
+  SetFloor(3);
+  EXPECT_OK(store_->Read(Key(2, 5), 0, 0));
+}
+
+TEST_F(CodecPolicyTest, AnExactCopyIsAnswerEnoughWhereALossyOneIsBelowTheFloor) {
+  Calibrate();
+  Put(2, 1, BlockOfBook("heldout", 1));
+  ASSERT_OK(store_->Flush(scope_));  // L1 exact, L3 lossy
+  SetFloor(0);
+  ASSERT_OK_AND_ASSIGN(const std::string bytes, ReadAll(*store_, Key(2, 1)));
+  EXPECT_EQ(bytes, BlockOfBook("heldout", 1));
+}
+
+TEST_F(CodecPolicyTest, WhatComesBackToL1StaysAsItWasKept) {
+  Calibrate();
+  PutBook(2, "heldout", 4);
+  FillL1();
+  ASSERT_OK_AND_ASSIGN(const PartRead before, store_->Read(Key(2, 2), 0, 0));
+  ASSERT_EQ(before.level, Level::kL2);
+  for (int i = 0; i < 12; ++i) ASSERT_OK(store_->Read(Key(2, 2), 0, 0));
+  MoveAll(*store_);
+  ASSERT_OK_AND_ASSIGN(const PartRead after, store_->Read(Key(2, 2), 0, 0));
+  EXPECT_EQ(after.level, Level::kL1);
+  EXPECT_EQ(after.fidelity, before.fidelity);
+  EXPECT_EQ(after.bytes.ToString(), before.bytes.ToString());
+}
+
+TEST_F(CodecPolicyTest, ADamagedLossyCopyIsAMiss) {
+  Calibrate();
+  PutBook(2, "heldout", 2);
+  ASSERT_OK(store_->Flush(scope_));
+  // The calibration that its sections name is not there any more.
+  StoreBatch batch;
+  const std::string prefix = CalibrationPrefix(scope_).bytes();
+  ASSERT_OK(
+      store_->state().Scan(prefix, PrefixEnd(prefix), [&](const StoredKey& key, std::string_view) {
+        batch.Delete(key);
+        return true;
+      }));
+  ASSERT_EQ(batch.writes().size(), 1u);
+  batch.Log({.kind = OperationKind::kPutCalibration});
+  ASSERT_OK(store_->state().Apply(batch, true));
+  Open();
+  EXPECT_THAT(store_->Read(Key(2, 1), 0, 0),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("calibration")));
+  EXPECT_THAT(store_->Read(Key(2, 1), 0, 0), StatusIs(absl::StatusCode::kNotFound));
+}
+
+TEST_F(CodecPolicyTest, CalibrationsGoWithTheirSpace) {
+  Calibrate();
+  const std::string prefix = CalibrationPrefix(scope_).bytes();
+  const auto count = [&] {
+    int found = 0;
+    EXPECT_OK(
+        store_->state().Scan(prefix, PrefixEnd(prefix), [&](const StoredKey&, std::string_view) {
+          ++found;
+          return true;
+        }));
+    return found;
+  };
+  EXPECT_EQ(count(), 1);
+  ASSERT_OK(store_->EraseScope(scope_, std::nullopt));
+  ASSERT_OK(spaces_->Remove(scope_.tenant, scope_.space));
+  EXPECT_EQ(count(), 0);
+}
+
+}  // namespace
+}  // namespace mnemo
