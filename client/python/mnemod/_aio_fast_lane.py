@@ -216,6 +216,7 @@ class AsyncFastLane:
         `make` makes the request, or says that it has none. Errors: MnemoError.
         """
         if not self.state.wanted():
+            self.state.count(Plane.INLINE)
             return None
         limit = TimeLimit(timeout)
         try:

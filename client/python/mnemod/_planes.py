@@ -28,6 +28,6 @@ class SharesMemory:
         self._transport.lane.state.memories.remove(memory)
 
     def calls_by_plane(self) -> Dict[Plane, int]:
-        """How often a plane was tried for a call that has both, since the first memory."""
+        """How often each plane was tried for the calls that have both."""
         calls: Dict[Plane, int] = self._transport.lane.state.calls()
         return calls
