@@ -66,8 +66,10 @@ class WritableValue {
 struct ArenaOptions {
   // A multiple of 2 MiB, at least 2 MiB, at most 1 TiB.
   uint64_t capacity_bytes = 0;
-  // Slabs that stay resident though empty; more go back to the system.
-  uint32_t empty_slabs_kept = 8;
+  // Slabs that stay resident though empty; more go back to the system. All by default:
+  // a page that went back is zeroed by the kernel when it is used again, and the arena's
+  // bytes were given to it for good. docs/decisions/0119.
+  uint32_t empty_slabs_kept = 0xffffffff;
   // Asks for transparent huge pages: fewer faults and TLB misses, and a slab
   // becomes resident as a whole.
   bool huge_pages = true;

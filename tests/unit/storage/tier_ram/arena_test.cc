@@ -201,6 +201,23 @@ TEST(ArenaTest, EmptySlabsGoBackToTheSystemBeyondTheSlack) {
   EXPECT_OK(arena->Reserve(256 * kMiB));
 }
 
+TEST(ArenaTest, KeepsItsPagesUnlessToldOtherwise) {
+  ASSERT_OK_AND_ASSIGN(const auto arena,
+                       Arena::Create({.capacity_bytes = 64 * kMiB, .huge_pages = false}));
+  std::vector<Locator> values;
+  for (int i = 0; i < 32; ++i) values.push_back(PutPattern(*arena, 5, 2 * kMiB));
+  const uint8_t* const lowest = [&] {
+    const uint8_t* least = arena->Pin(values[0])->pieces()[0].data();
+    for (const Locator value : values) {
+      least = std::min(least, arena->Pin(value)->pieces()[0].data());
+    }
+    return least;
+  }();
+  for (const Locator value : values) arena->Free(value);
+  EXPECT_EQ(ResidentBytes(lowest, 64 * kMiB), 64 * kMiB);
+  EXPECT_EQ(arena->Stats().resident_bytes, 64 * kMiB);
+}
+
 TEST(ArenaTest, StaysUsableAfterTenTimesItsCapacityOfChurn) {
   constexpr uint64_t kCapacity = 512 * kMiB;
   const uint64_t seed = std::random_device{}();
