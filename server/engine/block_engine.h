@@ -173,6 +173,22 @@ struct ReadStep {
   PinnedBytes bytes;
 };
 
+// Where a read brings parts, piece by piece. Of one session; outlives it.
+class ReadSink {
+ public:
+  virtual ~ReadSink() = default;
+  // The header of a part, before its bytes; again if they come anew, from the beginning.
+  // An error is the part's answer, and none of its bytes come.
+  virtual absl::Status Begin(const ReadStep& header) = 0;
+  // Bytes of the part, `position` bytes behind the first that was asked for. Called by the
+  // work of ForEach. An error is the part's answer.
+  virtual absl::Status Take(uint32_t index, uint64_t position, std::span<const ByteView> bytes) = 0;
+  // The part has ended: all of its bytes were taken, or why not.
+  virtual void End(uint32_t index, const absl::Status& status) = 0;
+  // As PartSink::ForEach.
+  virtual void ForEach(size_t count, const std::function<void(size_t)>& work) = 0;
+};
+
 // A read in progress. Not thread-safe. Pins at most one part at a time for
 // kBlockMajor; for kLayerMajor reads each layer of a part when it is its turn,
 // and answers kAborted for a part whose digest or fidelity changed in between.
@@ -189,6 +205,9 @@ class GetSession {
   // The next step, or none at the end. Blocks on the disk. Errors end the
   // read: kDeadlineExceeded, kCancelled.
   virtual absl::StatusOr<std::optional<ReadStep>> Next() = 0;
+  // The next part as a whole, to `sink`, each piece right after it was checked; false at
+  // the end. Of kBlockMajor reads, and in place of Next. Blocks and fails as Next does.
+  virtual absl::StatusOr<bool> NextInto(ReadSink& sink) = 0;
 };
 
 struct DeleteRequest {

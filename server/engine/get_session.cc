@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "storage/base/status_macros.h"
 #include "storage/base/units.h"
@@ -19,6 +20,55 @@ bool IsSame(const PartRead& read, const Digest128& digest,
             const std::optional<PartFidelity>& fidelity) {
   return read.digest == digest && read.fidelity == fidelity;
 }
+
+ReadStep HeaderOf(size_t index, const PartRead& read, uint64_t following) {
+  return {.kind = ReadStep::Kind::kHeader,
+          .index = static_cast<uint32_t>(index),
+          .size = read.payload_bytes,
+          .digest = read.fidelity ? read.decoded_digest.value_or(Digest128{}) : read.digest,
+          .fidelity = read.fidelity,
+          .put_digest = read.digest,
+          .level = read.level,
+          .bytes_following = following,
+          .depth = read.depth};
+}
+
+// One run of a part on its way to a sink, which is told of the part before its first run.
+class RunSink final : public PartSink {
+ public:
+  RunSink(ReadSink& sink, uint32_t index, uint64_t bytes_of_all_runs)
+      : sink_(sink), index_(index), bytes_of_all_runs_(bytes_of_all_runs) {}
+
+  // The run that comes begins `position` bytes behind the first, and is of the same bytes
+  // as `before`.
+  void Follow(uint64_t position, PartRead before) {
+    position_ = position;
+    before_ = std::move(before);
+  }
+
+  absl::Status Begin(const PartRead& part, uint64_t bytes) override {
+    // A part replaced between two runs must not be put together from both.
+    if (before_ && !IsSame(part, before_->digest, before_->fidelity)) {
+      return absl::AbortedError("the part was replaced during the read; read it again");
+    }
+    if (before_) return absl::OkStatus();
+    return sink_.Begin(
+        HeaderOf(index_, part, bytes_of_all_runs_ != 0 ? bytes_of_all_runs_ : bytes));
+  }
+  absl::Status Take(uint64_t offset, std::span<const ByteView> bytes) override {
+    return sink_.Take(index_, position_ + offset, bytes);
+  }
+  void ForEach(size_t count, const std::function<void(size_t)>& work) override {
+    sink_.ForEach(count, work);
+  }
+
+ private:
+  ReadSink& sink_;
+  const uint32_t index_;
+  const uint64_t bytes_of_all_runs_;  // 0: there is one run, of whatever the part has
+  uint64_t position_ = 0;
+  std::optional<PartRead> before_;
+};
 
 PartId PartAt(const GetRequest& request, size_t index) {
   return request.parts.empty() ? PartId{} : request.parts[index % request.parts.size()];
@@ -160,9 +210,12 @@ bool GetSessionImpl::NextIsInRam() const {
          found.level == Level::kL2;
 }
 
-absl::StatusOr<PartRead> GetSessionImpl::Read(const PartPlan& part, const Run& run) {
+absl::StatusOr<PartRead> GetSessionImpl::Read(const PartPlan& part, const Run& run,
+                                              PartSink* sink) {
   const MonoTime start = clock_.Mono();
-  absl::StatusOr<PartRead> read = store_.Read(part.key, run.first, run.count);
+  absl::StatusOr<PartRead> read = sink == nullptr
+                                      ? store_.Read(part.key, run.first, run.count)
+                                      : store_.ReadInto(part.key, run.first, run.count, *sink);
   if (read.ok()) {
     observer_.OnRead(read->level, read->bytes.size(), clock_.Mono() - start);
   } else if (absl::IsNotFound(read.status())) {
@@ -173,18 +226,6 @@ absl::StatusOr<PartRead> GetSessionImpl::Read(const PartPlan& part, const Run& r
 
 ReadStep GetSessionImpl::ErrorOf(size_t index, const absl::Status& error) const {
   return {.kind = ReadStep::Kind::kHeader, .index = static_cast<uint32_t>(index), .error = error};
-}
-
-ReadStep GetSessionImpl::HeaderOf(size_t index, const PartRead& read, uint64_t following) const {
-  return {.kind = ReadStep::Kind::kHeader,
-          .index = static_cast<uint32_t>(index),
-          .size = read.payload_bytes,
-          .digest = read.fidelity ? read.decoded_digest.value_or(Digest128{}) : read.digest,
-          .fidelity = read.fidelity,
-          .put_digest = read.digest,
-          .level = read.level,
-          .bytes_following = following,
-          .depth = read.depth};
 }
 
 // All of one part: its header and its data.
@@ -286,6 +327,30 @@ void GetSessionImpl::StepLayerData() {
   }
   if (layer_ + 1 == steps) part.held.reset();
   std::move(steps_out.rbegin(), steps_out.rend(), std::back_inserter(ready_));
+}
+
+absl::Status GetSessionImpl::ReadPartInto(size_t index, ReadSink& sink) {
+  const PartPlan& part = parts_[index];
+  const std::vector<Run> runs = AllRunsOf(GeometryOfPlan(part));
+  uint64_t bytes = 0;
+  for (const Run& run : runs) bytes += run.bytes;
+  RunSink to(sink, static_cast<uint32_t>(index), bytes);
+  uint64_t position = 0;
+  for (const Run& run : runs) {
+    MNEMO_ASSIGN_OR_RETURN(PartRead read, Read(part, run, &to));
+    position += std::exchange(read.bytes, {}).size();
+    to.Follow(position, std::move(read));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<bool> GetSessionImpl::NextInto(ReadSink& sink) {
+  MNEMO_CHECK(order_ != ReadOrder::kLayerMajor);
+  if (cursor_ == parts_.size()) return false;
+  MNEMO_RETURN_IF_ERROR(CheckGoesOn(call_, clock_));
+  const size_t index = cursor_++;
+  sink.End(static_cast<uint32_t>(index), ReadPartInto(index, sink));
+  return true;
 }
 
 absl::StatusOr<std::optional<ReadStep>> GetSessionImpl::Next() {

@@ -25,6 +25,7 @@ class GetSessionImpl final : public GetSession {
   uint64_t NextBytes() const override;
   bool NextIsInRam() const override;
   absl::StatusOr<std::optional<ReadStep>> Next() override;
+  absl::StatusOr<bool> NextInto(ReadSink& sink) override;
 
  private:
   // Sections [first, first + count) of a part, and where they begin in it.
@@ -64,12 +65,12 @@ class GetSessionImpl final : public GetSession {
   uint64_t BytesOf(const PartPlan& part) const;
   // Whether the whole part may be held for the steps to come.
   bool Hold(uint64_t bytes);
-  absl::StatusOr<PartRead> Read(const PartPlan& part, const Run& run);
+  absl::StatusOr<PartRead> Read(const PartPlan& part, const Run& run, PartSink* sink = nullptr);
+  absl::Status ReadPartInto(size_t index, ReadSink& sink);
 
   void StepBlockMajor();
   void StepLayerHeader();
   void StepLayerData();
-  ReadStep HeaderOf(size_t index, const PartRead& read, uint64_t following) const;
   ReadStep ErrorOf(size_t index, const absl::Status& error) const;
 
   const CallContext& call_;

@@ -20,9 +20,18 @@ absl::Status CheckLength(std::string_view field, size_t length, size_t low) {
                                                 length, low, BlockKey::kMaxSize));
 }
 
+// Of a part whose bytes say nothing of layers: checked piece by piece, each while it is
+// in the cache, and by several threads.
+constexpr uint64_t kSectionBytes = 256 * kKiB;
+
 // The layout is made when the part begins: a thousand of them would be large.
 SectionLayout SectionsOf(PartGeometry geometry, uint64_t payload_bytes) {
-  if (geometry.bytes == 0) geometry.sections.sizes = {payload_bytes};
+  if (geometry.bytes == 0) {
+    geometry.sections.sizes.clear();
+    for (uint64_t at = 0; at < payload_bytes; at += kSectionBytes) {
+      geometry.sections.sizes.push_back(std::min(kSectionBytes, payload_bytes - at));
+    }
+  }
   return std::move(geometry.sections);
 }
 

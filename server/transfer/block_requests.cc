@@ -226,34 +226,35 @@ StreamRequest::Progress GetStreamRequest::Read(bool on_loop) {
           granted_ = false;
       }
     }
-    absl::StatusOr<std::optional<ReadStep>> step = session_->Next();
-    if (!step.ok() || !step->has_value()) {
+    const absl::StatusOr<bool> more = session_->NextInto(*this);
+    if (!more.ok() || !*more) {
       session_.reset();  // releases its lease before the client can learn of it
-      return Done(step.status());
+      return Done(more.status());
     }
-    Take(**step);
   }
 }
 
-void GetStreamRequest::Take(const ReadStep& step) {
-  const PartPlace& place = places_[step.index];
-  stream::GetAnswer::Part& part = answer_.parts[step.index];
-  if (step.kind == ReadStep::Kind::kData) {
-    if (!part.status.ok()) return;
-    part.status = place.region->CopyOut(step.bytes.pieces(), place.slices, part.bytes);
-    part.bytes += step.bytes.size();
-    return;
-  }
-  part.status = step.error;
-  part.size = step.size;
-  part.digest = step.digest;
-  part.level = LevelOf(step.level);
-  part.depth = step.depth;
-  if (!part.status.ok()) return;
-  part.status = place.status;
-  if (part.status.ok() && place.slices.bytes() < step.bytes_following) {
-    part.status = PlaceHolds(step.index, place.slices.bytes(), step.bytes_following);
-  }
+absl::Status GetStreamRequest::Begin(const ReadStep& header) {
+  const PartPlace& place = places_[header.index];
+  stream::GetAnswer::Part& part = answer_.parts[header.index];
+  part.size = header.size;
+  part.bytes = header.bytes_following;
+  part.digest = header.digest;
+  part.level = LevelOf(header.level);
+  part.depth = header.depth;
+  MNEMO_RETURN_IF_ERROR(place.status);
+  if (place.slices.bytes() >= header.bytes_following) return absl::OkStatus();
+  return PlaceHolds(header.index, place.slices.bytes(), header.bytes_following);
+}
+
+absl::Status GetStreamRequest::Take(uint32_t index, uint64_t position,
+                                    std::span<const ByteView> bytes) {
+  const PartPlace& place = places_[index];
+  return place.region->CopyOut(bytes, place.slices, position);
+}
+
+void GetStreamRequest::End(uint32_t index, const absl::Status& status) {
+  answer_.parts[index].status = status;
 }
 
 std::string GetStreamRequest::Answer() const { return stream::Encode(answer_); }

@@ -67,7 +67,7 @@ class TouchStreamRequest final : public StreamRequest {
 
 // Copies from pinned extents straight into the client's memory. Small reads of what
 // is in RAM happen on the loop's thread.
-class GetStreamRequest final : public StreamRequest {
+class GetStreamRequest final : public StreamRequest, private ReadSink {
  public:
   GetStreamRequest(const RequestRooms& rooms, const stream::Header& header, ByteView body)
       : StreamRequest(rooms, header, body) {}
@@ -80,7 +80,13 @@ class GetStreamRequest final : public StreamRequest {
   std::string Answer() const override;
   absl::Status Open();
   Progress Read(bool on_loop);
-  void Take(const ReadStep& step);
+
+  absl::Status Begin(const ReadStep& header) override;
+  absl::Status Take(uint32_t index, uint64_t position, std::span<const ByteView> bytes) override;
+  void End(uint32_t index, const absl::Status& status) override;
+  void ForEach(size_t count, const std::function<void(size_t)>& work) override {
+    rooms_.copies.ForEach(count, work);
+  }
 
   stream::GetRequest request_;
   stream::GetAnswer answer_;

@@ -28,6 +28,7 @@ absl::StatusOr<uint32_t> RegisterStreamRequest::Add() {
     case stream::RegisterRequest::Kind::kFile:
       return rooms_.regions.AddFile(std::move(file_), request_.bytes);
     case stream::RegisterRequest::Kind::kProcess:
+      if (foreign_) return rooms_.regions.RefuseForeign();
       return rooms_.regions.AddProcess(request_.address, request_.bytes);
     case stream::RegisterRequest::Kind::kStaging:
       break;

@@ -17,6 +17,7 @@ class RegisterStreamRequest final : public StreamRequest {
   const MethodRule& rule() const override;
   bool WantsDescriptor() const override;
   void Bring(Descriptor descriptor) override { file_ = std::move(descriptor); }
+  void OnForeignSender() override { foreign_ = true; }
   Progress Run() override;
 
  private:
@@ -26,6 +27,7 @@ class RegisterStreamRequest final : public StreamRequest {
 
   stream::RegisterRequest request_;
   Descriptor file_;
+  bool foreign_ = false;
   stream::RegisterAnswer answer_;
 };
 

@@ -138,6 +138,12 @@ absl::StatusOr<uint32_t> RegionTable::AddProcess(uint64_t address, uint64_t size
   return ChargeAndKeep(*std::move(region));
 }
 
+absl::Status RegionTable::RefuseForeign() {
+  return Refuse(RegionForm::kProcess,
+                absl::PermissionDeniedError(
+                    "memory of a process is registered by itself alone: another one wrote this"));
+}
+
 absl::StatusOr<uint32_t> RegionTable::AddStaging(uint64_t size, Descriptor& for_client) {
   // Charged before it is made: its pages are ours.
   absl::StatusOr<RegionCharge> charge = ledger_.Take(tenant_, RegionForm::kStaging, size);

@@ -137,6 +137,8 @@ class RegionTable {
   // the limit.
   absl::StatusOr<uint32_t> AddFile(Descriptor file, uint64_t size);
   absl::StatusOr<uint32_t> AddProcess(uint64_t address, uint64_t size);
+  // What AddProcess answers to another process than the peer: kPermissionDenied.
+  absl::Status RefuseForeign();
   absl::StatusOr<uint32_t> AddStaging(uint64_t size, Descriptor& for_client);
 
   // A copy that runs keeps its region, though it is removed meanwhile: hence

@@ -33,12 +33,15 @@ std::string_view MessageOf(const absl::Status& status) {
 
 }  // namespace
 
-StreamConnection::StreamConnection(const StreamRooms& rooms, EventLoop& loop, Descriptor socket,
-                                   Peer peer, std::function<void(StreamConnection&)> gone)
+StreamConnection::StreamConnection(const StreamRooms& rooms, CopyCrew& copies, EventLoop& loop,
+                                   Descriptor socket, Peer peer,
+                                   std::function<void(StreamConnection&)> gone)
     : rooms_(rooms),
+      copies_(copies),
       loop_(loop),
       socket_(std::move(socket)),
       uid_(peer.uid()),
+      pid_(peer.pid()),
       gone_(std::move(gone)),
       peer_(std::move(peer)),
       incoming_(rooms.gate.bytes()),
@@ -102,6 +105,8 @@ bool StreamConnection::ReadOnce() {
     Close(CloseReason::kOverload, "more descriptors than frames for them");
     return false;
   }
+  read_own_ = pid_ != 0 && received.sender == pid_;
+  frame_own_ = read_own_ && (reader_.partial() == 0 || frame_own_);
   reader_.Filled(received.bytes);
   HandleFrames();
   return received.bytes == room.size();
@@ -113,6 +118,7 @@ void StreamConnection::HandleFrames() {
     marked_ = 0;
     incoming_.Release();
     Handle(*frame);
+    frame_own_ = read_own_;
     MutexLock lock(mutex_);
     if (closed_) return;
   }
@@ -240,14 +246,15 @@ void StreamConnection::Cancel(uint64_t id) {
 }
 
 void StreamConnection::StartRequest(const stream::Frame& frame) {
-  std::unique_ptr<StreamRequest> request =
-      StreamRequest::Create({rooms_.gate, rooms_.blocks, *regions_}, frame.header, frame.body);
+  std::unique_ptr<StreamRequest> request = StreamRequest::Create(
+      {rooms_.gate, rooms_.blocks, *regions_, copies_}, frame.header, frame.body);
   if (request == nullptr) return Close(CloseReason::kBody, "a body that is malformed");
   if (request->WantsDescriptor()) {
     if (descriptors_.empty()) return Close(CloseReason::kOrder, "a descriptor must come along");
     request->Bring(std::move(descriptors_.front()));
     descriptors_.pop_front();
   }
+  if (!frame_own_) request->OnForeignSender();
   StreamRequest& started = *request;
   started.OnResume([this, &started] { Submit(started); });
   CloseReason wrong = CloseReason::kNone;

@@ -50,8 +50,8 @@ class StreamConnection final : public EventLoop::Handler, private WatchedStream 
   static constexpr uint32_t kMaxRequests = 64;  // under way
 
   // `gone` is called once, on any thread, as the last thing of all.
-  StreamConnection(const StreamRooms& rooms, EventLoop& loop, Descriptor socket, Peer peer,
-                   std::function<void(StreamConnection&)> gone);
+  StreamConnection(const StreamRooms& rooms, CopyCrew& copies, EventLoop& loop, Descriptor socket,
+                   Peer peer, std::function<void(StreamConnection&)> gone);
   ~StreamConnection() override;
 
   // Begins to read. Errors: kResourceExhausted; it is `gone` then.
@@ -104,9 +104,11 @@ class StreamConnection final : public EventLoop::Handler, private WatchedStream 
   void ChangeInterestLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const StreamRooms rooms_;
+  CopyCrew& copies_;
   EventLoop& loop_;
   const Descriptor socket_;
   const uid_t uid_;
+  const pid_t pid_;  // of who connected; 0: not known
   const std::function<void(StreamConnection&)> gone_;
 
   // Of the loop's thread alone.
@@ -114,6 +116,9 @@ class StreamConnection final : public EventLoop::Handler, private WatchedStream 
   std::deque<Descriptor> descriptors_;  // that came, and belong to no frame yet
   Peer peer_;                           // until its regions have it
   bool greeted_ = false;
+  // Whether what was read last, and all of the frame under way, is of pid_'s process.
+  bool read_own_ = false;
+  bool frame_own_ = true;
   Identity identity_;
   std::unique_ptr<RegionTable> regions_;  // made once it is known who it is
   ByteBudget::Claim incoming_;            // of a long frame that comes in

@@ -11,6 +11,7 @@
 #include "server/engine/block_engine.h"
 #include "server/engine/byte_budget.h"
 #include "server/gate/gate.h"
+#include "server/transfer/copy_crew.h"
 #include "server/transfer/region_table.h"
 #include "storage/base/descriptor.h"
 
@@ -21,6 +22,7 @@ struct RequestRooms {
   Gate& gate;
   BlockEngine& blocks;
   RegionTable& regions;
+  CopyCrew& copies;
 };
 
 // Has one turn, which passes between the loop's thread, the executor and a claim on
@@ -43,6 +45,8 @@ class StreamRequest {
   // Whether a descriptor must come with it; then Bring it before the first step.
   virtual bool WantsDescriptor() const { return false; }
   virtual void Bring(Descriptor) {}
+  // Another process than the one that connected wrote the frame, or some of it.
+  virtual void OnForeignSender() {}
 
   // What is called when bytes that Run waited for are granted. Before the first step.
   void OnResume(std::function<void()> resume) { resume_ = std::move(resume); }

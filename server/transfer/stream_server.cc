@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "storage/base/local_socket.h"
 #include "storage/base/status_macros.h"
 
 namespace mnemo {
@@ -114,12 +115,12 @@ class StreamServerImpl final : public StreamServer, private EventLoop::Handler {
 
   void Welcome(Descriptor socket) {
     absl::StatusOr<Peer> peer = Peer::Of(socket.get());
-    if (!peer.ok()) return;
+    if (!peer.ok() || !ShowSenders(socket.get())) return;
     MutexLock lock(mutex_);
     if (stopping_ || connections_.size() >= options_.max_connections) return;
     EventLoop& loop = *loops_[turn_++ % loops_.size()];
     auto connection = std::make_unique<StreamConnection>(
-        rooms_, loop, std::move(socket), *std::move(peer),
+        rooms_, copies_, loop, std::move(socket), *std::move(peer),
         [this, &loop](StreamConnection& gone) { Forget(loop, gone); });
     StreamConnection* const raw = connection.get();
     connections_[raw] = {&loop, std::move(connection)};
@@ -144,6 +145,7 @@ class StreamServerImpl final : public StreamServer, private EventLoop::Handler {
 
   const StreamServerOptions options_;
   const StreamRooms rooms_;
+  CopyCrew copies_{CopyCrew::HelpersOfThisMachine()};
   Descriptor listener_;
   Descriptor spare_;  // of the first loop's thread
   std::vector<std::unique_ptr<EventLoop>> loops_;

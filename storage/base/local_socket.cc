@@ -29,8 +29,14 @@ absl::StatusOr<Descriptor> ConnectLocal(const std::string& path) {
   return socket;
 }
 
+bool ShowSenders(int socket) {
+  const int on = 1;
+  return ::setsockopt(socket, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) == 0;
+}
+
 Received Receive(int socket, MutableByteView into, std::vector<Descriptor>& descriptors) {
-  alignas(cmsghdr) char control[CMSG_SPACE(kMaxDescriptors * sizeof(int))];
+  alignas(
+      cmsghdr) char control[CMSG_SPACE(kMaxDescriptors * sizeof(int)) + CMSG_SPACE(sizeof(ucred))];
   iovec piece{.iov_base = into.data(), .iov_len = into.size()};
   msghdr message{};
   message.msg_iov = &piece;
@@ -43,9 +49,13 @@ Received Receive(int socket, MutableByteView into, std::vector<Descriptor>& desc
   } while (bytes < 0 && errno == EINTR);
   if (bytes < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return {};
   if (bytes <= 0) return {.state = Received::State::kEnd};
+  pid_t sender = 0;
   for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
        header = CMSG_NXTHDR(&message, header)) {
-    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
+    if (header->cmsg_level != SOL_SOCKET) continue;
+    // The kernel puts bytes of two writers into no one call.
+    if (header->cmsg_type == SCM_CREDENTIALS) sender = LoadLittle<ucred>(CMSG_DATA(header)).pid;
+    if (header->cmsg_type != SCM_RIGHTS) continue;
     const size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
     for (size_t i = 0; i < count; ++i) {
       descriptors.emplace_back(LoadLittle<int>(CMSG_DATA(header) + i * sizeof(int)));
@@ -53,7 +63,8 @@ Received Receive(int socket, MutableByteView into, std::vector<Descriptor>& desc
   }
   return {.state = Received::State::kBytes,
           .bytes = static_cast<size_t>(bytes),
-          .descriptors_lost = (message.msg_flags & MSG_CTRUNC) != 0};
+          .descriptors_lost = (message.msg_flags & MSG_CTRUNC) != 0,
+          .sender = sender};
 }
 
 ssize_t SendSome(int socket, ByteView bytes, int descriptor) {

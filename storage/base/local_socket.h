@@ -23,8 +23,12 @@ struct Received {
   size_t bytes = 0;
   // The peer sent more descriptors than a call takes; they were dropped.
   bool descriptors_lost = false;
+  // The process that wrote them, all of them, if ShowSenders was called; 0: not known.
+  pid_t sender = 0;
 };
-// Does not wait. `descriptors` gets what came along, up to eight.
+// From now on Receive says who wrote. False: the socket cannot tell.
+bool ShowSenders(int socket);
+// Does not wait. `descriptors` gets what came along, a few.
 Received Receive(int socket, MutableByteView into, std::vector<Descriptor>& descriptors);
 
 // Does not wait. Answers how many bytes were taken, `descriptor` (below 0: none) with

@@ -96,10 +96,12 @@ class TieredBlockStore final : public BlockStore {
 
   absl::StatusOr<PartRead> Read(const PartKey& key, uint32_t first, uint32_t count) override {
     DirectoryEntry used;
-    MNEMO_ASSIGN_OR_RETURN(PartRead read, reader_.Read(key, first, count, used));
-    core_.CountUse(used);
-    mover_.AfterUse(used.ref.id, read.level, used.hits + 1);
-    return read;
+    return Count(reader_.Read(key, first, count, used), used);
+  }
+  absl::StatusOr<PartRead> ReadInto(const PartKey& key, uint32_t first, uint32_t count,
+                                    PartSink& sink) override {
+    DirectoryEntry used;
+    return Count(reader_.ReadInto(key, first, count, sink, used), used);
   }
 
   absl::StatusOr<uint64_t> Erase(std::span<const PartKey> keys) override {
@@ -148,6 +150,13 @@ class TieredBlockStore final : public BlockStore {
   }
 
  private:
+  // Counts a read that has an answer as a use of the entry.
+  absl::StatusOr<PartRead> Count(absl::StatusOr<PartRead> read, const DirectoryEntry& used) {
+    if (!read.ok()) return read;
+    core_.CountUse(used);
+    mover_.AfterUse(used.ref.id, read->level, used.hits + 1);
+    return read;
+  }
   // The entries of `keys`; fewer if some are not present.
   std::vector<EntryId> PresentIds(std::span<const PartKey> keys) const;
 

@@ -138,6 +138,24 @@ struct PartRead {
   uint64_t offset = 0;  // of `bytes` in the whole part, if contiguous
 };
 
+// Where a read brings a part's bytes, piece by piece. Outlives the read.
+class PartSink {
+ public:
+  virtual ~PartSink() = default;
+  // What comes, and how many bytes of it; `part.bytes` is empty. Once, and again where a
+  // copy turned out to be damaged and another one is read, from the beginning. An error
+  // ends the read, and is its answer.
+  virtual absl::Status Begin(const PartRead& part, uint64_t bytes) = 0;
+  // Bytes from `offset` on of those asked for, checked just now. Called by the work of
+  // ForEach. An error ends the read, and is its answer.
+  virtual absl::Status Take(uint64_t offset, std::span<const ByteView> bytes) = 0;
+  // Runs work(0) to work(count - 1), on this thread or on several; all have ended when it
+  // returns.
+  virtual void ForEach(size_t count, const std::function<void(size_t)>& work) {
+    for (size_t i = 0; i < count; ++i) work(i);
+  }
+};
+
 struct LevelFigures {
   LevelStats stats;
   uint64_t parts = 0;                // that lie here; one in RAM and on disk counts at both
@@ -270,6 +288,10 @@ class BlockStore {
   // part is gone from this level, and a later read finds another copy or
   // misses), kInvalidArgument (no such section).
   virtual absl::StatusOr<PartRead> Read(const PartKey& key, uint32_t first, uint32_t count) = 0;
+  // The same, and brings the bytes to `sink`, each piece right after it was checked, while
+  // the processor still has it at hand. After an error the sink has some of them, or none.
+  virtual absl::StatusOr<PartRead> ReadInto(const PartKey& key, uint32_t first, uint32_t count,
+                                            PartSink& sink) = 0;
 
   // Deletes parts; logged unless never written. Durable for kSync parts.
   // Returns how many were there.

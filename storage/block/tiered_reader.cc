@@ -2,11 +2,14 @@
 
 #include <fmt/format.h>
 
+#include <atomic>
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "storage/base/status_macros.h"
+#include "storage/base/units.h"
 #include "storage/block/part_encoding.h"
 
 namespace mnemo {
@@ -14,6 +17,8 @@ namespace {
 
 // A part moves at most a few times while it is being read once.
 constexpr int kMaxAttempts = 16;
+// What is checked and then brought to a sink at once: half of a processor's second cache.
+constexpr uint64_t kPieceBytes = 256 * kKiB;
 
 bool IsDamage(const absl::Status& status) {
   return absl::IsDataLoss(status) || absl::IsNotFound(status);
@@ -25,8 +30,9 @@ bool IsBelow(const absl::Status& status) { return absl::IsOutOfRange(status); }
 
 }  // namespace
 
-absl::StatusOr<PartRead> TieredReader::Read(const PartKey& key, uint32_t first, uint32_t count,
-                                            DirectoryEntry& used) {
+template <typename OpenCopy>
+absl::StatusOr<PartRead> TieredReader::TryCopies(const PartKey& key, DirectoryEntry& used,
+                                                 const OpenCopy& open) {
   absl::Status damage;
   for (int attempt = 0; attempt < kMaxAttempts; ++attempt) {
     const std::optional<DirectoryEntry> entry = core_.directory.Find(key);
@@ -34,7 +40,7 @@ absl::StatusOr<PartRead> TieredReader::Read(const PartKey& key, uint32_t first, 
     const absl::StatusOr<PinnedBytes> stored = Fetch(*entry);
     absl::Status failed = stored.status();
     if (failed.ok()) {
-      absl::StatusOr<PartRead> read = Open(*entry, *stored, first, count);
+      absl::StatusOr<PartRead> read = open(*entry, *stored);
       if (read.ok()) {
         used = *entry;
         return read;
@@ -50,43 +56,124 @@ absl::StatusOr<PartRead> TieredReader::Read(const PartKey& key, uint32_t first, 
   return absl::DataLossError(fmt::format("the part is damaged: {}", std::string(damage.message())));
 }
 
+absl::StatusOr<PartRead> TieredReader::Read(const PartKey& key, uint32_t first, uint32_t count,
+                                            DirectoryEntry& used) {
+  return TryCopies(key, used, [&](const DirectoryEntry& entry, const PinnedBytes& stored) {
+    return Open(entry, stored, first, count);
+  });
+}
+
+absl::StatusOr<PartRead> TieredReader::ReadInto(const PartKey& key, uint32_t first, uint32_t count,
+                                                PartSink& sink, DirectoryEntry& used) {
+  absl::Status refused;
+  absl::StatusOr<PartRead> read =
+      TryCopies(key, used, [&](const DirectoryEntry& entry, const PinnedBytes& stored) {
+        return OpenInto(entry, stored, first, count, sink, refused);
+      });
+  // Whatever its code is, it says nothing of the copy.
+  if (!refused.ok()) return refused;
+  return read;
+}
+
 absl::StatusOr<PinnedBytes> TieredReader::Fetch(const DirectoryEntry& entry) {
   if (entry.ram) return core_.Ram(entry.ram->level).Get(StoredKey(), entry.ram->locator);
   return core_.disks().Get(*entry.disk, entry.key.Stored());
 }
 
-absl::StatusOr<PartRead> TieredReader::Open(const DirectoryEntry& entry, const PinnedBytes& stored,
-                                            uint32_t first, uint32_t count) {
-  MNEMO_ASSIGN_OR_RETURN(const Envelope envelope, CheckedHeader(entry, stored));
-  if (IsBelowFloor(core_, entry, envelope)) return BelowFloor();
-  const uint32_t sections = envelope.section_count();
+absl::StatusOr<TieredReader::Opened> TieredReader::OpenHeader(const DirectoryEntry& entry,
+                                                              const PinnedBytes& stored,
+                                                              uint32_t first, uint32_t count) {
+  Opened opened;
+  MNEMO_ASSIGN_OR_RETURN(opened.envelope, CheckedHeader(entry, stored));
+  if (IsBelowFloor(core_, entry, opened.envelope)) return BelowFloor();
+  const uint32_t sections = opened.envelope.section_count();
   if (first >= sections || count > sections - first) {
     return absl::InvalidArgumentError(
         fmt::format("sections: [{}, {}) is not within [0, {})", first, first + count, sections));
   }
-  if (count == 0) count = sections - first;
-  PartRead read;
-  read.digest = envelope.digest();
-  read.payload_bytes = envelope.payload_bytes();
-  read.level = entry.nearest();
-  read.depth = entry.depth;
-  read.offset = envelope.ExactOffset(first);
+  opened.first = first;
+  opened.end = count == 0 ? sections : first + count;
+  opened.read.digest = opened.envelope.digest();
+  opened.read.payload_bytes = opened.envelope.payload_bytes();
+  opened.read.level = entry.nearest();
+  opened.read.depth = entry.depth;
+  opened.read.offset = opened.envelope.ExactOffset(first);
+  return opened;
+}
+
+absl::StatusOr<PartRead> TieredReader::Open(const DirectoryEntry& entry, const PinnedBytes& stored,
+                                            uint32_t first, uint32_t count) {
+  MNEMO_ASSIGN_OR_RETURN(Opened opened, OpenHeader(entry, stored, first, count));
+  const Envelope& envelope = opened.envelope;
+  PartRead& read = opened.read;
   if (envelope.raw()) {
-    for (uint32_t i = first; i < first + count; ++i) {
+    for (uint32_t i = opened.first; i < opened.end; ++i) {
       MNEMO_RETURN_IF_ERROR(envelope.VerifySection(i, stored));
     }
-    read.bytes = stored.Slice(envelope.header_bytes() + read.offset,
-                              envelope.ExactOffset(first + count) - read.offset);
-    return read;
+    read.bytes = opened.Raw(stored);
+    return std::move(read);
   }
-  MNEMO_ASSIGN_OR_RETURN(read.bytes, DecodeSections(core_, entry, envelope, stored, first, count));
+  MNEMO_ASSIGN_OR_RETURN(read.bytes, DecodeSections(core_, entry, envelope, stored, opened.first,
+                                                    opened.end - opened.first));
   if (envelope.lossy()) {
     read.fidelity = PartFidelity{.codec = FormName(FormOfEnvelope(envelope)),
                                  .bits_per_value = envelope.bits_per_value(),
                                  .error = envelope.error()};
-    if (count == sections) read.decoded_digest = DigestOf(read.bytes.pieces()[0]);
+    if (opened.end - opened.first == envelope.section_count()) {
+      read.decoded_digest = DigestOf(read.bytes.pieces()[0]);
+    }
   }
-  return read;
+  return std::move(read);
+}
+
+absl::StatusOr<PartRead> TieredReader::OpenInto(const DirectoryEntry& entry,
+                                                const PinnedBytes& stored, uint32_t first,
+                                                uint32_t count, PartSink& sink,
+                                                absl::Status& refused) {
+  MNEMO_ASSIGN_OR_RETURN(Opened opened, OpenHeader(entry, stored, first, count));
+  const Envelope& envelope = opened.envelope;
+  const auto ended_by_sink = [] { return absl::AbortedError("the sink ended the read"); };
+  if (!envelope.raw()) {
+    MNEMO_ASSIGN_OR_RETURN(PartRead read, Open(entry, stored, first, count));
+    const PinnedBytes decoded = std::exchange(read.bytes, {});
+    refused = sink.Begin(read, decoded.size());
+    if (refused.ok()) refused = sink.Take(0, decoded.pieces());
+    if (!refused.ok()) return ended_by_sink();
+    read.bytes = decoded;
+    return read;
+  }
+  refused = sink.Begin(opened.read, opened.bytes());
+  if (!refused.ok()) return ended_by_sink();
+  // Where each piece begins: at a section, and the end of the last.
+  std::vector<uint32_t> bounds = {opened.first};
+  for (uint32_t i = opened.first + 1; i < opened.end; ++i) {
+    if (envelope.ExactOffset(i) - envelope.ExactOffset(bounds.back()) >= kPieceBytes) {
+      bounds.push_back(i);
+    }
+  }
+  bounds.push_back(opened.end);
+  const PinnedBytes bytes = opened.Raw(stored);
+  const size_t pieces = bounds.size() - 1;
+  std::vector<absl::Status> sound(pieces);
+  std::vector<absl::Status> taken(pieces);
+  std::atomic<bool> failed{false};
+  sink.ForEach(pieces, [&](size_t piece) {
+    if (failed) return;
+    for (uint32_t i = bounds[piece]; i < bounds[piece + 1]; ++i) {
+      sound[piece].Update(envelope.VerifySection(i, stored));
+    }
+    const uint64_t begin = envelope.ExactOffset(bounds[piece]) - opened.read.offset;
+    const uint64_t end = envelope.ExactOffset(bounds[piece + 1]) - opened.read.offset;
+    if (sound[piece].ok()) {
+      taken[piece] = sink.Take(begin, bytes.Slice(begin, end - begin).pieces());
+    }
+    if (!sound[piece].ok() || !taken[piece].ok()) failed = true;
+  });
+  for (const absl::Status& status : taken) refused.Update(status);
+  if (!refused.ok()) return ended_by_sink();
+  for (const absl::Status& status : sound) MNEMO_RETURN_IF_ERROR(status);
+  opened.read.bytes = bytes;
+  return std::move(opened.read);
 }
 
 bool TieredReader::Repair(const DirectoryEntry& seen) {

@@ -21,10 +21,38 @@ class TieredReader {
   absl::StatusOr<PartRead> Read(const PartKey& key, uint32_t first, uint32_t count,
                                 DirectoryEntry& used);
 
+  // As BlockStore::ReadInto.
+  absl::StatusOr<PartRead> ReadInto(const PartKey& key, uint32_t first, uint32_t count,
+                                    PartSink& sink, DirectoryEntry& used);
+
  private:
+  // Sections of a part, and what an answer says of it, without its bytes.
+  struct Opened {
+    Envelope envelope;
+    uint32_t first = 0;
+    uint32_t end = 0;
+    PartRead read;
+
+    uint64_t bytes() const { return envelope.ExactOffset(end) - envelope.ExactOffset(first); }
+    // Of a raw envelope: the bytes of the sections, as they are stored.
+    PinnedBytes Raw(const PinnedBytes& stored) const {
+      return stored.Slice(envelope.header_bytes() + read.offset, bytes());
+    }
+  };
+
+  // Tries copies of the part until `open(entry, stored)` gives an answer.
+  template <typename OpenCopy>
+  absl::StatusOr<PartRead> TryCopies(const PartKey& key, DirectoryEntry& used,
+                                     const OpenCopy& open);
   absl::StatusOr<PinnedBytes> Fetch(const DirectoryEntry& entry);
+  absl::StatusOr<Opened> OpenHeader(const DirectoryEntry& entry, const PinnedBytes& stored,
+                                    uint32_t first, uint32_t count);
   absl::StatusOr<PartRead> Open(const DirectoryEntry& entry, const PinnedBytes& stored,
                                 uint32_t first, uint32_t count);
+  // `refused`: what the sink said, if it was the sink that ended the read.
+  absl::StatusOr<PartRead> OpenInto(const DirectoryEntry& entry, const PinnedBytes& stored,
+                                    uint32_t first, uint32_t count, PartSink& sink,
+                                    absl::Status& refused);
   // Drops the nearest copy of `seen` if it is still the one that was read, and
   // still cannot be. True if the part may be read again.
   bool Repair(const DirectoryEntry& seen);

@@ -1,8 +1,12 @@
 // What a stream does, and for whom.
 #include "server/transfer/stream_server.h"
 
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
+
+#include <algorithm>
 
 #include "tests/unit/server/transfer/streams/stream_fixture.h"
 
@@ -150,6 +154,71 @@ TEST_F(StreamTest, ABadPlaceFailsItsPartAlone) {
   get.places.pop_back();
   EXPECT_THAT(peer.Call(FrameType::kGet, Encode(get), got),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("places holds 1")));
+}
+
+TEST_F(StreamTest, NothingIsCopiedIntoAPlaceThatIsTooSmall) {
+  OpenSpace("opaque");
+  SharedMemory memory(4 * kMiB);
+  StreamPeer peer = Greeted();
+  const auto region = peer.Register(memory);
+  ASSERT_OK(region);
+  std::fill(memory.data(), memory.data() + memory.size(), 'a');
+  stream::PutAnswer put;
+  ASSERT_OK(peer.Call(FrameType::kPut, Encode(PutOf(*region, 0, "k", kMiB)), put));
+  ASSERT_OK(put.parts[0].status);
+  std::fill(memory.data(), memory.data() + memory.size(), '.');
+  // Room for some of its pieces, and the memory goes on behind it.
+  stream::GetAnswer got;
+  ASSERT_OK(peer.Call(FrameType::kGet, Encode(GetOf(*region, kMiB, "k", kMiB - 1)), got));
+  EXPECT_THAT(got.parts[0].status, StatusIs(absl::StatusCode::kInvalidArgument,
+                                            HasSubstr("hold 1048575 bytes; the part has 1048576")));
+  EXPECT_EQ(memory.Text(0, memory.size()), std::string(memory.size(), '.'));
+}
+
+// A process that has our descriptors writes `bytes` to `socket`, all of them, and ends.
+void WriteFromAnotherProcess(int socket, std::string_view bytes) {
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    const ssize_t sent = ::send(socket, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    ::_exit(sent == static_cast<ssize_t>(bytes.size()) ? 0 : 1);
+  }
+  int status = -1;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_EQ(status, 0);
+}
+
+TEST_F(StreamTest, MemoryOfAProcessIsRegisteredByItselfAlone) {
+  StreamPeer peer = Greeted();
+  std::vector<char> memory(4096);
+  const stream::RegisterRequest request{
+      .kind = stream::RegisterRequest::Kind::kProcess,
+      .address = static_cast<uint64_t>(reinterpret_cast<uintptr_t>(memory.data())),
+      .bytes = memory.size()};
+  const auto frame = [&](uint64_t id) {
+    return stream::MakeFrame({.type = FrameType::kRegister, .id = id}, Encode(request));
+  };
+  const auto read_status = [&] {
+    const auto answer = peer.Read();
+    absl::Status status = absl::UnavailableError("no answer");
+    stream::RegisterAnswer registered;
+    EXPECT_TRUE(answer && stream::Decode(AsBytes(answer->body), status, registered));
+    return status;
+  };
+  const auto is_foreign =
+      StatusIs(absl::StatusCode::kPermissionDenied, HasSubstr("by itself alone"));
+  WriteFromAnotherProcess(peer.socket(), frame(1001));
+  EXPECT_THAT(read_status(), is_foreign);
+  // Nor has it to be the whole frame.
+  WriteFromAnotherProcess(peer.socket(), frame(1002).substr(0, 7));
+  ASSERT_TRUE(peer.Write(frame(1002).substr(7)));
+  EXPECT_THAT(read_status(), is_foreign);
+  ASSERT_TRUE(peer.Write(frame(1003).substr(0, 40)));
+  WriteFromAnotherProcess(peer.socket(), frame(1003).substr(40));
+  EXPECT_THAT(read_status(), is_foreign);
+  EXPECT_EQ(regions_.figures()[static_cast<size_t>(RegionForm::kProcess) - 1].refused, 3u);
+  ASSERT_TRUE(peer.Write(frame(1004)));
+  EXPECT_OK(read_status());
 }
 
 TEST_F(StreamTest, StagingMemoryComesWithItsDescriptorAndEndsWithItsStream) {
