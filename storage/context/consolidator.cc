@@ -63,11 +63,10 @@ absl::StatusOr<BlockValues> ReadBlock(const ContextReader& reader, const Context
 }  // namespace
 
 absl::StatusOr<Consolidator::Progress> Consolidator::Step(const ContextRecord& context) {
-  MNEMO_ASSIGN_OR_RETURN(const uint64_t done,
-                         contexts_.reader().summaries().ConsolidatedTokens(context));
+  MNEMO_ASSIGN_OR_RETURN(Consolidation made, contexts_.reader().summaries().Progress(context));
   MNEMO_ASSIGN_OR_RETURN(const ContextHead head, contexts_.reader().Head(context));
   const uint64_t complete = head.next_position / kChunkTokens;
-  const uint64_t begin = done / kChunkTokens;
+  const uint64_t begin = made.tokens / kChunkTokens;
   if (begin >= complete) return Progress{};
   // From the begin of the block, so that its larger summaries see all of it.
   const uint64_t block = begin / kBlockChunks * kBlockChunks;
@@ -94,7 +93,10 @@ absl::StatusOr<Consolidator::Progress> Consolidator::Step(const ContextRecord& c
       const uint64_t behind = (chunk + 1) * kChunkTokens;
       if (behind % tokens != 0) break;
       const uint64_t first = behind - tokens;
-      if (!sound(first / kChunkTokens, chunk + 1)) continue;
+      if (!sound(first / kChunkTokens, chunk + 1)) {
+        ++made.left_out[level];
+        continue;
+      }
       const std::span<const float> part =
           std::span(read.values)
               .subspan((first - block * kChunkTokens) * context.spec.dimension,
@@ -107,7 +109,8 @@ absl::StatusOr<Consolidator::Progress> Consolidator::Step(const ContextRecord& c
     }
   }
   const StoredKey key = ConsolidatedKey(context.scope);
-  batch.Put(key, EncodeConsolidated(end * kChunkTokens, SeedOf(key)));
+  made.tokens = end * kChunkTokens;
+  batch.Put(key, EncodeConsolidation(made, SeedOf(key)));
   // One block lies in one range, and so in one shard beside the home.
   const StoredKey first = SummaryKey(context.scope, 0, begin);
   for (const uint16_t shard : std::set<uint16_t>{first.shard(), key.shard()}) {

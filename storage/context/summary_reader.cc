@@ -13,6 +13,8 @@ namespace mnemo {
 namespace {
 
 constexpr uint8_t kVersion = 1;
+// With what was left out, where anything was.
+constexpr uint8_t kVersionWithGaps = 2;
 
 absl::Status Located(const ContextRecord& context, uint64_t first, const absl::Status& status) {
   return absl::DataLossError(fmt::format("context '{}', summary from {}: {}", context.spec.name,
@@ -21,31 +23,47 @@ absl::Status Located(const ContextRecord& context, uint64_t first, const absl::S
 
 }  // namespace
 
-std::string EncodeConsolidated(uint64_t tokens, uint64_t seed) {
-  std::string value(1, static_cast<char>(kVersion));
-  AppendLittle<uint64_t>(value, tokens);
+std::string EncodeConsolidation(const Consolidation& progress, uint64_t seed) {
+  const bool gaps = progress.left_out != std::array<uint64_t, kSummaryLevels>{};
+  std::string value(1, static_cast<char>(gaps ? kVersionWithGaps : kVersion));
+  AppendLittle<uint64_t>(value, progress.tokens);
+  if (gaps) {
+    for (const uint64_t count : progress.left_out) AppendLittle<uint64_t>(value, count);
+  }
   SealValue(value, seed);
   return value;
 }
 
-absl::StatusOr<uint64_t> SummaryReader::ConsolidatedTokens(const ContextRecord& context) const {
+absl::StatusOr<Consolidation> SummaryReader::Progress(const ContextRecord& context) const {
   const StoredKey key = ConsolidatedKey(context.scope);
   const absl::StatusOr<std::string> value = stores_.Of(context).Get(key);
-  if (absl::IsNotFound(value.status())) return 0;
+  if (absl::IsNotFound(value.status())) return Consolidation{};
   if (!value.ok()) return value.status();
-  MNEMO_ASSIGN_OR_RETURN(ByteReader reader,
-                         OpenValue(AsBytes(*value), SeedOf(key), kVersion, "consolidation"));
-  const auto tokens = reader.Little<uint64_t>();
-  if (reader.ok() && reader.remaining() == 0 && tokens % kChunkTokens == 0) return tokens;
+  const bool gaps = !value->empty() && value->front() == static_cast<char>(kVersionWithGaps);
+  MNEMO_ASSIGN_OR_RETURN(
+      ByteReader reader,
+      OpenValue(AsBytes(*value), SeedOf(key), gaps ? kVersionWithGaps : kVersion, "consolidation"));
+  Consolidation progress{.tokens = reader.Little<uint64_t>()};
+  bool possible = progress.tokens % kChunkTokens == 0;
+  for (uint8_t level = 0; gaps && level < kSummaryLevels; ++level) {
+    progress.left_out[level] = reader.Little<uint64_t>();
+    possible = possible && progress.left_out[level] <= progress.tokens / TreeNodeTokens(level);
+  }
+  if (reader.ok() && reader.remaining() == 0 && possible) return progress;
   return absl::DataLossError("consolidation: a field out of range");
+}
+
+absl::StatusOr<uint64_t> SummaryReader::ConsolidatedTokens(const ContextRecord& context) const {
+  MNEMO_ASSIGN_OR_RETURN(const Consolidation progress, Progress(context));
+  return progress.tokens;
 }
 
 absl::StatusOr<std::array<uint64_t, kSummaryLevels>> SummaryReader::Counts(
     const ContextRecord& context) const {
-  MNEMO_ASSIGN_OR_RETURN(const uint64_t done, ConsolidatedTokens(context));
+  MNEMO_ASSIGN_OR_RETURN(const Consolidation progress, Progress(context));
   std::array<uint64_t, kSummaryLevels> counts{};
   for (uint8_t level = 0; level < kSummaryLevels; ++level) {
-    counts[level] = done / TreeNodeTokens(level);
+    counts[level] = progress.tokens / TreeNodeTokens(level) - progress.left_out[level];
   }
   return counts;
 }

@@ -13,14 +13,22 @@
 
 namespace mnemo {
 
+// How far the summaries of a context are made.
+struct Consolidation {
+  uint64_t tokens = 0;  // from the first; whole chunks
+  // Of each level, how many are not there since a chunk of theirs is damaged.
+  std::array<uint64_t, kSummaryLevels> left_out{};
+};
+
 // Thread-safe. Borrows the stores. Errors of all: kDataLoss, those of Store.
 class SummaryReader {
  public:
   explicit SummaryReader(const ContextStores& stores) : stores_(stores) {}
 
-  // Tokens, from the first, that have summaries of 128.
+  absl::StatusOr<Consolidation> Progress(const ContextRecord& context) const;
+  // Tokens, from the first, that have summaries of 128, but for damaged chunks.
   absl::StatusOr<uint64_t> ConsolidatedTokens(const ContextRecord& context) const;
-  // How many summaries there are of each level.
+  // How many summaries there are of each level, without those that were left out.
   absl::StatusOr<std::array<uint64_t, kSummaryLevels>> Counts(const ContextRecord& context) const;
   // The summary of `level` that begins at `first`; none if it is not made yet, or
   // none can begin there.
@@ -35,7 +43,7 @@ class SummaryReader {
   const ContextStores stores_;
 };
 
-// How far summaries are made, as it is stored.
-std::string EncodeConsolidated(uint64_t tokens, uint64_t seed);
+// As it is stored.
+std::string EncodeConsolidation(const Consolidation& progress, uint64_t seed);
 
 }  // namespace mnemo

@@ -28,18 +28,13 @@ double ProcessorSeconds() {
 }
 
 int Run(const std::string& folder, uint64_t tokens) {
-  std::filesystem::create_directories(folder);
   RowMaker maker(kDimension, 1);
   std::vector<std::vector<uint16_t>> pool;
   for (uint64_t i = 0; i < kPool; ++i) pool.push_back(maker.DrawHalves(kPiece));
   const std::vector<uint32_t> ids = SomeIds(kPiece);
 
-  const auto daemon =
-      Require(DaemonProcess::Start(
-                  folder, {"--memory-total=4GiB", "--disk-total=64GiB", "--log-level=warning"}),
-              "start");
-  const auto client =
-      Require(client::Client::Connect({.target = daemon->unix_socket()}), "connect");
+  const auto daemon = StartDaemon(folder, "4GiB");
+  const auto client = Connect(*daemon);
   Require(client->contexts().Create(ContextOf("append", kDimension)), "create");
   const auto writer = Require(client->contexts().Write("append"), "write");
 

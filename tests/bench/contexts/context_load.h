@@ -7,6 +7,8 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <functional>
+#include <memory>
 #include <random>
 #include <string>
 #include <thread>
@@ -104,6 +106,35 @@ inline void Fill(client::Client& client, const std::string& name, RowMaker& rows
     Require(writer->Append(Columns(rows.DrawHalves(count), SomeIds(count))), "append");
   }
   Require(writer->Flush(), "flush");
+}
+
+// A daemon over `folder`, which is made, and a client of its UNIX socket.
+inline std::unique_ptr<DaemonProcess> StartDaemon(const std::string& folder,
+                                                  const std::string& memory) {
+  std::filesystem::create_directories(folder);
+  return Require(DaemonProcess::Start(folder, {"--memory-total=" + memory, "--disk-total=64GiB",
+                                               "--log-level=warning"}),
+                 "start");
+}
+inline std::unique_ptr<client::Client> Connect(const DaemonProcess& daemon) {
+  return Require(client::Client::Connect({.target = daemon.unix_socket()}), "connect");
+}
+
+// The command line of a program that prepares a folder and then measures what is
+// in it: prepare|measure FOLDER [NUMBER...]. The parts get FOLDER/`name` and the
+// numbers. Returns the exit code.
+using BenchPart = std::function<int(const std::string& folder, const std::vector<uint64_t>&)>;
+inline int RunPrepareOrMeasure(int argc, char** argv, const std::string& name,
+                               std::vector<uint64_t> numbers, const BenchPart& prepare,
+                               const BenchPart& measure) {
+  const std::string what = argc > 2 ? argv[1] : "";
+  for (size_t i = 0; i < numbers.size() && static_cast<int>(i) + 3 < argc; ++i) {
+    numbers[i] = std::strtoull(argv[i + 3], nullptr, 10);
+  }
+  if (what == "prepare") return prepare(std::string(argv[2]) + "/" + name, numbers);
+  if (what == "measure") return measure(std::string(argv[2]) + "/" + name, numbers);
+  std::fprintf(stderr, "usage: %s prepare|measure FOLDER [NUMBER...]\n", argv[0]);
+  return 2;
 }
 
 inline constexpr client::CallOptions kPatient{.timeout = client::Millis(600'000)};

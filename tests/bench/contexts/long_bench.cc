@@ -19,21 +19,11 @@ constexpr uint32_t kDimension = 256;
 constexpr uint64_t kLastTokens = 200'000;  // that are only in the log, at most
 constexpr int kSummaries = 5000;
 constexpr char kName[] = "long";
-
-std::unique_ptr<DaemonProcess> Start(const std::string& folder) {
-  return Require(DaemonProcess::Start(
-                     folder, {"--memory-total=4GiB", "--disk-total=64GiB", "--log-level=warning"}),
-                 "start");
-}
-
-std::unique_ptr<client::Client> Connect(const DaemonProcess& daemon) {
-  return Require(client::Client::Connect({.target = daemon.unix_socket()}), "connect");
-}
+constexpr char kMemory[] = "4GiB";
 
 int Prepare(const std::string& folder, uint64_t tokens) {
-  std::filesystem::create_directories(folder);
   RowMaker rows(kDimension, 1);
-  const auto daemon = Start(folder);
+  const auto daemon = StartDaemon(folder, kMemory);
   const auto client = Connect(*daemon);
   const auto there = Require(client->contexts().Create(ContextOf(kName, kDimension)), "create");
   const uint64_t last = std::min(kLastTokens, tokens / 10);
@@ -92,7 +82,7 @@ int Measure(const std::string& folder) {
   nlohmann::ordered_json out;
   const auto began = BenchClock::now();
   const auto since = [began] { return Seconds(BenchClock::now() - began); };
-  const auto daemon = Start(folder);
+  const auto daemon = StartDaemon(folder, kMemory);
   out["restart_10m_ready_s"] = since();
   const auto client = Connect(*daemon);
   const uint64_t tokens = Require(client->contexts().Summarize(kName), "summarize").count;
@@ -112,12 +102,9 @@ int Measure(const std::string& folder) {
 }  // namespace mnemo
 
 int main(int argc, char** argv) {
-  const std::string what = argc > 2 ? argv[1] : "";
-  const std::string folder = argc > 2 ? std::string(argv[2]) + "/long" : "";
-  if (what == "prepare") {
-    return mnemo::Prepare(folder, argc > 3 ? std::strtoull(argv[3], nullptr, 10) : 10'000'000);
-  }
-  if (what == "measure") return mnemo::Measure(folder);
-  std::fprintf(stderr, "usage: bench_contexts_long prepare|measure FOLDER [TOKENS]\n");
-  return 2;
+  using Numbers = std::vector<uint64_t>;
+  return mnemo::RunPrepareOrMeasure(
+      argc, argv, mnemo::kName, {10'000'000},
+      [](const std::string& folder, const Numbers& n) { return mnemo::Prepare(folder, n[0]); },
+      [](const std::string& folder, const Numbers&) { return mnemo::Measure(folder); });
 }

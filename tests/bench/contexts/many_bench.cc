@@ -32,17 +32,6 @@ uint32_t DimensionOf(uint64_t number) {
   return number % kSearchedEach == 0 ? kSearchedDimension : kOtherDimension;
 }
 
-std::unique_ptr<DaemonProcess> Start(const std::string& folder, const std::string& memory) {
-  std::filesystem::create_directories(folder);
-  return Require(DaemonProcess::Start(folder, {"--memory-total=" + memory, "--disk-total=64GiB",
-                                               "--log-level=warning"}),
-                 "start");
-}
-
-std::unique_ptr<client::Client> Connect(const DaemonProcess& daemon) {
-  return Require(client::Client::Connect({.target = daemon.unix_socket()}), "connect");
-}
-
 // Contexts [first, end), each by one of the writers.
 void Write(client::Client& client, uint64_t first, uint64_t end, uint64_t tokens) {
   std::vector<std::thread> writers;
@@ -61,7 +50,7 @@ void Write(client::Client& client, uint64_t first, uint64_t end, uint64_t tokens
 }
 
 int Prepare(const std::string& folder, uint64_t contexts, uint64_t tokens) {
-  const auto daemon = Start(folder, "1GiB");
+  const auto daemon = StartDaemon(folder, "1GiB");
   const auto client = Connect(*daemon);
   Write(*client, 0, contexts / 2, tokens);
   const uint64_t half = SettledBytes(*daemon);
@@ -97,12 +86,12 @@ int Measure(const std::string& folder, uint64_t contexts) {
     return 2;
   }
   nlohmann::ordered_json out;
-  const uint64_t empty = SettledBytes(*Start(folder + "-empty", kMeasuredMemory));
+  const uint64_t empty = SettledBytes(*StartDaemon(folder + "-empty", kMeasuredMemory));
 
   RowMaker rows(kSearchedDimension, 3);
   const std::vector<float> query = rows.DrawQuery();
   const auto began = BenchClock::now();
-  const auto daemon = Start(folder, kMeasuredMemory);
+  const auto daemon = StartDaemon(folder, kMeasuredMemory);
   out["restart_100k_contexts_ready_s"] = Seconds(BenchClock::now() - began);
   const auto client = Connect(*daemon);
   SearchMs(*client, NameOf(0), query);
@@ -129,12 +118,11 @@ int Measure(const std::string& folder, uint64_t contexts) {
 }  // namespace mnemo
 
 int main(int argc, char** argv) {
-  const std::string what = argc > 2 ? argv[1] : "";
-  const std::string folder = argc > 2 ? std::string(argv[2]) + "/many" : "";
-  const uint64_t contexts = argc > 3 ? std::strtoull(argv[3], nullptr, 10) : 100'000;
-  const uint64_t tokens = argc > 4 ? std::strtoull(argv[4], nullptr, 10) : 1000;
-  if (what == "prepare") return mnemo::Prepare(folder, contexts, tokens);
-  if (what == "measure") return mnemo::Measure(folder, contexts);
-  std::fprintf(stderr, "usage: bench_contexts_many prepare|measure FOLDER [CONTEXTS [TOKENS]]\n");
-  return 2;
+  using Numbers = std::vector<uint64_t>;
+  return mnemo::RunPrepareOrMeasure(
+      argc, argv, "many", {100'000, 1000},
+      [](const std::string& folder, const Numbers& n) {
+        return mnemo::Prepare(folder, n[0], n[1]);
+      },
+      [](const std::string& folder, const Numbers& n) { return mnemo::Measure(folder, n[0]); });
 }

@@ -51,10 +51,8 @@ class Run {
   Run(const std::string& folder, double seconds, double most_per_second)
       : seconds_(seconds),
         most_per_second_(most_per_second),
-        daemon_(Require(DaemonProcess::Start(folder, {"--memory-total=4GiB", "--disk-total=64GiB",
-                                                      "--log-level=warning"}),
-                        "start")),
-        client_(Require(client::Client::Connect({.target = daemon_->unix_socket()}), "connect")) {}
+        daemon_(StartDaemon(folder, "4GiB")),
+        client_(Connect(*daemon_)) {}
 
   nlohmann::ordered_json Execute() {
     Require(client_->contexts().Create(ContextOf(kName, kDimension)), "create");
@@ -180,9 +178,7 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "usage: bench_contexts_sustained FOLDER [SECONDS [MOST_PER_SECOND]]\n");
     return 2;
   }
-  const std::string folder = std::string(argv[1]) + "/sustained";
-  std::filesystem::create_directories(folder);
-  mnemo::Run run(folder, argc > 2 ? std::atof(argv[2]) : 300,
+  mnemo::Run run(std::string(argv[1]) + "/sustained", argc > 2 ? std::atof(argv[2]) : 300,
                  argc > 3 ? std::atof(argv[3]) : 40'000);
   std::printf("%s\n", run.Execute().dump(2).c_str());
   return 0;

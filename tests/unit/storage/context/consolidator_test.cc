@@ -179,6 +179,8 @@ TEST_P(ConsolidatorTest, WhatIsDamagedIsLeftOutWithWhatCoversIt) {
   EXPECT_OK(second.damage);
   EXPECT_EQ(second.summaries, 16U + 4 + 1);
   ASSERT_OK(consolidator_->Step(context_).status());
+  ASSERT_OK_AND_ASSIGN(const auto counts, summaries().Counts(context_));
+  EXPECT_THAT(counts, testing::ElementsAre(34 - 1, 8 - 1, 2 - 1));
   const auto has = [&](uint8_t level, uint64_t position) {
     const auto summary = summaries().At(context_, level, position);
     EXPECT_OK(summary);
