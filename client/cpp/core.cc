@@ -23,6 +23,8 @@ grpc::ChannelArguments ArgumentsFor(const ClientOptions& options) {
   arguments.SetMaxSendMessageSize(-1);
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_FRAME_SIZE, (16 << 20) - 1);
   arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 64 * kMiB);
+  // As the server: docs/decisions/0155.
+  arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
   arguments.SetInt(GRPC_ARG_HTTP2_WRITE_BUFFER_SIZE, kMiB);
   arguments.SetInt(GRPC_ARG_TCP_READ_CHUNK_SIZE, kMiB);
   arguments.SetInt(GRPC_ARG_TCP_MIN_READ_CHUNK_SIZE, kMiB);

@@ -30,6 +30,9 @@ void Tune(const RpcServerOptions& options, grpc::ServerBuilder& builder) {
   builder.SetMaxSendMessageSize(kReceiveLimit);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_FRAME_SIZE, (16 << 20) - 1);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 8 << 20);
+  // A window that follows the measured bandwidth shrinks under data that is on its
+  // way, which then breaks its call: docs/decisions/0155.
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_WRITE_BUFFER_SIZE, 1 << 20);
   builder.AddChannelArgument("grpc.experimental.tcp_read_chunk_size", 1 << 20);
   builder.AddChannelArgument("grpc.experimental.tcp_max_read_chunk_size", 4 << 20);

@@ -27,8 +27,7 @@ TEST_P(SpaceKeeperChurnTest, HoldsItsBoundsThroughFiveTimesTheCapacity) {
   const auto resources = MakeTestResources();
   InstanceOptions options = SmallInstance(dir / "i", Durability::kCache);
   options.write_buffer_bytes = 2ull << 20;
-  ASSERT_OK_AND_ASSIGN(auto instance,
-                       Instance::Open(options, *files, clock, *resources, nullptr));
+  ASSERT_OK_AND_ASSIGN(auto instance, Instance::Open(options, *files, clock, *resources, nullptr));
   constexpr uint64_t kCapacity = 60ull << 20;
   std::mt19937_64 random(GetParam().in_order ? 1 : 2);
   std::vector<uint64_t> present;
@@ -45,7 +44,7 @@ TEST_P(SpaceKeeperChurnTest, HoldsItsBoundsThroughFiveTimesTheCapacity) {
     present.push_back(number);
     ASSERT_OK(PutTestBlock(instance->blocks(), number++, size));
     written += size;
-    if (number % 16 == 0) {
+    if (number % 4 == 0) {
       ASSERT_OK(instance->MaintainSpace());
     }
     if (written > kCapacity) worst = std::max(worst, instance->Stats().SpaceAmplification());
@@ -71,9 +70,8 @@ TEST(SpaceKeeperTest, CompactGivesEverythingBack) {
   const auto files = MakePosixFileSystem();
   SystemClock clock;
   const auto resources = MakeTestResources();
-  ASSERT_OK_AND_ASSIGN(auto instance,
-                       Instance::Open(SmallInstance(dir / "i", Durability::kSync), *files, clock,
-                                      *resources, nullptr));
+  ASSERT_OK_AND_ASSIGN(auto instance, Instance::Open(SmallInstance(dir / "i", Durability::kSync),
+                                                     *files, clock, *resources, nullptr));
   for (uint64_t i = 0; i < 100; ++i) ASSERT_OK(PutTestBlock(instance->blocks(), i, 50'000));
   for (uint64_t i = 0; i < 100; ++i) {
     if (i % 10 != 0) {
