@@ -429,6 +429,7 @@ void Daemon::CheckProblems() {
 NodeFigures Daemon::Figures() const {
   NodeFigures figures{.levels = store_->Levels(),
                       .counters = store_->counters(),
+                      .reencoding_parts_left = store_->ReencodingPartsLeft(),
                       .codecs = store_->Codecs(),
                       .contexts = upkeep_->figures(),
                       .parts = store_->parts(),

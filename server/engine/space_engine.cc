@@ -61,7 +61,10 @@ absl::StatusOr<SpaceRegistry::SpacePtr> SpaceEngine::Update(const CallContext& c
                                                             const SpaceRef& ref,
                                                             const SpacePolicy& policy) {
   MNEMO_ASSIGN_OR_RETURN(const auto space, Resolve(call, ref));
-  return registry_.UpdatePolicy(call.identity.tenant, space->scope.space, policy);
+  MNEMO_ASSIGN_OR_RETURN(
+      auto updated, registry_.UpdatePolicy(call.identity.tenant, space->scope.space, policy));
+  blocks_.SpaceChanged(space->scope);
+  return updated;
 }
 
 absl::StatusOr<uint64_t> SpaceEngine::Delete(const CallContext& call, const SpaceRef& ref) {

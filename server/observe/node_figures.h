@@ -48,6 +48,7 @@ struct StreamFigures {
 struct NodeFigures {
   std::array<LevelFigures, kLevelCount> levels{};
   BlockStoreCounters counters;
+  uint64_t reencoding_parts_left = 0;
   std::vector<CodecFigures> codecs;
   ContextUpkeepFigures contexts;
   uint64_t parts = 0;

@@ -108,6 +108,12 @@ void AddCounters(Families& families, const BlockStoreCounters& counters) {
           .Take());
   AddValue(families, "mnemo_refused_puts_total", "Writes refused for want of room.",
            MetricType::Counter, static_cast<double>(counters.refused_puts));
+  AddValue(families, "mnemo_below_floor_parts_total",
+           "Copies dropped that were kept in fewer bits than their space's floor.",
+           MetricType::Counter, static_cast<double>(counters.below_floor));
+  AddValue(families, "mnemo_reencoded_parts_total",
+           "Copies brought into the form that their space asks for where they lay.",
+           MetricType::Counter, static_cast<double>(counters.reencoded));
   AddValue(families, "mnemo_expired_parts_total", "Parts dropped at the end of their time to live.",
            MetricType::Counter, static_cast<double>(counters.expired));
 }
@@ -295,6 +301,9 @@ std::string Scrape::Text() const {
     AddLevels(families, figures);
     AddCodecs(families, figures.codecs);
     AddCounters(families, figures.counters);
+    AddValue(families, "mnemo_reencoding_parts_left",
+             "Parts still to be looked at since a floor changed, or something was kept as it came.",
+             MetricType::Gauge, static_cast<double>(figures.reencoding_parts_left));
     AddContexts(families, figures.contexts);
     AddBudgets(families, figures);
     AddIndex(families, figures.index);

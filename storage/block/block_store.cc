@@ -63,6 +63,14 @@ class TieredBlockStore final : public BlockStore {
   }
 
   void UseSpaces(FindSpace find) override { core_.spaces.Use(std::move(find)); }
+  void SpaceChanged(KeyScope scope) override {
+    core_.spaces.Changed(scope);
+    mover_.Wake();
+  }
+  Reencoding ReencodingOf(KeyScope scope) const override {
+    return mover_.reencoder().ProgressOf(scope);
+  }
+  uint64_t ReencodingPartsLeft() const override { return mover_.reencoder().PartsLeft(); }
   const Recovery& recovery() const override { return recovery_; }
   const std::string& node_id() const override { return node_id_; }
   Store& state() override { return core_.disks().state(); }

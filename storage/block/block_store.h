@@ -156,6 +156,13 @@ class PartSink {
   }
 };
 
+// How far the parts of a space have been looked through since its policy changed.
+struct Reencoding {
+  bool under_way = false;  // or about to begin
+  uint64_t looked_at = 0;  // parts
+  uint64_t parts = 0;      // of so many, as it began
+};
+
 struct LevelFigures {
   LevelStats stats;
   uint64_t parts = 0;                // that lie here; one in RAM and on disk counts at both
@@ -205,6 +212,7 @@ struct BlockStoreCounters {
   uint64_t write_behind_skipped = 0;
   uint64_t expired = 0;
   uint64_t below_floor = 0;  // copies dropped, kept below a floor that was raised
+  uint64_t reencoded = 0;    // copies brought into another form where they lay
   // Of parts that a level dropped for want of room: as many as `evicted` of the
   // levels together.
   IdleHistogram idle_before_evict;
@@ -255,6 +263,12 @@ class BlockStore {
   // threads are here; `find` is called by any thread, and outlives the store's use.
   using FindSpace = std::function<std::shared_ptr<const Space>(KeyScope)>;
   virtual void UseSpaces(FindSpace find) = 0;
+  // The space's policy changed: its parts are looked through by MoveStep, and brought
+  // into the form that it asks for now.
+  virtual void SpaceChanged(KeyScope scope) = 0;
+  virtual Reencoding ReencodingOf(KeyScope scope) const = 0;
+  // Parts of all spaces that are still to be looked at.
+  virtual uint64_t ReencodingPartsLeft() const = 0;
 
   virtual const Recovery& recovery() const = 0;
   virtual const std::string& node_id() const = 0;

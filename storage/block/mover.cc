@@ -19,6 +19,7 @@ bool Mover::Step() {
   for (const Level level : {Level::kDisk, Level::kL3, Level::kL2, Level::kL1}) {
     more |= Relieve(level);
   }
+  more |= reencoder_.Step();
   for (int i = 0; i < kPromotionsAStep && promotion_.Step(); ++i) {
   }
   return more || promotion_.waiting();

@@ -6,6 +6,7 @@
 #include "storage/base/mutex.h"
 #include "storage/block/demotion.h"
 #include "storage/block/promotion.h"
+#include "storage/block/reencoder.h"
 #include "storage/block/store_core.h"
 #include "storage/block/upkeep.h"
 #include "storage/policy/placement.h"
@@ -19,11 +20,13 @@ class Mover {
       : demotion_(core),
         promotion_(core, demotion_),
         upkeep_(core, files),
+        reencoder_(core, demotion_),
         core_(core),
         watermarks_{watermark, watermark, watermark, watermark} {}
 
   Demotion& demotion() { return demotion_; }
   Upkeep& upkeep() { return upkeep_; }
+  const Reencoder& reencoder() const { return reencoder_; }
 
   // As BlockStore.
   bool Step();
@@ -41,6 +44,7 @@ class Mover {
   Demotion demotion_;
   Promotion promotion_;
   Upkeep upkeep_;
+  Reencoder reencoder_;
   StoreCore& core_;
   Mutex mutex_;  // innermost
   CondVar work_;

@@ -132,6 +132,7 @@ BlockStoreCounters PartViews::Counters() const {
   counters.write_behind_skipped = tally.write_behind_skipped;
   counters.expired = tally.expired;
   counters.below_floor = tally.below_floor;
+  counters.reencoded = tally.reencoded;
   for (size_t i = 0; i < tally.idle_counts.size(); ++i) {
     counters.idle_before_evict.counts[i] = tally.idle_counts[i];
   }

@@ -159,15 +159,51 @@ void SpaceCodecs::Publish(KeyScope scope, uint8_t group,
     known->second.set = std::move(set);
   }
   known->second.groups[group] = {std::move(calibration)};
+  // Its parts before this one stayed exact.
+  changed_.insert(scope);
 }
 
 void SpaceCodecs::Forget(KeyScope scope) {
   {
     MutexLock lock(mutex_);
     known_.erase(scope);
+    changed_.erase(scope);
+    resting_.erase(scope);
   }
   MutexLock lock(learning_);
   learners_.erase(learners_.lower_bound({scope, 0}), learners_.upper_bound({scope, 0xff}));
+}
+
+void SpaceCodecs::Changed(KeyScope scope) {
+  MutexLock lock(mutex_);
+  changed_.insert(scope);
+}
+
+bool SpaceCodecs::IsChanged(KeyScope scope) const {
+  MutexLock lock(mutex_);
+  return changed_.contains(scope);
+}
+
+std::vector<KeyScope> SpaceCodecs::AllChanged() const {
+  MutexLock lock(mutex_);
+  return {changed_.begin(), changed_.end()};
+}
+
+std::optional<KeyScope> SpaceCodecs::NextChanged(MonoTime now) {
+  MutexLock lock(mutex_);
+  std::erase_if(resting_, [&](const auto& rest) { return rest.second <= now; });
+  for (const KeyScope& scope : changed_) {
+    if (resting_.contains(scope)) continue;
+    const KeyScope next = scope;
+    changed_.erase(next);
+    return next;
+  }
+  return std::nullopt;
+}
+
+void SpaceCodecs::Rest(KeyScope scope, MonoTime until) {
+  MutexLock lock(mutex_);
+  resting_[scope] = until;
 }
 
 }  // namespace mnemo

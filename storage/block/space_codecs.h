@@ -11,12 +11,14 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "storage/base/clock.h"
 #include "storage/base/mutex.h"
 #include "storage/block/space.h"
 #include "storage/codec/calibration.h"
@@ -63,6 +65,16 @@ class SpaceCodecs {
   // The space is gone.
   void Forget(KeyScope scope);
 
+  // Parts of the space may lie in another form than it asks for now: its policy changed,
+  // a group of it was calibrated, or something was put there as it came.
+  void Changed(KeyScope scope);
+  bool IsChanged(KeyScope scope) const;
+  std::vector<KeyScope> AllChanged() const;
+  // A changed space that does not rest at `now`; it counts as changed no more.
+  std::optional<KeyScope> NextChanged(MonoTime now);
+  // It is not next before `until`, whether it changes or not.
+  void Rest(KeyScope scope, MonoTime until);
+
  private:
   using GroupKey = std::pair<KeyScope, uint8_t>;
   struct Known {
@@ -88,8 +100,10 @@ class SpaceCodecs {
   FindSpace find_;
   Mutex learning_;  // while a part is added; never across the store
   std::map<GroupKey, Learner> learners_ ABSL_GUARDED_BY(learning_);
-  Mutex mutex_;  // innermost
+  mutable Mutex mutex_;  // innermost
   std::map<KeyScope, Known> known_ ABSL_GUARDED_BY(mutex_);
+  std::set<KeyScope> changed_ ABSL_GUARDED_BY(mutex_);
+  std::map<KeyScope, MonoTime> resting_ ABSL_GUARDED_BY(mutex_);  // until when
 };
 
 // The range of stored keys that calibrations of a space have in the state store, whose

@@ -88,6 +88,7 @@ absl::Status StoreCore::Restore(const NewPart& part, const Digest128& digest, bo
                                 const DiskPlace& disk) {
   MNEMO_ASSIGN_OR_RETURN(const EntryRef ref, directory.Restore(part, digest, pinned, disk));
   disks().Take(disk.level, disk.stored_bytes);
+  spaces.Changed(part.key.scope);
   if (const std::optional<DirectoryEntry> entry = directory.Get(ref.id)) {
     Enqueue(*entry, disk.level, disk.stored_bytes);
   }

@@ -35,7 +35,7 @@ struct StoreTally {
   using ByLevel = std::array<std::atomic<uint64_t>, kLevelCount>;
   ByLevel lookups{}, hits{}, demoted{}, promoted{}, evicted{}, corrupt{};
   std::atomic<uint64_t> refused_puts{0}, write_behind{0}, write_behind_skipped{0}, expired{0},
-      below_floor{0};
+      below_floor{0}, reencoded{0};
   std::array<std::atomic<uint64_t>, IdleHistogram::kLimits.size() + 1> idle_counts{};
   std::atomic<uint64_t> idle_nanos{0};
 

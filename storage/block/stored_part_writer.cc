@@ -180,7 +180,11 @@ absl::Status StoredPartWriter::Publish(const Digest128& digest) {
   const uint64_t size = value_.size();
   const RamPlace ram{Level::kL1, core_.Ram(Level::kL1).Adopt(std::move(value_)), size, kRaw};
   const absl::Status published = core_.Publish(reserved_, part_.key, digest, ram, disk);
-  if (published.ok()) return published;
+  if (published.ok()) {
+    // On disk as it came.
+    if (disk) core_.spaces.Changed(part_.key.scope);
+    return published;
+  }
   core_.Ram(Level::kL1).Erase(StoredKey(), ram.locator).IgnoreError();
   if (disk) {
     // Not acknowledged, so a copy that stays is found whole or not at all.
