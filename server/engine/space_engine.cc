@@ -61,8 +61,8 @@ absl::StatusOr<SpaceRegistry::SpacePtr> SpaceEngine::Update(const CallContext& c
                                                             const SpaceRef& ref,
                                                             const SpacePolicy& policy) {
   MNEMO_ASSIGN_OR_RETURN(const auto space, Resolve(call, ref));
-  MNEMO_ASSIGN_OR_RETURN(
-      auto updated, registry_.UpdatePolicy(call.identity.tenant, space->scope.space, policy));
+  MNEMO_ASSIGN_OR_RETURN(auto updated,
+                         registry_.UpdatePolicy(call.identity.tenant, space->scope.space, policy));
   blocks_.SpaceChanged(space->scope);
   return updated;
 }
