@@ -442,6 +442,7 @@ void StreamConnection::ChangeInterestLocked() {
 void StreamConnection::Drain() {
   {
     MutexLock lock(mutex_);
+    if (closed_) return;  // gone already, or when the last of its work has ended
     draining_ = true;
     ++working_;
   }
