@@ -33,7 +33,7 @@ INSTANTIATE_TEST_SUITE_P(
         Refused{{}, "a command is missing; there are status, tier, space,", "mnemoctl"},
         Refused{{"spcae"}, "no command 'spcae' here; there are status, tier,", "mnemoctl"},
         Refused{{"space"},
-                "a command is missing; there are list, show, create, delete",
+                "a command is missing; there are list, show, create, set, delete",
                 "mnemoctl space"},
         Refused{{"tier", "lst"},
                 "no command 'lst' here; there are list, stats, inspect",

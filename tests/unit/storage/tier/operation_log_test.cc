@@ -48,7 +48,7 @@ TEST(OperationLogFormatTest, WhatDoesNotDecodeIsDataLoss) {
   for (size_t size = 0; size < 15; ++size) {
     EXPECT_THAT(DecodeLogEntry(key, value.substr(0, size)), StatusIs(absl::StatusCode::kDataLoss));
   }
-  for (const int kind : {0, static_cast<int>(OperationKind::kEraseContext) + 1}) {
+  for (const int kind : {0, static_cast<int>(OperationKind::kPutCalibration) + 1}) {
     std::string bad = value;
     bad[1] = static_cast<char>(kind);
     EXPECT_THAT(DecodeLogEntry(key, bad), StatusIs(absl::StatusCode::kDataLoss));
