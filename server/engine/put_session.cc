@@ -86,8 +86,10 @@ absl::StatusOr<WriteSpec> SpecOf(const CallScope& scope, const PartOffer& offer)
 OfferVerdict Judge(const PartKey& key, const BlockStore& store, const Reservations& reservations,
                    uint64_t own) {
   const std::optional<PartState> state = store.Describe(key);
-  if (state && !state->pending) return {.verdict = Verdict::kPresent, .digest = state->digest};
-  if (state || reservations.HeldByOther(key.Stored().bytes(), own)) {
+  if (state && !state->pending && !state->below_floor) {
+    return {.verdict = Verdict::kPresent, .digest = state->digest};
+  }
+  if ((state && state->pending) || reservations.HeldByOther(key.Stored().bytes(), own)) {
     return {.verdict = Verdict::kPending};
   }
   return {.verdict = Verdict::kWant};

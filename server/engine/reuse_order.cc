@@ -24,15 +24,15 @@ std::optional<ReuseOrder::Key> ReuseOrder::Victim(const Key& newest, bool may_tr
     unproven = in_ram && known->second.before < last;
     break;
   }
-  if (on_trial_ && *on_trial_ != newest && may_go(*on_trial_))
-    oldest = std::exchange(on_trial_, {});
-  if (unproven && may_try) {
-    on_trial_ = newest;
-    unproven = false;
+  if (!oldest || (unproven && !may_try)) {
+    if (in_ram && may_go(newest)) return newest;  // a trial goes on
+    return std::nullopt;
   }
-  if (oldest && !unproven) return oldest;
-  if (in_ram && may_go(newest)) return newest;
-  return std::nullopt;
+  if (on_trial_ && *on_trial_ != newest && may_go(*on_trial_)) {
+    oldest = std::exchange(on_trial_, std::nullopt);
+  }
+  if (unproven) on_trial_ = newest;
+  return oldest;
 }
 
 void ReuseOrder::Leave(const Key& key) {

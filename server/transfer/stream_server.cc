@@ -25,6 +25,8 @@ class StreamServerImpl final : public StreamServer, private EventLoop::Handler {
 
   absl::Status Open() {
     MNEMO_ASSIGN_OR_RETURN(listener_, ListenUnix(options_.unix_socket, options_.access));
+    // Its sockets inherit it: of bytes that come before Welcome the sender is known, too.
+    ShowSenders(listener_.get());
     for (size_t i = 0; i < options_.threads; ++i) {
       MNEMO_ASSIGN_OR_RETURN(auto loop, EventLoop::Start(fmt::format("streams-{}", i)));
       loops_.push_back(std::move(loop));

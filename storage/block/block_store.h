@@ -71,6 +71,7 @@ struct PartState {
   bool pinned = false;
   bool leased = false;
   bool pending = false;
+  bool below_floor = false;  // all copies are: reads miss it, and a put replaces it
   WallTime created;
   WallTime expires;
   uint64_t uses = 0;

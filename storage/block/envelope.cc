@@ -358,6 +358,9 @@ absl::StatusOr<std::string> EnvelopeBuilder::Header() const {
 
 namespace {
 
+// Relative, of a section: what errs by more than the section itself is not kept so.
+constexpr double kMostError = 1;
+
 // Encodes sections one after another, and adds up what is lost.
 class SectionEncoder {
  public:
@@ -395,6 +398,9 @@ class SectionEncoder {
     if (absl::IsOutOfRange(tensor.status())) return false;
     MNEMO_RETURN_IF_ERROR(tensor.status());
     if (tensor->bytes >= exact.size()) return false;
+    // Zeros that come back as a mean, or numbers so small that the error is beyond them.
+    const bool is_zero = tensor->error.squares == 0 && tensor->error.squared_errors > 0;
+    if (is_zero || !(tensor->error.relative() <= kMostError)) return false;
     section.codec = static_cast<uint8_t>(tensor_codec_->id());
     section.bits = static_cast<uint8_t>(tensor_codec_->bits());
     section.error = static_cast<float>(tensor->error.relative());

@@ -61,6 +61,14 @@ absl::StatusOr<std::optional<EncodedPart>> LossyForm(StoreCore& core, const Dire
   return EncodedPart(std::move(encoded), FormOfEnvelope(made));
 }
 
+// Whether codes of `bits`, which have lost something, are less than the owner asks for.
+bool AreBelowFloor(const StoreCore& core, KeyScope scope, uint32_t bits) {
+  const std::shared_ptr<const Space> space = core.spaces.Find(scope);
+  if (space == nullptr) return false;
+  const uint32_t floor = space->spec.policy.floor_bits_per_value;
+  return floor == 0 || bits < floor;
+}
+
 }  // namespace
 
 uint8_t FormOfEnvelope(const Envelope& envelope) {
@@ -91,7 +99,8 @@ absl::StatusOr<EncodedPart> FormFor(StoreCore& core, const DirectoryEntry& entry
   if (envelope.lossy()) return EncodedPart(stored, form);
   absl::StatusOr<std::optional<EncodedPart>> lossy =
       LossyForm(core, entry, envelope, stored, level);
-  if (absl::IsDataLoss(lossy.status())) return lossy.status();
+  // A calibration that is damaged says nothing of the part.
+  if (absl::IsDataLoss(lossy.status())) MNEMO_RETURN_IF_ERROR(VerifyPart(entry, stored));
   // Whatever else failed, the part may stay exact.
   if (lossy.ok() && lossy->has_value()) return **std::move(lossy);
   // L3 takes what is exact as it comes.
@@ -150,11 +159,17 @@ absl::StatusOr<PinnedBytes> DecodeSections(StoreCore& core, const DirectoryEntry
 }
 
 bool IsBelowFloor(const StoreCore& core, const DirectoryEntry& entry, const Envelope& envelope) {
-  if (!envelope.lossy()) return false;
-  const std::shared_ptr<const Space> space = core.spaces.Find(entry.key.scope);
-  if (space == nullptr) return false;
-  const uint32_t floor = space->spec.policy.floor_bits_per_value;
-  return floor == 0 || envelope.lowest_bits() < floor;
+  return envelope.lossy() && AreBelowFloor(core, entry.key.scope, envelope.lowest_bits());
+}
+
+bool IsBelowFloor(const StoreCore& core, KeyScope scope, uint8_t form) {
+  return IsLossyForm(form) && AreBelowFloor(core, scope, BitsOf(static_cast<StoredForm>(form)));
+}
+
+bool IsBelowFloor(const StoreCore& core, const DirectoryEntry& entry) {
+  const KeyScope scope = entry.key.scope;
+  if (entry.ram && !IsBelowFloor(core, scope, entry.ram->codec)) return false;
+  return (entry.ram || entry.disk) && (!entry.disk || IsBelowFloor(core, scope, entry.disk->codec));
 }
 
 }  // namespace mnemo

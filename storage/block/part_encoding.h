@@ -63,5 +63,9 @@ absl::StatusOr<PinnedBytes> DecodeSections(StoreCore& core, const DirectoryEntry
 
 // Whether the space's owner asks for more than is left of the part here.
 bool IsBelowFloor(const StoreCore& core, const DirectoryEntry& entry, const Envelope& envelope);
+// The same of a copy in `form`, by what the directory knows.
+bool IsBelowFloor(const StoreCore& core, KeyScope scope, uint8_t form);
+// The same of all copies of the part: it is a miss.
+bool IsBelowFloor(const StoreCore& core, const DirectoryEntry& entry);
 
 }  // namespace mnemo

@@ -1,5 +1,7 @@
 #include "storage/block/part_views.h"
 
+#include "storage/block/part_encoding.h"
+
 namespace mnemo {
 
 namespace {
@@ -63,6 +65,7 @@ PartState PartViews::StateOf(const DirectoryEntry& entry) const {
   const uint8_t form = entry.ram ? entry.ram->codec : entry.disk->codec;
   state.codec = FormName(form);
   state.lossy = IsLossyForm(form);
+  state.below_floor = IsBelowFloor(core_, entry);
   state.on_disk = entry.disk.has_value();
   if (entry.disk) state.disk_level = entry.disk->level;
   state.rule = Place(core_.Signals(entry), core_.rules()).rule;

@@ -48,10 +48,8 @@ void Promotion::Promote(const DirectoryEntry& entry) {
     return;
   }
   const absl::StatusOr<EncodedPart> form = FormForL1(core_, entry, *stored);
-  if (!form.ok()) {
-    core_.DropDamaged(entry, from);
-    return;
-  }
+  if (absl::IsDataLoss(form.status())) core_.DropDamaged(entry, from);
+  if (!form.ok()) return;
   RamLevel& l1 = core_.Ram(Level::kL1);
   absl::StatusOr<Locator> locator = l1.Put(StoredKey(), BlockMetadata(), form->pieces());
   if (!locator.ok() && demotion_.Free(Level::kL1, form->size())) {

@@ -137,6 +137,11 @@ bool Reencoder::ReplaceInL2(const DirectoryEntry& entry, uint64_t& encoded_bytes
 bool Reencoder::ReplaceOnDisk(const DirectoryEntry& entry, uint64_t& encoded_bytes) {
   const Level level = entry.disk->level;
   if (IsLossyForm(entry.disk->codec)) {
+    // Of what has to be on disk, and is good enough in RAM, that is written in its place.
+    const bool stays = entry.pinned || entry.durability != Durability::kCache;
+    if (stays && entry.ram && !IsBelowFloor(core_, entry.key.scope, entry.ram->codec)) {
+      return demotion_.WriteToDisk(entry).ok();
+    }
     core_.DropBelowFloor(entry, level);
     return true;
   }

@@ -90,15 +90,22 @@ absl::StatusOr<std::optional<CalibrationFit>> SpaceCodecs::Add(const Space& spac
                                                                const Section& section) {
   const Group& described = space.spec.groups[group];
   MutexLock lock(learning_);
+  if (IsLearnt(space.scope, group)) return std::nullopt;
   auto [found, fresh] = learners_.try_emplace({space.scope, group});
   Learner& learner = found->second;
   if (fresh) {
+    learner.channels = ChannelsOf(described);
+    if (learning_channels_ + learner.channels > kMostLearningChannels) {
+      learners_.erase(found);
+      return std::nullopt;
+    }
     absl::StatusOr<CalibrationFit> fit = CalibrationFit::Create(GeometryOfGroup(described));
     if (!fit.ok()) {
       learners_.erase(found);
       return fit.status();
     }
     learner.fit = *std::move(fit);
+    learning_channels_ += learner.channels;
   }
   if (!learner.fit) return std::nullopt;
   for (uint32_t i = 0; i < tensors.size(); ++i) {
@@ -125,6 +132,9 @@ absl::Status SpaceCodecs::Learn(const Space& space, uint8_t group,
                          Add(space, group, tensors, section));
   if (!fit) return absl::OkStatus();
   absl::StatusOr<std::shared_ptr<const Calibration>> calibration = fit->Finish();
+  // What a restart could not read is not used: keys at the bound may be beyond it once
+  // their positions are off.
+  if (calibration.ok()) calibration = Calibration::Parse(AsBytes((*calibration)->Serialize()));
   absl::Status persisted;
   if (calibration.ok()) persisted = Persist(space.scope, group, **calibration);
   if (persisted.ok()) {
@@ -132,7 +142,7 @@ absl::Status SpaceCodecs::Learn(const Space& space, uint8_t group,
     Publish(space.scope, group, calibration.ok() ? *std::move(calibration) : nullptr);
   }
   MutexLock lock(learning_);
-  learners_.erase({space.scope, group});
+  EraseLearners({space.scope, group}, {space.scope, group});
   return persisted;
 }
 
@@ -171,7 +181,21 @@ void SpaceCodecs::Forget(KeyScope scope) {
     resting_.erase(scope);
   }
   MutexLock lock(learning_);
-  learners_.erase(learners_.lower_bound({scope, 0}), learners_.upper_bound({scope, 0xff}));
+  EraseLearners({scope, 0}, {scope, 0xff});
+}
+
+void SpaceCodecs::EraseLearners(const GroupKey& first, const GroupKey& last) {
+  auto at = learners_.lower_bound(first);
+  while (at != learners_.end() && at->first <= last) {
+    learning_channels_ -= at->second.channels;
+    at = learners_.erase(at);
+  }
+}
+
+bool SpaceCodecs::IsLearnt(KeyScope scope, uint8_t group) const {
+  MutexLock lock(mutex_);
+  const auto known = known_.find(scope);
+  return known != known_.end() && known->second.groups.contains(group);
 }
 
 void SpaceCodecs::Changed(KeyScope scope) {

@@ -37,6 +37,8 @@ class SpaceCodecs {
   static constexpr uint64_t kTokensToLearn = 1024;
   // Groups of more channels, K and V together, do without.
   static constexpr uint64_t kMaxChannels = uint64_t{1} << 19;
+  // Of all groups that learn at once, some 50 MiB; others stay exact meanwhile.
+  static constexpr uint64_t kMostLearningChannels = 2 * kMaxChannels;
 
   explicit SpaceCodecs(Store& state) : state_(state) {}
 
@@ -84,8 +86,13 @@ class SpaceCodecs {
   struct Learner {
     std::optional<CalibrationFit> fit;  // none: somebody is making a calibration of it
     uint64_t tokens = 0;
+    uint64_t channels = 0;
   };
 
+  // Of [first, last].
+  void EraseLearners(const GroupKey& first, const GroupKey& last)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(learning_);
+  bool IsLearnt(KeyScope scope, uint8_t group) const;
   // Copies what is known of `scope`, having loaded it if need be.
   absl::StatusOr<Known> Load(KeyScope scope);
   // Adds the part. The fit, once there is enough of it.
@@ -100,7 +107,8 @@ class SpaceCodecs {
   FindSpace find_;
   Mutex learning_;  // while a part is added; never across the store
   std::map<GroupKey, Learner> learners_ ABSL_GUARDED_BY(learning_);
-  mutable Mutex mutex_;  // innermost
+  uint64_t learning_channels_ ABSL_GUARDED_BY(learning_) = 0;  // of all of them
+  mutable Mutex mutex_;                                        // innermost
   std::map<KeyScope, Known> known_ ABSL_GUARDED_BY(mutex_);
   std::set<KeyScope> changed_ ABSL_GUARDED_BY(mutex_);
   std::map<KeyScope, MonoTime> resting_ ABSL_GUARDED_BY(mutex_);  // until when

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "storage/base/status_macros.h"
+#include "storage/block/part_encoding.h"
 
 namespace mnemo {
 namespace {
@@ -83,14 +84,19 @@ StoredPartWriter::~StoredPartWriter() {
 }
 
 absl::Status StoredPartWriter::Reserve() {
-  // One that expired is in the way at most once, unless others write it as well.
+  // One that expired, or is below its floor, is in the way at most once, unless others write it as
+  // well.
   for (int attempt = 0; attempt < 4; ++attempt) {
     MNEMO_ASSIGN_OR_RETURN(
         const Reservation reservation,
         core_.directory.Reserve(part_, core_.time().Mono() + core_.options().max_reservation));
     switch (reservation.outcome) {
       case Reservation::Outcome::kPresent:
-        return absl::AlreadyExistsError("the part is present");
+        if (!DropBelowFloor(reservation.ref)) {
+          return absl::AlreadyExistsError("the part is present");
+        }
+        core_.events.Deliver();
+        break;
       case Reservation::Outcome::kPending:
         return absl::AbortedError("the part is being written by somebody else");
       case Reservation::Outcome::kReserved:
@@ -104,6 +110,17 @@ absl::Status StoredPartWriter::Reserve() {
     }
   }
   return absl::AbortedError("the part is being written by somebody else");
+}
+
+bool StoredPartWriter::DropBelowFloor(EntryRef ref) {
+  const EntryGate::Hold hold = core_.gate.Enter(ref.id);
+  const std::optional<DirectoryEntry> entry = core_.directory.Get(ref.id);
+  if (!entry || entry->key != part_.key || entry->state != EntryState::kPresent) return true;
+  if (!IsBelowFloor(core_, *entry)) return false;
+  ++core_.tally.below_floor;
+  // What fails is the erasing of bytes that nobody finds any more.
+  core_.Remove(entry->ref, Directory::RemoveWhen::kAlways, std::nullopt).IgnoreError();
+  return true;
 }
 
 absl::Status StoredPartWriter::TakeExtents() {

@@ -36,6 +36,9 @@ class StoredPartWriter final : public PartWriter {
         envelope_(std::move(envelope)) {}
 
   absl::Status Reserve();
+  // Whether the part that is in the way is none any more: it lies below its floor, and
+  // was dropped, or somebody else removed it.
+  bool DropBelowFloor(EntryRef ref);
   absl::Status TakeExtents();
   // Held. Writes the part to the instance of its class.
   absl::StatusOr<DiskPlace> WriteDurably(const Digest128& digest);

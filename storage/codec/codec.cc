@@ -61,7 +61,11 @@ constexpr FormFacts kForms[] = {
     {CodecId::kProgressive, 2}, {CodecId::kProgressive, 3}, {CodecId::kProgressive, 4},
     {CodecId::kProgressive, 5}, {CodecId::kProgressive, 8}};
 
-const FormFacts& FactsOf(StoredForm form) { return kForms[static_cast<size_t>(form)]; }
+// One that this build does not know, as a later one may leave it, has no bits.
+const FormFacts& FactsOf(StoredForm form) {
+  const auto index = static_cast<size_t>(form);
+  return kForms[index < std::size(kForms) ? index : 0];
+}
 
 }  // namespace
 

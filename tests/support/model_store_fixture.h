@@ -79,8 +79,9 @@ class ModelStoreTest : public ::testing::Test {
 
   void Open() {
     if (store_) {
-      spaces_.reset();
+      // Which asks for spaces, and keeps theirs open.
       ASSERT_OK(store_->Close());
+      spaces_.reset();
       store_.reset();
     }
     BlockStoreOptions options = SmallStore(dir_ / "data");

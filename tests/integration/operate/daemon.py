@@ -7,6 +7,7 @@ import os
 import pathlib
 import signal
 import subprocess
+import time
 import urllib.error
 import urllib.request
 
@@ -20,6 +21,13 @@ def run(*arguments: str, env: dict[str, str] | None = None, timeout: float = 60)
     """A daemon that is expected to end by itself."""
     return subprocess.run([BINARY, *arguments], capture_output=True, text=True, timeout=timeout,
                           env=clean_environment(env), check=False)
+
+
+def until(holds, what: str, longest: float = 60) -> None:
+    """Asks again and again; each question is a call to the daemon."""
+    end = time.monotonic() + longest
+    while not holds():
+        assert time.monotonic() < end, what
 
 
 def clean_environment(extra: dict[str, str] | None = None) -> dict[str, str]:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mnemod import Client, Code, Context, Durability, MnemoError, RetryPolicy, Tokens
-from tests.integration.operate.daemon import Daemon
+from tests.integration.operate.daemon import Daemon, until
 
 DIMENSION = 16
 CYCLES = 20
@@ -155,10 +155,11 @@ def test_killed_amid_builds(tmp_path, chance, work, tokens, before, after):
         with Daemon(tmp_path) as daemon, connect(daemon) as client:
             context = client.create_context(Context("c", DIMENSION))
             if context.info.tokens == 0:
-                if before > 0:
-                    context.append(Tokens(base[: before + 1]))
-                    while context.describe().indexed_tokens < before:
-                        pass
+                # Two runs at a time: of more it takes what is there, and a single one that
+                # is left waits for the next.
+                for end in range(32_768, before + 1, 32_768):
+                    context.append(Tokens(base[context.describe().info.tokens : end + 1]))
+                    until(lambda end=end: context.describe().indexed_tokens >= end, "not indexed")
                 context.append(Tokens(base[context.describe().info.tokens :]))
             check_search(context, base)
             assert daemon.metrics()["mnemo_index_load_failures_total"] == 0
@@ -182,7 +183,6 @@ def test_killed_amid_builds(tmp_path, chance, work, tokens, before, after):
     with Daemon(tmp_path) as daemon, connect(daemon) as client:
         context = client.create_context(Context("c", DIMENSION))
         if context.info.tokens > 0:
-            while context.describe().indexed_tokens < after:
-                pass
+            until(lambda: context.describe().indexed_tokens >= after, "not indexed")
             check_tokens(context, base)
             check_search(context, base)

@@ -3,6 +3,8 @@
 
 #include <string>
 
+#include "storage/block/space_codecs.h"
+#include "storage/tier/stored_key.h"
 #include "tests/support/model_store_fixture.h"
 
 namespace mnemo {
@@ -99,6 +101,61 @@ TEST_F(ReencoderTest, DurablePutsAreEncodedBehindTheirAnswer) {
   EXPECT_EQ(Encoded(2, "heldout", 8), 0);  // L1 has them as they were put
   Open();
   EXPECT_EQ(Encoded(2, "heldout", 8), 8);
+}
+
+TEST_F(ReencoderTest, ARaisedFloorKeepsOnDiskWhatIsExactInL1) {
+  Calibrate();
+  LookThrough();
+  const uint64_t before = OnL3();
+  for (uint32_t depth = 0; depth < 8; ++depth) {
+    Put(2, depth, BlockOfBook("heldout", depth), Durability::kSync);
+  }
+  LookThrough();
+  EXPECT_LT(OnL3() - before, 8 * kBlockBytes / 2);
+  SetFloorAndSay(0);
+  LookThrough();
+  EXPECT_GE(OnL3(), 8 * kBlockBytes);
+  Open();
+  for (uint32_t depth = 0; depth < 8; ++depth) {
+    const auto read = store_->Read(Key(2, depth), 0, 0);
+    ASSERT_OK(read);
+    EXPECT_EQ(read->bytes.ToString(), BlockOfBook("heldout", depth));
+  }
+}
+
+TEST_F(ReencoderTest, WhatLiesBelowItsFloorIsPutAnew) {
+  Calibrate();
+  Put(2, 0, BlockOfBook("heldout", 0), Durability::kSync);
+  LookThrough();
+  Open();
+  ASSERT_EQ(Encoded(2, "heldout", 1), 1);
+  EXPECT_FALSE(store_->Describe(Key(2, 0))->below_floor);
+  SetFloor(0);
+  EXPECT_TRUE(store_->Describe(Key(2, 0))->below_floor);
+  Put(2, 0, BlockOfBook("heldout", 0), Durability::kSync);
+  EXPECT_FALSE(store_->Describe(Key(2, 0))->below_floor);
+  Open();
+  EXPECT_EQ(Encoded(2, "heldout", 1), 0);
+}
+
+TEST_F(ReencoderTest, ADamagedCalibrationCostsNoExactPart) {
+  Calibrate();
+  LookThrough();
+  for (uint32_t depth = 0; depth < 8; ++depth) {
+    Put(2, depth, BlockOfBook("heldout", depth), Durability::kSync);
+  }
+  StoreBatch damage;
+  const std::string prefix = CalibrationPrefix(scope_).bytes();
+  ASSERT_OK(store_->state().Scan(
+      prefix, PrefixEnd(prefix), [&](const StoredKey& key, std::string_view value) {
+        damage.Put(key, std::string(value.size(), 'x'));
+        damage.Log({.kind = OperationKind::kPutCalibration, .key = key.bytes()});
+        return true;
+      }));
+  ASSERT_OK(store_->state().Apply(damage, /*sync=*/false));
+  Open();
+  LookThrough();
+  EXPECT_EQ(Encoded(2, "heldout", 8), 0);
 }
 
 TEST_F(ReencoderTest, OneStepIsBoundedAndSaysHowFarItCame) {
