@@ -82,6 +82,16 @@ absl::Status RedisClient::ReadExactly(std::span<uint8_t> into) {
   return absl::OkStatus();
 }
 
+absl::Status RedisClient::FlushAll() {
+  constexpr std::string_view kCommand = "FLUSHALL SYNC\r\n";
+  if (write(socket_, kCommand.data(), kCommand.size()) != static_cast<ssize_t>(kCommand.size())) {
+    return Failed("write");
+  }
+  std::string answer;
+  MNEMO_RETURN_IF_ERROR(ReadLine(answer));
+  return answer == "+OK" ? absl::OkStatus() : absl::InternalError("redis: " + answer);
+}
+
 absl::Status RedisClient::Set(std::string_view key, std::span<const uint8_t> value) {
   const std::string head =
       fmt::format("*3\r\n$3\r\nSET\r\n${}\r\n{}\r\n${}\r\n", key.size(), key, value.size());

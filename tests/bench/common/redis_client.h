@@ -23,6 +23,8 @@ class RedisClient {
   absl::Status Set(std::string_view key, std::span<const uint8_t> value);
   // Reads a value of exactly `into.size()` bytes, straight into it.
   absl::Status Get(std::string_view key, std::span<uint8_t> into);
+  // Deletes all that the server has.
+  absl::Status FlushAll();
 
  private:
   explicit RedisClient(int socket) : socket_(socket) {}
