@@ -140,18 +140,25 @@ absl::Status Demotion::WriteToDisk(const DirectoryEntry& entry) {
     core_.DropDamaged(entry, entry.ram->level);
     return encoded.status();
   }
-  const DiskPlace place{Level::kL3, entry.durability, encoded->size(), encoded->form()};
-  MNEMO_RETURN_IF_ERROR(TakeOnDisk(place.level, place.stored_bytes));
-  const BlockMetadata metadata = core_.directory.MetadataOf(entry, place.stored_bytes, place.codec);
-  const absl::Status put =
-      core_.disks().Put(place, entry.key.Stored(), metadata, encoded->pieces());
-  if (!put.ok()) {
-    core_.disks().Give(place.level, place.stored_bytes);
-    return put;
-  }
-  MNEMO_RETURN_IF_ERROR(core_.PlaceOnDisk(entry, place));
+  MNEMO_RETURN_IF_ERROR(PutOnDisk(entry, Level::kL3, entry.durability, *encoded));
   ++core_.tally.write_behind;
   return absl::OkStatus();
+}
+
+absl::Status Demotion::PutOnDisk(const DirectoryEntry& entry, Level level, Durability instance,
+                                 const EncodedPart& encoded) {
+  const DiskPlace place{level, instance, encoded.size(), encoded.form()};
+  MNEMO_RETURN_IF_ERROR(TakeOnDisk(place.level, place.stored_bytes));
+  MNEMO_RETURN_IF_ERROR(PutTaken(entry, place, encoded));
+  return core_.PlaceOnDisk(entry, place);
+}
+
+absl::Status Demotion::PutTaken(const DirectoryEntry& entry, const DiskPlace& place,
+                                const EncodedPart& encoded) {
+  const BlockMetadata metadata = core_.directory.MetadataOf(entry, place.stored_bytes, place.codec);
+  absl::Status put = core_.disks().Put(place, entry.key.Stored(), metadata, encoded.pieces());
+  if (!put.ok()) core_.disks().Give(place.level, place.stored_bytes);
+  return put;
 }
 
 std::optional<Demotion::Fate> Demotion::DemoteL3Batch(uint64_t wanted, uint64_t& freed) {
@@ -228,13 +235,7 @@ absl::StatusOr<DiskPlace> Demotion::CopyToArchive(const DirectoryEntry& entry) {
   const DiskPlace place{Level::kDisk, entry.durability, encoded->size(), encoded->form()};
   core_.disks().Take(Level::kDisk, place.stored_bytes);
   core_.disks().Give(Level::kDisk, before);
-  const BlockMetadata metadata = core_.directory.MetadataOf(entry, place.stored_bytes, place.codec);
-  const absl::Status put =
-      core_.disks().Put(place, entry.key.Stored(), metadata, encoded->pieces());
-  if (!put.ok()) {
-    core_.disks().Give(place.level, place.stored_bytes);
-    return put;
-  }
+  MNEMO_RETURN_IF_ERROR(PutTaken(entry, place, *encoded));
   return place;
 }
 

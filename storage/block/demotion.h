@@ -35,6 +35,12 @@ class Demotion {
   // full), kUnavailable, kDataLoss (its bytes are damaged; they are gone).
   absl::Status WriteToDisk(const DirectoryEntry& entry);
 
+  // Makes `encoded` the part's copy on disk, in that instance of the level, in the place
+  // of the one that it has, making room there. Held; events stay to be delivered.
+  // Errors: kResourceExhausted, kUnavailable, kAborted (the part changed).
+  absl::Status PutOnDisk(const DirectoryEntry& entry, Level level, Durability instance,
+                         const EncodedPart& encoded);
+
  private:
   // What became of a victim.
   enum class Fate : uint8_t {
@@ -56,6 +62,9 @@ class Demotion {
   bool MoveToL2(const DirectoryEntry& entry);
   std::optional<Fate> DemoteL3Batch(uint64_t wanted, uint64_t& freed);
   Fate DropFromDisk(const DirectoryEntry& entry, Level level);
+  // Writes to a place whose budget is taken, and gives that back if it fails.
+  absl::Status PutTaken(const DirectoryEntry& entry, const DiskPlace& place,
+                        const EncodedPart& encoded);
   // Copies the part from L3 to Disk, without syncing. Errors: as WriteToDisk.
   absl::StatusOr<DiskPlace> CopyToArchive(const DirectoryEntry& entry);
   absl::StatusOr<EncodedPart> ReadForArchive(const DirectoryEntry& entry);

@@ -64,9 +64,7 @@ absl::StatusOr<std::optional<EncodedPart>> LossyForm(StoreCore& core, const Dire
 // Whether codes of `bits`, which have lost something, are less than the owner asks for.
 bool AreBelowFloor(const StoreCore& core, KeyScope scope, uint32_t bits) {
   const std::shared_ptr<const Space> space = core.spaces.Find(scope);
-  if (space == nullptr) return false;
-  const uint32_t floor = space->spec.policy.floor_bits_per_value;
-  return floor == 0 || bits < floor;
+  return space != nullptr && IsBelowFloor(space->spec.policy, bits);
 }
 
 }  // namespace

@@ -14,8 +14,7 @@ namespace {
 // Whether a copy in `form` at `level` is to be looked at more closely.
 bool IsAnother(uint8_t form, const SpacePolicy& policy, Level level) {
   if (!IsLossyForm(form)) return IsLossy(FormAt(policy, level));
-  const auto known = static_cast<StoredForm>(form);
-  return policy.floor_bits_per_value == 0 || BitsOf(known) < policy.floor_bits_per_value;
+  return IsBelowFloor(policy, BitsOf(static_cast<StoredForm>(form)));
 }
 
 // Whether some part of a space of this policy may have to change.
@@ -156,19 +155,7 @@ bool Reencoder::ReplaceOnDisk(const DirectoryEntry& entry, uint64_t& encoded_byt
   }
   if (!encoded.ok() || !IsLossyForm(encoded->form())) return false;
   encoded_bytes += entry.payload_bytes;
-  DiskPlace place = *entry.disk;
-  place.stored_bytes = encoded->size();
-  place.codec = encoded->form();
-  if (!demotion_.TakeOnDisk(level, place.stored_bytes).ok()) return false;
-  // Its own entry, read again: making room may have changed it.
-  const BlockMetadata metadata = core_.directory.MetadataOf(entry, place.stored_bytes, place.codec);
-  const absl::Status put =
-      core_.disks().Put(place, entry.key.Stored(), metadata, encoded->pieces());
-  if (!put.ok()) {
-    core_.disks().Give(level, place.stored_bytes);
-    return false;
-  }
-  return core_.PlaceOnDisk(entry, place).ok();
+  return demotion_.PutOnDisk(entry, level, entry.disk->instance, *encoded).ok();
 }
 
 Reencoding Reencoder::ProgressOf(KeyScope scope) const {

@@ -161,6 +161,10 @@ StoredForm FormAt(const SpacePolicy& policy, Level level) {
   return rotated ? *rotated : *FormOf(CodecId::kProgressive, policy.floor_bits_per_value);
 }
 
+bool IsBelowFloor(const SpacePolicy& policy, uint32_t bits) {
+  return policy.floor_bits_per_value == 0 || bits < policy.floor_bits_per_value;
+}
+
 bool HasTensors(const Group& group) {
   if (group.kind == GroupKind::kState || group.kind == GroupKind::kOpaque) return false;
   return IsFloat(group.dtype) &&

@@ -100,6 +100,8 @@ absl::Status ValidatePolicy(const SpacePolicy& policy);
 // In which form parts of a space of this policy are kept at `level`: kLossless stands for
 // exact, in whatever form pays. L1 keeps what it gets.
 StoredForm FormAt(const SpacePolicy& policy, Level level);
+// Whether codes of `bits`, which have lost something, are less than the owner asks for.
+bool IsBelowFloor(const SpacePolicy& policy, uint32_t bits);
 // Whether the group's parts are tensors, and not bytes only: STATE and OPAQUE
 // groups, integer dtypes, and TOKEN_MAJOR with scales, whose place nobody defined.
 bool HasTensors(const Group& group);

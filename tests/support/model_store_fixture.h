@@ -115,8 +115,11 @@ class ModelStoreTest : public ::testing::Test {
     ASSERT_OK(PutPart(*store_, Key(chain, depth), payload, spec));
   }
   // As many blocks of the book as `chain`.
-  void PutBook(uint64_t chain, const std::string& book, uint32_t blocks = kBlocks) {
-    for (uint32_t depth = 0; depth < blocks; ++depth) Put(chain, depth, BlockOfBook(book, depth));
+  void PutBook(uint64_t chain, const std::string& book, uint32_t blocks = kBlocks,
+               Durability durability = Durability::kCache) {
+    for (uint32_t depth = 0; depth < blocks; ++depth) {
+      Put(chain, depth, BlockOfBook(book, depth), durability);
+    }
   }
   // Enough of other spaces to push everything else out of L1.
   void FillL1() {

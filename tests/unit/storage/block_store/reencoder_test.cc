@@ -92,9 +92,7 @@ TEST_F(ReencoderTest, DurablePutsAreEncodedBehindTheirAnswer) {
   Calibrate();
   LookThrough();
   const uint64_t before = OnL3();
-  for (uint32_t depth = 0; depth < 8; ++depth) {
-    Put(2, depth, BlockOfBook("heldout", depth), Durability::kSync);
-  }
+  PutBook(2, "heldout", 8, Durability::kSync);
   EXPECT_GE(OnL3() - before, 8 * kBlockBytes);
   LookThrough();
   EXPECT_LT(OnL3() - before, 8 * kBlockBytes * 10 / 32);
@@ -107,9 +105,7 @@ TEST_F(ReencoderTest, ARaisedFloorKeepsOnDiskWhatIsExactInL1) {
   Calibrate();
   LookThrough();
   const uint64_t before = OnL3();
-  for (uint32_t depth = 0; depth < 8; ++depth) {
-    Put(2, depth, BlockOfBook("heldout", depth), Durability::kSync);
-  }
+  PutBook(2, "heldout", 8, Durability::kSync);
   LookThrough();
   EXPECT_LT(OnL3() - before, 8 * kBlockBytes / 2);
   SetFloorAndSay(0);
@@ -141,9 +137,7 @@ TEST_F(ReencoderTest, WhatLiesBelowItsFloorIsPutAnew) {
 TEST_F(ReencoderTest, ADamagedCalibrationCostsNoExactPart) {
   Calibrate();
   LookThrough();
-  for (uint32_t depth = 0; depth < 8; ++depth) {
-    Put(2, depth, BlockOfBook("heldout", depth), Durability::kSync);
-  }
+  PutBook(2, "heldout", 8, Durability::kSync);
   StoreBatch damage;
   const std::string prefix = CalibrationPrefix(scope_).bytes();
   ASSERT_OK(store_->state().Scan(
