@@ -84,10 +84,10 @@ golden: deps build/release/build.ninja ## a release leaves tests/data/NAME, a da
 
 # --- showing and measuring -------------------------------------------------
 
-demo: deps-demo build/release/build.ninja ## a model's KV cache outlives kill -9; MODEL=smollm2|gemma
+demo: deps-demo build/release/build.ninja ## a model's KV cache outlives kill -9; MODEL=smollm2|gemma; FLOOR=4: what 4 bits cost
 	@ninja -C build/release -j $(JOBS) mnemod mnemoctl
-	@$(PYTHON) deploy/demo/run.py --model $(MODEL) \
-	  --mnemod $(MNEMOD) --mnemoctl $(MNEMOCTL) --out build/demo.json
+	@$(PYTHON) deploy/demo/$(if $(FLOOR),run_floor.py --floor $(FLOOR),run.py) --model $(MODEL) \
+	  --mnemod $(MNEMOD) --mnemoctl $(MNEMOCTL) --out build/demo$(if $(FLOOR),-floor).json
 
 demo-context: deps-demo build/release/build.ninja ## a book remembered, killed, and found again by meaning
 	@ninja -C build/release -j $(JOBS) mnemod mnemoctl
@@ -109,7 +109,7 @@ build/venv/plot.stamp: tests/bench/codecs/requirements.txt | build/venv/test.sta
 
 bench-codecs: deps-demo $(CAPTURED) build/venv/plot.stamp build/release/build.ninja ## sizes, errors and speed of codecs on captured attention -> build/bench/codecs.json; ONLY=smollm2|gemma
 	@mkdir -p build/bench
-	@ninja -C build/release -j $(JOBS) bench_codecs
+	@ninja -C build/release -j $(JOBS) bench_codecs bench_codec_tokens
 	@missed=0; $(PYTHON) tests/bench/codecs/run.py --build build/release --capture $(CAPTURE) \
 	  --folder build/bench --out build/bench/codecs.json $(if $(ONLY),--model $(ONLY)) || missed=1; \
 	  $(PYTHON) tests/bench/codecs/plot.py build/bench/codecs.json docs/codecs.png; exit $$missed

@@ -35,12 +35,12 @@ ExitCode List(Invocation& run) {
   for (const client::SpaceAndUsage& listed : *spaces) {
     value.push_back(ToJson(listed));
     const client::Space& space = listed.space;
-    table.AddRow({Printable(space.name), fmt::format("{:016x}", space.id),
-                  fmt::to_string(space.groups.size()),
-                  fmt::format("{} tokens", space.tokens_per_block), Grouped(listed.usage.parts),
-                  FormatByteSize(listed.usage.bytes), Grouped(listed.usage.tokens),
-                  std::string(DurabilityName(space.policy.durability)),
-                  FloorText(space.policy.floor_bits_per_value), Date(space.created_unix_us)});
+    table.AddRow(
+        {Printable(space.name), fmt::format("{:016x}", space.id),
+         fmt::to_string(space.groups.size()), fmt::format("{} tokens", space.tokens_per_block),
+         Grouped(listed.usage.parts), FormatByteSize(listed.usage.bytes),
+         Grouped(listed.usage.tokens), std::string(DurabilityName(space.policy.durability)),
+         FloorText(space.policy.floor_bits_per_value.value_or(0)), Date(space.created_unix_us)});
   }
   run.Print(value, [&](bool wide) { table.Print(run.out(), wide); });
   return ExitCode::kOk;
@@ -59,13 +59,18 @@ void PrintSpace(std::ostream& out, const client::SpaceAndUsage& listed, bool wid
     line("holds", fmt::format("{} parts, {}, {} tokens", Grouped(listed.usage.parts),
                               FormatByteSize(listed.usage.bytes), Grouped(listed.usage.tokens)));
   }
+  if (exists && listed.usage.reencoding) {
+    line("encoding",
+         fmt::format("{} of {} parts looked at", Grouped(listed.usage.reencoding->looked_at),
+                     Grouped(listed.usage.reencoding->parts)));
+  }
   const std::string_view durability = DurabilityName(space.policy.durability);
   line("class", durability.empty() ? "the daemon's default" : std::string(durability));
   line("time to live",
        space.policy.time_to_live_seconds == 0
            ? "without end"
            : FormatDuration(std::chrono::seconds(space.policy.time_to_live_seconds)));
-  line("floor", FloorText(space.policy.floor_bits_per_value));
+  line("floor", FloorText(space.policy.floor_bits_per_value.value_or(0)));
   line("salt", space.salt_required ? "required" : "not required");
   const auto if_set = [](const std::string& text) { return text.empty() ? "-" : Printable(text); };
   line("weights", if_set(space.fingerprint.weights_digest));
@@ -191,7 +196,9 @@ ExitCode Set(Invocation& run, const SetOptions& options) {
   const client::SpacePolicy before = listed->space.policy;
   const auto policy = Changed(before, options);
   if (!policy.ok()) return run.Fail(policy.status());
-  const bool raised = IsRaised(before.floor_bits_per_value, policy->floor_bits_per_value);
+  const uint32_t floor_before = before.floor_bits_per_value.value_or(0);
+  const uint32_t floor = policy->floor_bits_per_value.value_or(0);
+  const bool raised = IsRaised(floor_before, floor);
   const auto print = [&](const client::SpaceAndUsage& shown) {
     run.Print(ToJson(shown), [&](bool wide) { PrintSpace(run.out(), shown, wide); });
   };
@@ -205,8 +212,7 @@ ExitCode Set(Invocation& run, const SetOptions& options) {
   if (raised && !run.Confirm(fmt::format(
                     "Raise the floor of space '{}' from {} to {} and drop what "
                     "is kept below it?",
-                    Printable(listed->space.name), FloorText(before.floor_bits_per_value),
-                    FloorText(policy->floor_bits_per_value)))) {
+                    Printable(listed->space.name), FloorText(floor_before), FloorText(floor)))) {
     run.err() << "nothing was changed\n";
     return ExitCode::kFailure;
   }

@@ -192,7 +192,8 @@ absl::StatusOr<client::Space> ParseNode(const YAML::Node& node) {
     if (const YAML::Node floor_node = policy.Child("floor")) {
       Fields floor(floor_node, "policy.floor");
       MNEMO_RETURN_IF_ERROR(floor.CheckMap());
-      MNEMO_RETURN_IF_ERROR(floor.Take("bits_per_value", space.policy.floor_bits_per_value));
+      space.policy.floor_bits_per_value = 0;
+      MNEMO_RETURN_IF_ERROR(floor.Take("bits_per_value", *space.policy.floor_bits_per_value));
       MNEMO_RETURN_IF_ERROR(floor.CheckNothingLeft());
     }
     MNEMO_RETURN_IF_ERROR(policy.CheckNothingLeft());
@@ -240,6 +241,11 @@ Json ToJson(const client::SpaceAndUsage& listed) {
     if (i < space.part_bytes.size()) groups.back()["part_bytes"] = space.part_bytes[i];
   }
   const client::Fingerprint& print = space.fingerprint;
+  Json reencoding;  // null unless it is under way
+  if (listed.usage.reencoding) {
+    reencoding = {{"looked_at", listed.usage.reencoding->looked_at},
+                  {"parts", listed.usage.reencoding->parts}};
+  }
   return {{"id", fmt::format("{:016x}", space.id)},
           {"name", space.name},
           {"tokens_per_block", space.tokens_per_block},
@@ -256,13 +262,14 @@ Json ToJson(const client::SpaceAndUsage& listed) {
           {"policy",
            {{"durability", DurabilityName(space.policy.durability)},
             {"time_to_live_seconds", space.policy.time_to_live_seconds},
-            {"floor", {{"bits_per_value", space.policy.floor_bits_per_value}}}}},
+            {"floor", {{"bits_per_value", space.policy.floor_bits_per_value.value_or(0)}}}}},
           {"created_unix_us", space.created_unix_us},
           {"usage",
            {{"parts", listed.usage.parts},
             {"bytes", listed.usage.bytes},
             {"tokens", listed.usage.tokens},
-            {"level_bytes", listed.usage.level_bytes}}}};
+            {"level_bytes", listed.usage.level_bytes},
+            {"reencoding", reencoding}}}};
 }
 
 std::string_view KindName(client::GroupKind kind) { return NameOf(kKinds, kind); }

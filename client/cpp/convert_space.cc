@@ -36,20 +36,20 @@ v1::Group ToMessage(const Group& group) {
 }
 
 Group FromMessage(const v1::Group& message) {
-  Group group{.name = message.name(),
-              .kind = static_cast<GroupKind>(message.kind()),
-              .layers = message.layers(),
-              .kv_heads = message.kv_heads(),
-              .k_dimension = message.k_dimension(),
-              .v_dimension = message.v_dimension(),
-              .dtype = static_cast<DType>(message.dtype()),
-              .layout = static_cast<Layout>(message.layout()),
-              .window_tokens = message.window_tokens(),
-              .fixed_bytes = message.fixed_bytes(),
-              .tensor_parallel_size = message.tensor_parallel_size(),
-              .pipeline_layers = {message.pipeline_layers().begin(),
-                                  message.pipeline_layers().end()},
-              .optional = message.optional()};
+  Group group{
+      .name = message.name(),
+      .kind = static_cast<GroupKind>(message.kind()),
+      .layers = message.layers(),
+      .kv_heads = message.kv_heads(),
+      .k_dimension = message.k_dimension(),
+      .v_dimension = message.v_dimension(),
+      .dtype = static_cast<DType>(message.dtype()),
+      .layout = static_cast<Layout>(message.layout()),
+      .window_tokens = message.window_tokens(),
+      .fixed_bytes = message.fixed_bytes(),
+      .tensor_parallel_size = message.tensor_parallel_size(),
+      .pipeline_layers = {message.pipeline_layers().begin(), message.pipeline_layers().end()},
+      .optional = message.optional()};
   if (message.has_scales()) {
     group.scales = Scales{.bytes_per_run = message.scales().bytes_per_run(),
                           .description = message.scales().description()};
@@ -102,7 +102,9 @@ v1::SpacePolicy ToMessage(const SpacePolicy& policy) {
   v1::SpacePolicy message;
   message.set_durability(static_cast<v1::Durability>(policy.durability));
   message.set_time_to_live_seconds(policy.time_to_live_seconds);
-  message.mutable_floor()->set_bits_per_value(policy.floor_bits_per_value);
+  if (policy.floor_bits_per_value) {
+    message.mutable_floor()->set_bits_per_value(*policy.floor_bits_per_value);
+  }
   return message;
 }
 
@@ -148,11 +150,17 @@ Space FromMessage(const v1::Space& message) {
 
 SpaceAndUsage FromMessage(const v1::GetSpaceResponse& message) {
   const v1::SpaceUsage& usage = message.usage();
+  std::optional<Reencoding> reencoding;
+  if (usage.has_reencoding()) {
+    reencoding = Reencoding{.looked_at = usage.reencoding().looked_at(),
+                            .parts = usage.reencoding().parts()};
+  }
   return {.space = FromMessage(message.space()),
           .usage = {.parts = usage.parts(),
                     .bytes = usage.bytes(),
                     .tokens = usage.tokens(),
-                    .level_bytes = {usage.level_bytes().begin(), usage.level_bytes().end()}}};
+                    .level_bytes = {usage.level_bytes().begin(), usage.level_bytes().end()},
+                    .reencoding = reencoding}};
 }
 
 }  // namespace mnemo::client

@@ -3,12 +3,16 @@
 A line of standard input is an object with `op` and its arguments; a line of
 standard output is the answer, or {"error": ...}. Operations:
 
-  connect    {target}: opens the space on a daemon -> {}
+  connect    {target, floor_bits}: opens the space on a daemon -> {}
   prompt     {start, count}: token ids of the text -> {tokens}
   run        {tokens, reuse, store, steps, swap}: answers a prompt -> see `_run`
   payload    {index}: pieces of a block that is in the cache -> {group: [[offset, hex]]}
   save_file  {path, tokens}: llama.cpp's own file of these tokens -> {bytes}
   run_file   {path, tokens, steps}: answers a prompt from that file -> see `_run`
+  score      {position, tokens}: mean log likelihood of tokens[1:] behind a prompt
+             of `position` tokens that was answered -> {mean_log_likelihood}
+  usage      {}: what the space has on disk -> {disk_bytes}
+  fidelity   {tokens}: how a prompt's parts are kept -> see `fidelity`
 """
 
 from __future__ import annotations
@@ -43,14 +47,14 @@ class EngineProcess:
         self.store: PrefixStore | None = None
         self.space: Any = None
 
-    def connect(self, target: str) -> dict[str, Any]:
+    def connect(self, target: str, floor_bits: int = 0) -> dict[str, Any]:
         if self.store is not None:
             self.store.close()
         if self.client is not None:
             self.client.close()
         self.client = Client(target)
         space = space_of(self.engine, self.space_name, durability=Durability.SYNC)
-        self.space = self.client.open_space(space)
+        self.space = self.client.open_space(dataclasses.replace(space, floor_bits=floor_bits))
         self.store = PrefixStore(self.engine, self.space)
         return {"space": self.space_name}
 
@@ -119,6 +123,33 @@ class EngineProcess:
             answer["drain_ms"] = _milliseconds(drained)
             answer["usage_bytes"] = self.space.usage().bytes
         return answer
+
+    def score(self, position: int, tokens: list[int]) -> dict[str, Any]:
+        self.engine.truncate(position)
+        found = self.engine.log_likelihoods(tokens, position)
+        return {"mean_log_likelihood": float(found.mean())}
+
+    def usage(self) -> dict[str, Any]:
+        _, usage = self.client.space_info(self.space_name)
+        return {"disk_bytes": sum(usage.level_bytes[2:])}
+
+    def fidelity(self, tokens: list[int]) -> dict[str, Any]:
+        """codec, bits_per_value (of all), mean_error and largest_error of the parts of a
+        prompt's whole blocks; parts, and of them encoded_parts.
+        """
+        parts = [(group, 0, 0) for group in range(len(self.engine.groups))]
+        said = [read.fidelity for read in self.space.get(self.store.keys(tokens), parts=parts)]
+        encoded = [each for each in said if each is not None]
+        errors = [each.error for each in encoded] or [0.0]
+        bits = [each.bits_per_value for each in encoded] or [0.0]
+        return {
+            "parts": len(said),
+            "encoded_parts": len(encoded),
+            "codec": encoded[0].codec if encoded else "exact",
+            "bits_per_value": sum(bits) / len(bits),
+            "mean_error": sum(errors) / len(errors),
+            "largest_error": max(errors),
+        }
 
     def payload(self, index: int) -> dict[str, Any]:
         """Pieces of block `index` by group: [offset, hex], spread over the payload."""
@@ -191,7 +222,10 @@ def main() -> None:
     process = EngineProcess(engine, arguments.space)
     operations = {
         name: getattr(process, name)
-        for name in ("connect", "prompt", "run", "payload", "save_file", "run_file")
+        for name in (
+            "connect", "prompt", "run", "payload", "save_file", "run_file", "score", "usage",
+            "fidelity",
+        )
     }
     ready = {
         "groups": [dataclasses.asdict(group) for group in engine.groups],

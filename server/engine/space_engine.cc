@@ -28,7 +28,8 @@ absl::StatusOr<SpaceEngine::Listed> SpaceEngine::Get(const CallContext& call,
                                                      const SpaceRef& ref) const {
   MNEMO_ASSIGN_OR_RETURN(auto space, Resolve(call, ref));
   const ScopeUsage usage = blocks_.Usage(space->scope);
-  return Listed{.space = std::move(space), .usage = usage};
+  const Reencoding reencoding = blocks_.ReencodingOf(space->scope);
+  return Listed{.space = std::move(space), .usage = usage, .reencoding = reencoding};
 }
 
 absl::StatusOr<std::vector<SpaceEngine::Listed>> SpaceEngine::List(const CallContext& call,
@@ -52,17 +53,20 @@ absl::StatusOr<std::vector<SpaceEngine::Listed>> SpaceEngine::List(const CallCon
   page.reserve(spaces.size());
   for (auto& space : spaces) {
     const ScopeUsage usage = blocks_.Usage(space->scope);
-    page.push_back({.space = std::move(space), .usage = usage});
+    const Reencoding reencoding = blocks_.ReencodingOf(space->scope);
+    page.push_back({.space = std::move(space), .usage = usage, .reencoding = reencoding});
   }
   return page;
 }
 
 absl::StatusOr<SpaceRegistry::SpacePtr> SpaceEngine::Update(const CallContext& call,
                                                             const SpaceRef& ref,
-                                                            const SpacePolicy& policy) {
+                                                            const SpacePolicy& policy,
+                                                            bool keep_floor) {
   MNEMO_ASSIGN_OR_RETURN(const auto space, Resolve(call, ref));
-  MNEMO_ASSIGN_OR_RETURN(auto updated,
-                         registry_.UpdatePolicy(call.identity.tenant, space->scope.space, policy));
+  MNEMO_ASSIGN_OR_RETURN(
+      auto updated,
+      registry_.UpdatePolicy(call.identity.tenant, space->scope.space, policy, keep_floor));
   blocks_.SpaceChanged(space->scope);
   return updated;
 }

@@ -28,6 +28,7 @@ class SpaceEngine {
   struct Listed {
     SpaceRegistry::SpacePtr space;
     ScopeUsage usage;
+    Reencoding reencoding;
   };
 
   SpaceEngine(SpaceRegistry& registry, BlockStore& blocks, EventHub& events)
@@ -41,7 +42,7 @@ class SpaceEngine {
   absl::StatusOr<std::vector<Listed>> List(const CallContext& call, uint32_t page_size,
                                            const std::string& page_token, std::string& next) const;
   absl::StatusOr<SpaceRegistry::SpacePtr> Update(const CallContext& call, const SpaceRef& ref,
-                                                 const SpacePolicy& policy);
+                                                 const SpacePolicy& policy, bool keep_floor);
   // Returns how many parts were deleted.
   absl::StatusOr<uint64_t> Delete(const CallContext& call, const SpaceRef& ref);
 

@@ -275,6 +275,10 @@ void ToProto(const Space& space, v1::Space* out) {
 void ToProto(const SpaceEngine::Listed& listed, v1::GetSpaceResponse* out) {
   ToProto(*listed.space, out->mutable_space());
   v1::SpaceUsage* usage = out->mutable_usage();
+  if (listed.reencoding.under_way) {
+    usage->mutable_reencoding()->set_looked_at(listed.reencoding.looked_at);
+    usage->mutable_reencoding()->set_parts(listed.reencoding.parts);
+  }
   usage->set_parts(listed.usage.parts);
   usage->set_bytes(listed.usage.bytes);
   usage->set_tokens(listed.usage.first_group_blocks *

@@ -11,8 +11,7 @@ grpc::ServerUnaryReactor* SpaceServiceHandler::Open(grpc::CallbackServerContext*
       gate_, RuleOf("mnemo.v1.SpaceService/Open"), context,
       [this, request, response](const CallContext& call) -> absl::Status {
         MNEMO_ASSIGN_OR_RETURN(const SpaceSpec spec, FromProto(request->space()));
-        MNEMO_ASSIGN_OR_RETURN(const auto opened,
-                               spaces_.Open(call, spec, request->must_exist()));
+        MNEMO_ASSIGN_OR_RETURN(const auto opened, spaces_.Open(call, spec, request->must_exist()));
         ToProto(*opened.space, response->mutable_space());
         response->set_created(opened.created);
         return absl::OkStatus();
@@ -34,15 +33,15 @@ grpc::ServerUnaryReactor* SpaceServiceHandler::Get(grpc::CallbackServerContext* 
 grpc::ServerUnaryReactor* SpaceServiceHandler::List(grpc::CallbackServerContext* context,
                                                     const v1::ListSpacesRequest* request,
                                                     v1::ListSpacesResponse* response) {
-  return UnaryCall::Start(
-      gate_, RuleOf("mnemo.v1.SpaceService/List"), context,
-      [this, request, response](const CallContext& call) -> absl::Status {
-        MNEMO_ASSIGN_OR_RETURN(
-            const auto page, spaces_.List(call, request->page_size(), request->page_token(),
-                                          *response->mutable_next_page_token()));
-        for (const auto& listed : page) ToProto(listed, response->add_spaces());
-        return absl::OkStatus();
-      });
+  return UnaryCall::Start(gate_, RuleOf("mnemo.v1.SpaceService/List"), context,
+                          [this, request, response](const CallContext& call) -> absl::Status {
+                            MNEMO_ASSIGN_OR_RETURN(
+                                const auto page,
+                                spaces_.List(call, request->page_size(), request->page_token(),
+                                             *response->mutable_next_page_token()));
+                            for (const auto& listed : page) ToProto(listed, response->add_spaces());
+                            return absl::OkStatus();
+                          });
 }
 
 grpc::ServerUnaryReactor* SpaceServiceHandler::Update(grpc::CallbackServerContext* context,
@@ -53,7 +52,8 @@ grpc::ServerUnaryReactor* SpaceServiceHandler::Update(grpc::CallbackServerContex
       [this, request, response](const CallContext& call) -> absl::Status {
         MNEMO_ASSIGN_OR_RETURN(const SpacePolicy policy, FromProto(request->policy()));
         MNEMO_ASSIGN_OR_RETURN(const auto space,
-                               spaces_.Update(call, FromProto(request->space()), policy));
+                               spaces_.Update(call, FromProto(request->space()), policy,
+                                              /*keep_floor=*/!request->policy().has_floor()));
         ToProto(*space, response->mutable_space());
         return absl::OkStatus();
       });
@@ -62,14 +62,14 @@ grpc::ServerUnaryReactor* SpaceServiceHandler::Update(grpc::CallbackServerContex
 grpc::ServerUnaryReactor* SpaceServiceHandler::Delete(grpc::CallbackServerContext* context,
                                                       const v1::DeleteSpaceRequest* request,
                                                       v1::DeleteSpaceResponse* response) {
-  return UnaryCall::Start(
-      gate_, RuleOf("mnemo.v1.SpaceService/Delete"), context,
-      [this, request, response](const CallContext& call) -> absl::Status {
-        MNEMO_ASSIGN_OR_RETURN(const uint64_t deleted,
-                               spaces_.Delete(call, FromProto(request->space())));
-        response->set_parts_deleted(deleted);
-        return absl::OkStatus();
-      });
+  return UnaryCall::Start(gate_, RuleOf("mnemo.v1.SpaceService/Delete"), context,
+                          [this, request, response](const CallContext& call) -> absl::Status {
+                            MNEMO_ASSIGN_OR_RETURN(
+                                const uint64_t deleted,
+                                spaces_.Delete(call, FromProto(request->space())));
+                            response->set_parts_deleted(deleted);
+                            return absl::OkStatus();
+                          });
 }
 
 }  // namespace mnemo

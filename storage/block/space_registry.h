@@ -34,7 +34,10 @@ class SpaceRegistry {
   absl::StatusOr<SpacePtr> ByName(uint64_t tenant, const std::string& name) const;
   // By name, after `after` (exclusive), at most `limit`.
   std::vector<SpacePtr> List(uint64_t tenant, const std::string& after, size_t limit) const;
-  absl::StatusOr<SpacePtr> UpdatePolicy(uint64_t tenant, uint64_t space, const SpacePolicy& policy);
+  // With `keep_floor` the floor stays as it is, whatever `policy` says. Errors:
+  // kNotFound, kInvalidArgument, those of Store.
+  absl::StatusOr<SpacePtr> UpdatePolicy(uint64_t tenant, uint64_t space, const SpacePolicy& policy,
+                                        bool keep_floor = false);
   // Ok if it is not there.
   absl::Status Remove(uint64_t tenant, uint64_t space);
   size_t size() const;

@@ -52,9 +52,9 @@ enum class Verdict { kUnspecified = 0, kWant = 1, kPresent = 2, kPending = 3, kR
 
 // A space, by the id that Open answered or by its name.
 struct SpaceRef {
-  SpaceRef(uint64_t id) : ref(id) {}                            // NOLINT: meant to convert
-  SpaceRef(std::string name) : ref(std::move(name)) {}          // NOLINT: meant to convert
-  SpaceRef(const char* name) : ref(std::string(name)) {}        // NOLINT: meant to convert
+  SpaceRef(uint64_t id) : ref(id) {}                      // NOLINT: meant to convert
+  SpaceRef(std::string name) : ref(std::move(name)) {}    // NOLINT: meant to convert
+  SpaceRef(const char* name) : ref(std::string(name)) {}  // NOLINT: meant to convert
 
   std::variant<uint64_t, std::string> ref;
 };
@@ -122,7 +122,8 @@ struct Fingerprint {
 struct SpacePolicy {
   Durability durability = Durability::kDefault;
   uint64_t time_to_live_seconds = 0;
-  uint32_t floor_bits_per_value = 0;  // 0: exact
+  // 0: exact. None: exact of a new space; an update leaves it as it is.
+  std::optional<uint32_t> floor_bits_per_value;
   friend bool operator==(const SpacePolicy&, const SpacePolicy&) = default;
 };
 
@@ -139,11 +140,17 @@ struct Space {
   std::vector<uint64_t> part_bytes;  // given by the server
 };
 
+// How far the parts of a space have been looked through since its policy changed.
+struct Reencoding {
+  uint64_t looked_at = 0;
+  uint64_t parts = 0;
+};
 struct SpaceUsage {
   uint64_t parts = 0;
   uint64_t bytes = 0;
   uint64_t tokens = 0;
   std::vector<uint64_t> level_bytes;
+  std::optional<Reencoding> reencoding;  // none: all is in the form that is asked for
 };
 
 struct SpaceAndUsage {

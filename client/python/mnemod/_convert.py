@@ -28,10 +28,13 @@ def to_space(space: spaces.Space) -> Any:
     return message
 
 
-def to_policy(durability: spaces.Durability, time_to_live: int, floor_bits: int) -> Any:
-    """What of a space may change."""
+def to_policy(
+    durability: spaces.Durability, time_to_live: int, floor_bits: Optional[int]
+) -> Any:
+    """What of a space may change; without `floor_bits` the floor does not."""
     policy = pb.SpacePolicy(durability=int(durability), time_to_live_seconds=time_to_live)
-    policy.floor.bits_per_value = floor_bits
+    if floor_bits is not None:
+        policy.floor.bits_per_value = floor_bits
     return policy
 
 
@@ -121,7 +124,13 @@ def from_space(message: Any) -> spaces.SpaceInfo:
 def from_usage(message: Any) -> spaces.SpaceUsage:
     """What a space holds."""
     return spaces.SpaceUsage(
-        message.parts, message.bytes, message.tokens, tuple(message.level_bytes)
+        message.parts,
+        message.bytes,
+        message.tokens,
+        tuple(message.level_bytes),
+        (message.reencoding.looked_at, message.reencoding.parts)
+        if message.HasField("reencoding")
+        else None,
     )
 
 

@@ -141,11 +141,12 @@ class Client(SharesMemory):
         *,
         durability: Durability,
         time_to_live: int = 0,
-        floor_bits: int = 0,
+        floor_bits: Optional[int] = None,
         deadline: Optional[float] = None,
     ) -> SpaceInfo:
-        """Replaces the whole policy of a space, for later writes; a floor holds at
-        once, and what is kept in fewer bits goes. Errors: NotFoundError.
+        """Replaces the policy of a space, for later writes; but the floor stays without
+        `floor_bits`, and a raised one (0: exact) holds at once: what is kept in fewer
+        bits goes. Errors: NotFoundError.
         """
         request = pb.UpdateSpaceRequest(
             space=_space_ref(name),

@@ -253,3 +253,6 @@ class SpaceUsage:
     tokens: int
     level_bytes: Tuple[int, ...]
     """Bytes as stored, nearest level first."""
+    reencoding: Optional[Tuple[int, int]] = None
+    """While parts are brought into the form that the policy asks for: how many
+    were looked at, of how many."""

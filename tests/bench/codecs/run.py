@@ -48,6 +48,9 @@ BOUNDS: dict[str, tuple[float, bool]] = {
     "progressive_over_kivi2_error_16": (0.9, True),
     "best_2bit_over_kivi2_error": (1.0, True),
     "decode4_gbps": (3.0, False),
+    # Of KV in fp16, as llama.cpp keeps it, and in bf16, of which exact levels lose a third.
+    "tokens_ratio_4bit": (3.0, False),
+    "tokens_ratio_4bit_bf16": (3.0, False),
 }
 
 
@@ -158,6 +161,16 @@ def measure_plans(book: Book, learnt: dict[tuple[int, str, str], float], tokens:
     figures[f"best_2bit_over_kivi2_error{suffix}"] = float(found.mean()) / means["kivi2"]
 
 
+def measure_tokens(program: pathlib.Path, model: pathlib.Path, folder: pathlib.Path,
+                   figures: dict[str, float]) -> None:
+    """What levels hold with a floor of 4 bits, over what they hold exactly."""
+    done = subprocess.run(
+        [str(program.with_name("bench_codec_tokens")), str(model / "heldout"), "256", str(folder)],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=True)
+    figures.update(json.loads(done.stdout))
+    figures["tokens_ratio_4bit"] = figures["tokens_ratio_4bit_fp16"]
+
+
 def measure_model(program: pathlib.Path, model: pathlib.Path, blocks: list[int],
                   folder: pathlib.Path) -> dict[str, float]:
     figures: dict[str, float] = {}
@@ -185,6 +198,7 @@ def measure_model(program: pathlib.Path, model: pathlib.Path, blocks: list[int],
             figures["int8_ratio"] = 16 / book.fact("int8", "true_bits")
             figures["decode4_gbps"] = book.fact("rotated4", "decode_gbps")
             figures["memcpy_gbps"] = book.fact("rotated4", "memcpy_gbps")
+            measure_tokens(program, model, folder, figures)
     return figures
 
 

@@ -181,6 +181,15 @@ def test_a_lowered_floor_is_applied_to_what_is_there(tmp_path):
             assert relative_error(put, read.data) < 0.12
 
 
+def test_an_update_without_a_floor_leaves_it(tmp_path):
+    with Daemon(tmp_path) as daemon, Client(daemon.ready["grpc"], deadline=60) as client:
+        client.open_space(model_space("model", 4))
+        kept = client.update_space("model", durability=Durability.SYNC, time_to_live=9)
+        assert (kept.space.floor_bits, kept.space.time_to_live) == (4, 9)
+        exact = client.update_space("model", durability=Durability.SYNC, floor_bits=0)
+        assert (exact.space.floor_bits, exact.space.time_to_live) == (0, 0)
+
+
 def test_a_floor_needs_tensors(tmp_path):
     with Daemon(tmp_path) as daemon, Client(daemon.ready["grpc"], deadline=60) as client:
         opaque = Space.opaque("bytes", tokens_per_block=1, floor_bits=4)

@@ -28,6 +28,9 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 import numpy.typing as npt
 
+from ..gguf import read_metadata
+from ..gguf_space import layer_shapes
+from ..spaces import GroupKind, Rope
 from . import llama_library
 from .llama_state import (
     STATE_FORMAT_VERSION,
@@ -42,6 +45,9 @@ from .llama_state import (
 Logits = npt.NDArray[np.float32]
 
 FULL, WINDOW = "full", "window"
+
+# Logits of so many tokens are held at once: 34 MB of 262,144 words.
+_SCORED_AT_ONCE = 32
 
 # ggml types that a KV cache may have, as a store names them, with their bytes.
 _DTYPES = {0: ("f32", 4), 1: ("f16", 2), 30: ("bf16", 2)}
@@ -173,6 +179,17 @@ class LlamaCpp:
             ),
         }
 
+    @functools.cached_property
+    def ropes(self) -> Dict[str, Rope]:
+        """By name of a group, how positions turned its keys, as the model file says."""
+        layers = layer_shapes(read_metadata(self.options.model_path))
+        return {
+            WINDOW if shape.kind is GroupKind.WINDOW else FULL: shape.rope
+            for layer in layers
+            for shape in layer
+            if shape.rope is not None
+        }
+
     def tokenize(self, text: bytes, limit: int) -> List[int]:
         """The first `limit` token ids of UTF-8 `text`, with the model's own start token.
 
@@ -205,6 +222,27 @@ class LlamaCpp:
         self._decode(tokens, position, True)
         address = self._library.llama_get_logits_ith(self._context, -1)
         return np.array((ctypes.c_float * self._vocabulary_size).from_address(address), np.float32)
+
+    def log_likelihoods(self, tokens: Sequence[int], position: int) -> npt.NDArray[np.float64]:
+        """Decodes `tokens` from `position` on, and says how likely each was behind those
+        before it: float64 [len(tokens) - 1], natural logarithms, from the second on.
+
+        Raises: as `decode`, for each batch.
+        """
+        found = []
+        step = min(self.options.block_tokens, _SCORED_AT_ONCE)
+        for begin in range(0, len(tokens), step):
+            piece = tokens[begin : begin + step]
+            self._decode(piece, position + begin, True, every=True)
+            following = tokens[begin + 1 : begin + 1 + len(piece)]
+            for i, token in enumerate(following):
+                address = self._library.llama_get_logits_ith(self._context, i)
+                row = np.array(
+                    (ctypes.c_float * self._vocabulary_size).from_address(address), np.float64
+                )
+                largest = row.max()
+                found.append(row[token] - largest - np.log(np.exp(row - largest).sum()))
+        return np.array(found)
 
     def prefill(
         self,
@@ -319,7 +357,9 @@ class LlamaCpp:
 
     # --- the rest is private -------------------------------------------------
 
-    def _decode(self, tokens: Sequence[int], position: int, want_logits: bool) -> None:
+    def _decode(
+        self, tokens: Sequence[int], position: int, want_logits: bool, every: bool = False
+    ) -> None:
         count, top = len(tokens), self._vocabulary_size - 1
         if not 1 <= count <= self.options.block_tokens:
             raise ValueError(f"a batch of {count} tokens, not 1 to {self.options.block_tokens}")
@@ -332,7 +372,7 @@ class LlamaCpp:
             batch.pos[i] = position + i
             batch.n_seq_id[i] = 1
             batch.seq_id[i][0] = _MAIN
-            batch.logits[i] = want_logits and i == count - 1
+            batch.logits[i] = want_logits and (every or i == count - 1)
         status = self._library.llama_decode(self._context, batch)
         if status != 0:
             raise RuntimeError(

@@ -46,6 +46,7 @@ def space_of(
             v_dimension=group.v_dimension,
             dtype=_DTYPES[group.dtype],
             window_tokens=group.window_tokens,
+            rope=engine.ropes.get(group.name),
         )
 
     return Space(

@@ -87,6 +87,7 @@ TEST(SpaceFileTest, WhatIsShownCanBeReadBack) {
   EXPECT_EQ(shown["id"], "0000000000000007");
   EXPECT_EQ(shown["groups"][1]["part_bytes"], 2);
   EXPECT_EQ(shown["usage"]["parts"], 4);
+  EXPECT_TRUE(shown["usage"]["reencoding"].is_null());
   ASSERT_OK_AND_ASSIGN(const client::Space back, ParseSpaceText(shown.dump()));
   EXPECT_EQ(back.id, 0u) << "ids are the daemon's to give";
   EXPECT_EQ(back.name, space.name);
@@ -96,6 +97,14 @@ TEST(SpaceFileTest, WhatIsShownCanBeReadBack) {
   EXPECT_EQ(back.salt_required, space.salt_required);
   EXPECT_EQ(back.chain_affinity, space.chain_affinity);
   EXPECT_EQ(back.policy, space.policy);
+}
+
+TEST(SpaceFileTest, ShowsHowFarEncodingIs) {
+  const auto shown =
+      ToJson({.space = {.name = "a"},
+              .usage = {.reencoding = client::Reencoding{.looked_at = 3, .parts = 9}}});
+  EXPECT_EQ(shown["usage"]["reencoding"]["looked_at"], 3);
+  EXPECT_EQ(shown["usage"]["reencoding"]["parts"], 9);
 }
 
 TEST(SpaceFileTest, EveryEnumerationGoesBothWays) {

@@ -12,6 +12,7 @@ from fake_server import FakeServer
 from mnemod import Client, RetryPolicy
 from mnemod.connectors.llama_cpp import FULL, WINDOW, EngineOptions, KvGroup
 from mnemod.connectors.llama_prefix import PrefixStore, space_of
+from mnemod.spaces import Rope, RopePairing
 
 BLOCK = 4
 FULL_BYTES, WINDOW_BYTES = 64, 96
@@ -26,6 +27,7 @@ class FakeEngine:
         KvGroup(FULL, 0, 2, 1, 2, 2, "f16", FULL_BYTES, 0),
         KvGroup(WINDOW, 6, 3, 1, 2, 2, "f16", WINDOW_BYTES, 2),
     )
+    ropes = {FULL: Rope(1e5, 2, RopePairing.INTERLEAVED)}
     fingerprint = {"weights_digest": "sha256:00", "kv_cache_dtype": "f16", "state_format": "fake"}
 
     def save_block(self, index):
@@ -111,6 +113,11 @@ def test_another_prompt_shares_the_blocks_before_the_first_difference(store):
     tokens = list(range(17))
     stored(store, tokens)
     assert len(store.fetch(tokens[:8] + [99] * 9).blocks) == 2
+
+
+def test_the_space_says_how_positions_turned_the_keys():
+    full, window = space_of(FakeEngine(), "test").groups
+    assert full.rope == Rope(1e5, 2, RopePairing.INTERLEAVED) and window.rope is None
 
 
 def test_storing_again_finds_the_parts_present(store):

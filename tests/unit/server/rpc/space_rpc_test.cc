@@ -15,6 +15,22 @@ class SpaceRpcTest : public RpcTest {
     request.set_must_exist(must_exist);
     return spaces_->Open(&context, request, &opened_);
   }
+  v1::GetSpaceResponse Show(const std::string& name) {
+    grpc::ClientContext context;
+    v1::GetSpaceRequest request;
+    *request.mutable_space() = Ref(name);
+    v1::GetSpaceResponse response;
+    EXPECT_THAT(spaces_->Get(&context, request, &response), GrpcOk());
+    return response;
+  }
+  void Update(const std::string& name, const v1::SpacePolicy& policy) {
+    grpc::ClientContext context;
+    v1::UpdateSpaceRequest request;
+    *request.mutable_space() = Ref(name);
+    *request.mutable_policy() = policy;
+    v1::UpdateSpaceResponse response;
+    ASSERT_THAT(spaces_->Update(&context, request, &response), GrpcOk());
+  }
   v1::OpenSpaceResponse opened_;
 };
 
@@ -126,14 +142,39 @@ TEST_F(SpaceRpcTest, ListsPageByPage) {
               GrpcIs(grpc::StatusCode::INVALID_ARGUMENT, HasSubstr("page_size is 1001")));
 }
 
+TEST_F(SpaceRpcTest, AnUpdateWithoutAFloorLeavesIt) {
+  v1::Space space = KvSpace();
+  space.mutable_policy()->mutable_floor()->set_bits_per_value(4);
+  Open(space);
+  v1::SpacePolicy policy;
+  policy.set_time_to_live_seconds(60);
+  Update("kv", policy);
+  EXPECT_EQ(Show("kv").space().policy().floor().bits_per_value(), 4u);
+  EXPECT_EQ(Show("kv").space().policy().time_to_live_seconds(), 60u);
+  policy.mutable_floor();
+  Update("kv", policy);
+  EXPECT_EQ(Show("kv").space().policy().floor().bits_per_value(), 0u);
+}
+
+TEST_F(SpaceRpcTest, GetSaysHowFarItsPartsHaveBeenLookedThrough) {
+  Open(KvSpace());
+  ASSERT_THAT(Put("kv", {{.key = "k", .bytes = Bytes(1, kPartBytes)}}).status, GrpcOk());
+  EXPECT_FALSE(Show("kv").usage().has_reencoding());
+  v1::SpacePolicy policy;
+  policy.mutable_floor()->set_bits_per_value(4);
+  Update("kv", policy);
+  ASSERT_TRUE(Show("kv").usage().has_reencoding());
+  EXPECT_EQ(Show("kv").usage().reencoding().looked_at(), 0u);
+  EXPECT_EQ(Show("kv").usage().reencoding().parts(), 1u);
+  while (node_.store().MoveStep()) {
+  }
+  EXPECT_FALSE(Show("kv").usage().has_reencoding());
+}
+
 TEST_F(SpaceRpcTest, GetCountsWhatIsKept) {
   Open(OpaqueSpace());
   PutOpaque("k", Bytes(1, 5000));
-  grpc::ClientContext context;
-  v1::GetSpaceRequest request;
-  *request.mutable_space() = Ref("opaque");
-  v1::GetSpaceResponse response;
-  ASSERT_THAT(spaces_->Get(&context, request, &response), GrpcOk());
+  const v1::GetSpaceResponse response = Show("opaque");
   EXPECT_EQ(response.usage().parts(), 1u);
   EXPECT_EQ(response.usage().bytes(), 5000u);
   EXPECT_EQ(response.usage().tokens(), 16u);

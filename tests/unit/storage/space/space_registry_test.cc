@@ -200,6 +200,26 @@ TEST_F(SpaceRegistryTest, AnUpdateMakesANewSpaceAndLeavesTheOneInUseAlone) {
   EXPECT_THAT(registry_->UpdatePolicy(kTenant, 1, {}), StatusIs(absl::StatusCode::kNotFound));
 }
 
+TEST_F(SpaceRegistryTest, AnUpdateLeavesTheFloorIfItIsToldTo) {
+  SpaceSpec spec = Spec("a");
+  spec.fingerprint.weights_digest = "sha256:1";
+  spec.groups = {{.name = "full",
+                  .layers = 1,
+                  .kv_heads = 1,
+                  .k_dimension = 64,
+                  .v_dimension = 64,
+                  .dtype = DType::kF16}};
+  spec.policy.floor_bits_per_value = 4;
+  const uint64_t id = Open(kTenant, spec)->scope.space;
+  ASSERT_OK_AND_ASSIGN(const auto kept,
+                       registry_->UpdatePolicy(kTenant, id, {.time_to_live_seconds = 60},
+                                               /*keep_floor=*/true));
+  EXPECT_EQ(kept->spec.policy.floor_bits_per_value, 4u);
+  EXPECT_EQ(kept->spec.policy.time_to_live_seconds, 60u);
+  ASSERT_OK_AND_ASSIGN(const auto exact, registry_->UpdatePolicy(kTenant, id, {}));
+  EXPECT_EQ(exact->spec.policy.floor_bits_per_value, 0u);
+}
+
 TEST_F(SpaceRegistryTest, WhatCannotBeWrittenHasNotHappened) {
   const auto kept = Open(kTenant, Spec("kept"));
   store_.failure = absl::ResourceExhaustedError("the disk is full");
