@@ -1,6 +1,11 @@
 #include "mnemo/types.h"
 
+#define XXH_STATIC_LINKING_ONLY
 #include <xxhash.h>
+#if defined(__x86_64__)
+// As in storage/base/checksum.cc: the plain functions are built for SSE2.
+#include <xxh_x86dispatch.h>
+#endif
 
 #include "mnemo/blocks.h"
 
