@@ -73,11 +73,17 @@ void AddCodecs(Families& families, const std::vector<CodecFigures>& codecs) {
                              "Exact over stored bytes of all that a codec encoded and that is "
                              "stored now; above 1 it saves.",
                              MetricType::Gauge);
+  MetricFamilyBuilder errors("mnemo_codec_error",
+                             "Relative error of values that a codec keeps, as measured when they "
+                             "were encoded: mean of the parts that were sampled last.",
+                             MetricType::Gauge);
   for (const CodecFigures& each : codecs) {
     ratios.Add(static_cast<double>(each.exact_bytes) / static_cast<double>(each.stored_bytes),
-               {{"codec", std::string(each.codec)}});
+               {{"codec", each.codec}});
+    if (each.error) errors.Add(*each.error, {{"codec", each.codec}});
   }
   families.push_back(ratios.Take());
+  families.push_back(errors.Take());
 }
 
 void AddCounters(Families& families, const BlockStoreCounters& counters) {

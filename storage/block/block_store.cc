@@ -144,7 +144,7 @@ class TieredBlockStore final : public BlockStore {
   ScopeUsage Usage(KeyScope scope) const override { return views_.Usage(scope); }
   uint64_t parts() const override { return core_.directory.TotalUsage().parts; }
   BlockStoreCounters counters() const override { return views_.Counters(); }
-  std::vector<CodecFigures> Codecs() const override { return views_.Codecs(); }
+  std::vector<CodecFigures> Codecs() const override { return views_.Codecs(mover_.sampler()); }
   std::array<uint64_t, kShardCount> BytesByShard() const override {
     return core_.directory.ExactBytesByShard();
   }

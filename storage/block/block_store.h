@@ -191,6 +191,10 @@ struct CodecFigures {
   std::string codec;          // as PartState
   uint64_t stored_bytes = 0;  // not 0
   uint64_t exact_bytes = 0;
+  // Of a lossy one: mean |x' - x| / |x| over the latest `samples` parts that were drawn
+  // from what lies here. None before the first.
+  std::optional<double> error;
+  uint64_t samples = 0;
 };
 
 // How long dropped parts had not been used: a histogram. Only grows.

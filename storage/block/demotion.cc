@@ -224,7 +224,7 @@ std::optional<Demotion::Fate> Demotion::DemoteL3Batch(uint64_t wanted, uint64_t&
 }
 
 absl::StatusOr<DiskPlace> Demotion::CopyToArchive(const DirectoryEntry& entry) {
-  // Before the read: encoding does not make a part larger.
+  // Before the read: encoding hardly ever makes a part larger.
   const uint64_t before = entry.disk->stored_bytes;
   MNEMO_RETURN_IF_ERROR(TakeOnDisk(Level::kDisk, before));
   const absl::StatusOr<EncodedPart> encoded = ReadForArchive(entry);
@@ -233,8 +233,15 @@ absl::StatusOr<DiskPlace> Demotion::CopyToArchive(const DirectoryEntry& entry) {
     return encoded.status();
   }
   const DiskPlace place{Level::kDisk, entry.durability, encoded->size(), encoded->form()};
-  core_.disks().Take(Level::kDisk, place.stored_bytes);
+  // What was lossless, of zeros for example, may be larger in few bits a value.
+  absl::Status room;
+  if (place.stored_bytes > before) {
+    room = TakeOnDisk(Level::kDisk, place.stored_bytes);
+  } else {
+    core_.disks().Take(Level::kDisk, place.stored_bytes);
+  }
   core_.disks().Give(Level::kDisk, before);
+  MNEMO_RETURN_IF_ERROR(room);
   MNEMO_RETURN_IF_ERROR(PutTaken(entry, place, *encoded));
   return place;
 }

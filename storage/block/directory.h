@@ -201,6 +201,9 @@ class Directory {
   // Present or pending. Counts as no use.
   std::optional<DirectoryEntry> Find(const PartKey& key) const;
   std::optional<DirectoryEntry> Get(EntryId id) const;
+  // As Get, of the entry in a slot that `random` picks, if one is there. Where `random` is uniform,
+  // so is the choice among the slots of a shard, and that of the shard.
+  std::optional<DirectoryEntry> InSlot(uint64_t random) const;
   // For each of `keys`, in order, into the same place of `hits`; counts as no
   // use. Keys are grouped by shard, each shard's lock taken once for at most
   // 4,096 keys of it, memory fetched ahead.

@@ -133,6 +133,15 @@ std::optional<DirectoryEntry> Directory::Get(EntryId id) const {
   return Snapshot(shard, id);
 }
 
+std::optional<DirectoryEntry> Directory::InSlot(uint64_t random) const {
+  DirectoryShard& shard = *shards_[random % kShardCount];
+  MutexLock lock(shard.mutex);
+  if (shard.slots() == 0) return std::nullopt;
+  const auto slot = static_cast<uint32_t>(random / kShardCount % shard.slots());
+  if (!IsVisible(shard.At(slot), clock_.Wall())) return std::nullopt;
+  return Snapshot(shard, shard.IdOf(slot));
+}
+
 // One part that is looked for.
 struct Directory::Probe {
   uint64_t hash = 0;

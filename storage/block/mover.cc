@@ -20,6 +20,7 @@ bool Mover::Step() {
     more |= Relieve(level);
   }
   more |= reencoder_.Step();
+  sampler_.Step();
   for (int i = 0; i < kPromotionsAStep && promotion_.Step(); ++i) {
   }
   return more || promotion_.waiting();

@@ -5,6 +5,7 @@
 
 #include "storage/base/mutex.h"
 #include "storage/block/demotion.h"
+#include "storage/block/fidelity_sampler.h"
 #include "storage/block/promotion.h"
 #include "storage/block/reencoder.h"
 #include "storage/block/store_core.h"
@@ -21,12 +22,14 @@ class Mover {
         promotion_(core, demotion_),
         upkeep_(core, files),
         reencoder_(core, demotion_),
+        sampler_(core),
         core_(core),
         watermarks_{watermark, watermark, watermark, watermark} {}
 
   Demotion& demotion() { return demotion_; }
   Upkeep& upkeep() { return upkeep_; }
   const Reencoder& reencoder() const { return reencoder_; }
+  const FidelitySampler& sampler() const { return sampler_; }
 
   // As BlockStore.
   bool Step();
@@ -45,6 +48,7 @@ class Mover {
   Promotion promotion_;
   Upkeep upkeep_;
   Reencoder reencoder_;
+  FidelitySampler sampler_;
   StoreCore& core_;
   Mutex mutex_;  // innermost
   CondVar work_;

@@ -143,13 +143,17 @@ BlockStoreCounters PartViews::Counters() const {
   return counters;
 }
 
-std::vector<CodecFigures> PartViews::Codecs() const {
+std::vector<CodecFigures> PartViews::Codecs(const FidelitySampler& sampler) const {
   const DirectoryUsage usage = core_.directory.TotalUsage();
   std::vector<CodecFigures> codecs;
   for (size_t id = 0; id < kCodecSlots; ++id) {
     if (usage.codec_stored_bytes[id] == 0) continue;
-    codecs.push_back({FormName(static_cast<uint8_t>(id)), usage.codec_stored_bytes[id],
-                      usage.codec_exact_bytes[id]});
+    const FidelitySampler::Sampled sampled = sampler.Of(static_cast<uint8_t>(id));
+    codecs.push_back({.codec = FormName(static_cast<uint8_t>(id)),
+                      .stored_bytes = usage.codec_stored_bytes[id],
+                      .exact_bytes = usage.codec_exact_bytes[id],
+                      .error = sampled.error,
+                      .samples = sampled.samples});
   }
   return codecs;
 }

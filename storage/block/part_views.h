@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "storage/block/block_store.h"
+#include "storage/block/fidelity_sampler.h"
 #include "storage/block/store_core.h"
 
 namespace mnemo {
@@ -26,7 +27,7 @@ class PartViews {
   std::array<LevelFigures, kLevelCount> Levels() const;
   ScopeUsage Usage(KeyScope scope) const;
   BlockStoreCounters Counters() const;
-  std::vector<CodecFigures> Codecs() const;
+  std::vector<CodecFigures> Codecs(const FidelitySampler& sampler) const;
 
  private:
   PartState StateOf(const DirectoryEntry& entry) const;

@@ -102,47 +102,46 @@ void Reencoder::LookAt(const DirectoryEntry& listed, uint64_t& encoded_bytes) {
   if (!hold) return core_.spaces.Changed(listed.key.scope);
   std::optional<DirectoryEntry> entry = core_.directory.Get(listed.ref.id);
   if (!entry || entry->state != EntryState::kPresent || entry->key != listed.key) return;
-  if (in_ram(*entry) && ReplaceInL2(*entry, encoded_bytes)) {
-    ++core_.tally.reencoded;
+  if (in_ram(*entry)) {
+    ReplaceInL2(*entry, encoded_bytes);
     entry = core_.directory.Get(listed.ref.id);
     if (!entry || entry->state != EntryState::kPresent) return;
   }
-  if (on_disk(*entry) && ReplaceOnDisk(*entry, encoded_bytes)) ++core_.tally.reencoded;
+  if (on_disk(*entry)) ReplaceOnDisk(*entry, encoded_bytes);
 }
 
-bool Reencoder::ReplaceInL2(const DirectoryEntry& entry, uint64_t& encoded_bytes) {
+void Reencoder::Count(const absl::Status& replaced) {
+  if (replaced.ok()) ++core_.tally.reencoded;
+}
+
+void Reencoder::ReplaceInL2(const DirectoryEntry& entry, uint64_t& encoded_bytes) {
   const Level level = entry.ram->level;
   if (IsLossyForm(entry.ram->codec)) {
-    core_.DropBelowFloor(entry, level);
-    return true;
+    return core_.DropBelowFloor(entry, level);
   }
   RamLevel& ram = core_.Ram(level);
   const absl::StatusOr<PinnedBytes> stored = ram.Get(StoredKey(), entry.ram->locator);
-  if (!stored.ok()) return false;
+  if (!stored.ok()) return;
   const absl::StatusOr<EncodedPart> encoded = FormFor(core_, entry, *stored, level);
-  if (!encoded.ok()) {
-    core_.DropDamaged(entry, level);
-    return true;
-  }
-  if (encoded->form() == entry.ram->codec) return false;
+  if (!encoded.ok()) return core_.DropDamaged(entry, level);
+  if (encoded->form() == entry.ram->codec) return;
   encoded_bytes += entry.payload_bytes;
   const absl::StatusOr<Locator> locator = ram.Put(StoredKey(), BlockMetadata(), encoded->pieces());
   // Full: what leaves it takes its form then.
-  if (!locator.ok()) return false;
+  if (!locator.ok()) return;
   const RamPlace place{level, *locator, encoded->size(), encoded->form()};
-  return core_.PlaceInRam(entry, place).ok();
+  Count(core_.PlaceInRam(entry, place));
 }
 
-bool Reencoder::ReplaceOnDisk(const DirectoryEntry& entry, uint64_t& encoded_bytes) {
+void Reencoder::ReplaceOnDisk(const DirectoryEntry& entry, uint64_t& encoded_bytes) {
   const Level level = entry.disk->level;
   if (IsLossyForm(entry.disk->codec)) {
     // Of what has to be on disk, and is good enough in RAM, that is written in its place.
     const bool stays = entry.pinned || entry.durability != Durability::kCache;
     if (stays && entry.ram && !IsBelowFloor(core_, entry.key.scope, entry.ram->codec)) {
-      return demotion_.WriteToDisk(entry).ok();
+      return Count(demotion_.WriteToDisk(entry));
     }
-    core_.DropBelowFloor(entry, level);
-    return true;
+    return core_.DropBelowFloor(entry, level);
   }
   const absl::StatusOr<PinnedBytes> stored = core_.disks().Get(*entry.disk, entry.key.Stored());
   absl::Status sound = stored.status();
@@ -150,12 +149,11 @@ bool Reencoder::ReplaceOnDisk(const DirectoryEntry& entry, uint64_t& encoded_byt
   const absl::StatusOr<EncodedPart> encoded =
       sound.ok() ? FormFor(core_, entry, *stored, level) : sound;
   if (absl::IsDataLoss(encoded.status()) || absl::IsNotFound(encoded.status())) {
-    core_.DropDamaged(entry, level);
-    return true;
+    return core_.DropDamaged(entry, level);
   }
-  if (!encoded.ok() || !IsLossyForm(encoded->form())) return false;
+  if (!encoded.ok() || !IsLossyForm(encoded->form())) return;
   encoded_bytes += entry.payload_bytes;
-  return demotion_.PutOnDisk(entry, level, entry.disk->instance, *encoded).ok();
+  Count(demotion_.PutOnDisk(entry, level, entry.disk->instance, *encoded));
 }
 
 Reencoding Reencoder::ProgressOf(KeyScope scope) const {

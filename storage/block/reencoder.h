@@ -52,9 +52,10 @@ class Reencoder {
   void End(const Look& look);
   // Adds what was encoded. Held: nothing; takes the part's gate.
   void LookAt(const DirectoryEntry& listed, uint64_t& encoded_bytes);
-  // All held. True if the copy was replaced or dropped.
-  bool ReplaceInL2(const DirectoryEntry& entry, uint64_t& encoded_bytes);
-  bool ReplaceOnDisk(const DirectoryEntry& entry, uint64_t& encoded_bytes);
+  // Both held. The copy is replaced, dropped, or left as it is.
+  void ReplaceInL2(const DirectoryEntry& entry, uint64_t& encoded_bytes);
+  void ReplaceOnDisk(const DirectoryEntry& entry, uint64_t& encoded_bytes);
+  void Count(const absl::Status& replaced);
 
   StoreCore& core_;
   Demotion& demotion_;

@@ -39,7 +39,7 @@ class ScrapeTest : public ::testing::Test {
     figures_.counters.idle_before_evict.counts[1] = 3;
     figures_.counters.idle_before_evict.counts.back() = 1;
     figures_.counters.idle_before_evict.sum = std::chrono::hours(200);
-    figures_.codecs = {{"raw", 400, 390}, {"lossless", 100, 250}};
+    figures_.codecs = {{"raw", 400, 390}, {"lossless", 100, 250}, {"rotated4", 10, 40, 0.0625, 3}};
     figures_.contexts = {.waiting = 11,
                          .sweeping = false,
                          .l3 = {12, 13},
@@ -121,6 +121,8 @@ TEST_F(ScrapeTest, LevelsAreAskedOnlyWhileReady) {
             "9");
   EXPECT_EQ(Sample(text, R"(mnemo_codec_ratio{codec="raw"})"), "0.975");
   EXPECT_EQ(Sample(text, R"(mnemo_codec_ratio{codec="lossless"})"), "2.5");
+  EXPECT_EQ(Sample(text, R"(mnemo_codec_error{codec="lossless"})"), "absent");
+  EXPECT_EQ(Sample(text, R"(mnemo_codec_error{codec="rotated4"})"), "0.0625");
   const std::string idle = "mnemo_block_idle_before_evict_seconds";
   EXPECT_EQ(Sample(text, idle + R"(_bucket{le="1"})"), "0");
   EXPECT_EQ(Sample(text, idle + R"(_bucket{le="10"})"), "3");

@@ -64,6 +64,27 @@ TEST_F(DirectoryTest, AnAbandonedReservationLeavesNothing) {
   EXPECT_EQ(directory_.Reserve(part, Soon())->outcome, Outcome::kReserved);
 }
 
+TEST_F(DirectoryTest, EveryEntryIsFoundByItsSlotAndNothingElse) {
+  std::set<std::string> names;
+  for (int i = 0; i < 20; ++i) {
+    const NewPart part = New(Part(fmt::format("k{}", i)));
+    const Reservation mine = *directory_.Reserve(part, Soon());
+    ASSERT_OK(directory_.Publish(mine.ref, {}, Ram(1), std::nullopt));
+    if (i % 2 == 0) {
+      names.insert(std::string(part.key.key.view()));
+      continue;
+    }
+    const auto entry = directory_.Find(part.key);
+    ASSERT_OK(directory_.Remove(entry->ref, Directory::RemoveWhen::kAlways));
+  }
+  std::set<std::string> found;
+  for (uint64_t random = 0; random < 10'000; ++random) {
+    const auto entry = directory_.InSlot(random);
+    if (entry) found.insert(std::string(entry->key.key.view()));
+  }
+  EXPECT_EQ(found, names);
+}
+
 TEST_F(DirectoryTest, RefusesWhatDoesNotFit) {
   NewPart part = New(Part("k"));
   part.payload_bytes = 0;

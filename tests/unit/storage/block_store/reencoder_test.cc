@@ -82,10 +82,12 @@ TEST_F(ReencoderTest, ARaisedFloorDropsWithoutAnyRead) {
   Open();
   LookThrough();
   ASSERT_EQ(store_->Usage(scope_).parts, kBlocks + 8);
+  const uint64_t reencoded = store_->counters().reencoded;
   SetFloorAndSay(5);
   LookThrough();
   EXPECT_EQ(store_->Usage(scope_).parts, 0u);
   EXPECT_EQ(store_->counters().below_floor, kBlocks + 8);
+  EXPECT_EQ(store_->counters().reencoded, reencoded) << "what is dropped is no other form";
 }
 
 TEST_F(ReencoderTest, DurablePutsAreEncodedBehindTheirAnswer) {
