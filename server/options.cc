@@ -77,11 +77,11 @@ absl::StatusOr<StreamServerOptions> MakeStreamServerOptions(const Config& config
     return absl::InvalidArgumentError(
         fmt::format("streams.socket_mode: '{}' is not allowed; allowed: 0 to 0777, octal", text));
   }
-  return StreamServerOptions{
-      .unix_socket = config.streams.unix_socket,
-      .access = {.mode = mode, .owner = config.streams.socket_owner},
-      .threads = static_cast<size_t>(config.streams.threads),
-      .max_connections = static_cast<size_t>(config.streams.max_connections)};
+  return StreamServerOptions{.unix_socket = config.streams.unix_socket,
+                             .access = {.mode = mode, .owner = config.streams.socket_owner},
+                             .threads = static_cast<size_t>(config.streams.threads),
+                             .max_connections = static_cast<size_t>(config.streams.max_connections),
+                             .busy_poll = config.streams.busy_poll};
 }
 
 RegionLimits MakeRegionLimits(const Config& config) {

@@ -114,7 +114,7 @@ absl::StatusOr<std::shared_ptr<LaneStream>> Lane::Connect(LaneTime deadline, Can
   MNEMO_ASSIGN_OR_RETURN(
       std::unique_ptr<LaneStream> made,
       LaneStream::Connect(address.path, {.ticket = address.ticket, .client = options_.user_agent},
-                          deadline, cancel));
+                          options_.busy_poll, deadline, cancel));
   return std::shared_ptr<LaneStream>(std::move(made));
 }
 

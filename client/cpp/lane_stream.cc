@@ -49,17 +49,17 @@ struct LaneStream::Waiter final : Cancellable {
   FrameType type = FrameType::kHello;
 };
 
-LaneStream::LaneStream(Descriptor socket, Descriptor wake)
-    : socket_(std::move(socket)), wake_(std::move(wake)) {}
+LaneStream::LaneStream(Descriptor socket, Descriptor wake, Nanos busy_poll)
+    : socket_(std::move(socket)), wake_(std::move(wake)), busy_(clock_, busy_poll) {}
 
 absl::StatusOr<std::unique_ptr<LaneStream>> LaneStream::Connect(const std::string& path,
                                                                 const stream::Hello& hello,
-                                                                LaneTime deadline,
+                                                                Nanos busy_poll, LaneTime deadline,
                                                                 CancelSource* cancel) {
   MNEMO_ASSIGN_OR_RETURN(Descriptor socket, ConnectLocal(path));
   Descriptor wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!wake.valid()) return absl::ResourceExhaustedError("no descriptor for an eventfd");
-  std::unique_ptr<LaneStream> made(new LaneStream(std::move(socket), std::move(wake)));
+  std::unique_ptr<LaneStream> made(new LaneStream(std::move(socket), std::move(wake), busy_poll));
   MNEMO_ASSIGN_OR_RETURN(const Reply reply, made->Call(FrameType::kHello, stream::Encode(hello), -1,
                                                        deadline, cancel));
   absl::Status status;
@@ -142,7 +142,7 @@ absl::Status LaneStream::Write(const std::string& frame, int descriptor, LaneTim
   return status;
 }
 
-bool LaneStream::ReadSome(LaneTime until, std::vector<stream::Frame>& frames) {
+bool LaneStream::Sleep(LaneTime until) {
   pollfd waits[2] = {{.fd = socket_.get(), .events = POLLIN, .revents = 0},
                      {.fd = wake_.get(), .events = POLLIN, .revents = 0}};
   ::poll(waits, 2, PollMillis(until));
@@ -150,8 +150,21 @@ bool LaneStream::ReadSome(LaneTime until, std::vector<stream::Frame>& frames) {
     uint64_t count = 0;
     if (::read(wake_.get(), &count, sizeof(count)) < 0 && errno != EAGAIN) return false;
   }
+  return true;
+}
+
+bool LaneStream::ReadSome(LaneTime until, std::vector<stream::Frame>& frames) {
   std::vector<Descriptor> dropped;  // no answer that is asked for here has one
-  const Received received = Receive(socket_.get(), reader_.Room(), dropped);
+  Received received;
+  const auto look = [&] {
+    received = Receive(socket_.get(), reader_.Room(), dropped);
+    return received.state != Received::State::kNothing;
+  };
+  if (!busy_.For(look)) {
+    if (!Sleep(until)) return false;
+    look();
+    busy_.Woke();
+  }
   if (received.state == Received::State::kEnd) return false;
   reader_.Filled(received.bytes);
   while (const auto frame = reader_.Next()) frames.push_back(*frame);

@@ -13,6 +13,7 @@
 #include "client/cpp/cancel.h"
 #include "mnemo/options.h"
 #include "proto/stream/messages.h"
+#include "storage/base/busy_wait.h"
 #include "storage/base/descriptor.h"
 #include "storage/base/mutex.h"
 
@@ -23,10 +24,11 @@ using LaneTime = std::chrono::steady_clock::time_point;
 // Thread-safe. It has no thread: of the calls that wait, one reads for all.
 class LaneStream {
  public:
-  // Connects and says hello. Errors: kUnavailable (nobody there), those of the daemon.
+  // Connects and says hello. `busy_poll`: as of ClientOptions. Errors: kUnavailable (nobody there),
+  // those of the daemon.
   static absl::StatusOr<std::unique_ptr<LaneStream>> Connect(const std::string& path,
                                                              const stream::Hello& hello,
-                                                             LaneTime deadline,
+                                                             Nanos busy_poll, LaneTime deadline,
                                                              CancelSource* cancel);
   // No call is under way.
   ~LaneStream();
@@ -58,7 +60,7 @@ class LaneStream {
  private:
   struct Waiter;
 
-  explicit LaneStream(Descriptor socket, Descriptor wake);
+  LaneStream(Descriptor socket, Descriptor wake, Nanos busy_poll);
   absl::Status Write(const std::string& frame, int descriptor, LaneTime deadline);
   absl::Status SendAll(const std::string& frame, int descriptor, LaneTime deadline) const;
   // Blocks until the waiter has its answer, or nothing is to be expected any more.
@@ -66,11 +68,16 @@ class LaneStream {
   // With the turn of reading: takes what is there, waiting for it until `until`.
   // False: the stream has ended.
   bool ReadSome(LaneTime until, std::vector<stream::Frame>& frames);
+  // Sleeps until something has come, or Wake was called.
+  bool Sleep(LaneTime until);
   void Wake();
 
   const Descriptor socket_;
-  const Descriptor wake_;                             // an eventfd: interrupts who reads
-  stream::FrameReader reader_{stream::End::kClient};  // of who reads
+  const Descriptor wake_;  // an eventfd: interrupts who reads
+  const SystemClock clock_;
+  // Of who reads.
+  stream::FrameReader reader_{stream::End::kClient};
+  BusyWait busy_;
 
   mutable Mutex mutex_;
   CondVar changed_;

@@ -41,6 +41,7 @@ absl::Status ClientOptions::Validate() const {
   MNEMO_RETURN_IF_ERROR(CheckRange<int64_t>("timeout in ms", timeout.count(), 1, kDayMillis));
   MNEMO_RETURN_IF_ERROR(
       CheckRange<int64_t>("transfer_timeout in ms", transfer_timeout.count(), 1, kDayMillis));
+  MNEMO_RETURN_IF_ERROR(CheckRange<int64_t>("busy_poll in us", busy_poll.count(), 0, 10'000));
   MNEMO_RETURN_IF_ERROR(CheckRange("connections", connections, 1, 16));
   MNEMO_RETURN_IF_ERROR(CheckRange("retry.max_attempts", retry.max_attempts, 1, 10));
   MNEMO_RETURN_IF_ERROR(CheckRange<int64_t>("retry.initial_backoff in ms",

@@ -40,6 +40,7 @@ struct Config {
     std::string socket_owner;
     int64_t threads = 0;
     int64_t max_connections = 0;
+    Nanos busy_poll{0};
     int64_t regions = 0;
     uint64_t region_bytes = 0;
     uint64_t staging = 0;

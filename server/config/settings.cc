@@ -110,6 +110,14 @@ std::vector<Setting> IdentitySettings() {
 
 std::vector<Setting> StreamSettings() {
   return {
+      {.key = "streams.busy_poll",
+       .field = MNEMO_FIELD(DurationField, streams.busy_poll),
+       .default_text = "100us",
+       .minimum = "0",
+       .maximum = "10ms",
+       .description = "How long a thread of the streams looks for the next request before it "
+                      "sleeps, while requests follow one another within twice that; 0 for not "
+                      "at all."},
       {.key = "streams.max_connections",
        .field = MNEMO_FIELD(IntegerField, streams.max_connections),
        .default_text = "4096",

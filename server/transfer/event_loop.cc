@@ -1,7 +1,6 @@
 #include "server/transfer/event_loop.h"
 
 #include <pthread.h>
-#include <sys/epoll.h>
 #include <sys/eventfd.h>
 
 #include <array>
@@ -20,12 +19,13 @@ absl::Status NoDescriptor(const char* what) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<EventLoop>> EventLoop::Start(const std::string& name) {
+absl::StatusOr<std::unique_ptr<EventLoop>> EventLoop::Start(const std::string& name,
+                                                            Nanos busy_poll) {
   Descriptor epoll(::epoll_create1(EPOLL_CLOEXEC));
   if (!epoll.valid()) return NoDescriptor("epoll");
   Descriptor wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!wake.valid()) return NoDescriptor("eventfd");
-  std::unique_ptr<EventLoop> loop(new EventLoop(std::move(epoll), std::move(wake)));
+  std::unique_ptr<EventLoop> loop(new EventLoop(std::move(epoll), std::move(wake), busy_poll));
   // No handler: what wakes the loop are its tasks.
   epoll_event event{.events = EPOLLIN, .data = {.ptr = nullptr}};
   if (::epoll_ctl(loop->epoll_.get(), EPOLL_CTL_ADD, loop->wake_.get(), &event) != 0) {
@@ -87,10 +87,22 @@ bool EventLoop::RunTasks() {
   }
 }
 
+int EventLoop::Wait(std::span<epoll_event> events) {
+  int count = 0;
+  const auto look = [&](int timeout_ms) {
+    count = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), timeout_ms);
+    return count != 0;
+  };
+  if (busy_.For([&] { return look(0); })) return count;
+  look(-1);
+  busy_.Woke();
+  return count;
+}
+
 void EventLoop::Run() {
   std::array<epoll_event, 64> events;
   for (;;) {
-    const int count = ::epoll_wait(epoll_.get(), events.data(), events.size(), -1);
+    const int count = Wait(events);
     if (count < 0) {
       MNEMO_CHECK(errno == EINTR);
       continue;

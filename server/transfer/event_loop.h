@@ -1,21 +1,26 @@
 // One thread that waits for many sockets.
 #pragma once
 
+#include <sys/epoll.h>
+
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "storage/base/busy_wait.h"
 #include "storage/base/descriptor.h"
 #include "storage/base/mutex.h"
 
 namespace mnemo {
 
-// Thread-safe. Costs nothing while nothing happens.
+// Thread-safe. Costs nothing while nothing happens; between events that follow one
+// another soon its thread does not sleep.
 class EventLoop {
  public:
   class Handler {
@@ -27,8 +32,9 @@ class EventLoop {
     virtual void OnEvents(uint32_t events) = 0;
   };
 
-  // `name`: at most 15 characters. Errors: kResourceExhausted (descriptors).
-  static absl::StatusOr<std::unique_ptr<EventLoop>> Start(const std::string& name);
+  // `name`: at most 15 characters. `busy_poll`: how long it looks for the next event before
+  // it sleeps, see BusyWait. Errors: kResourceExhausted (descriptors).
+  static absl::StatusOr<std::unique_ptr<EventLoop>> Start(const std::string& name, Nanos busy_poll);
   // Runs what was posted, then ends the thread.
   ~EventLoop();
   EventLoop(const EventLoop&) = delete;
@@ -44,13 +50,18 @@ class EventLoop {
   void Post(std::function<void()> task);
 
  private:
-  EventLoop(Descriptor epoll, Descriptor wake) : epoll_(std::move(epoll)), wake_(std::move(wake)) {}
+  EventLoop(Descriptor epoll, Descriptor wake, Nanos busy_poll)
+      : epoll_(std::move(epoll)), wake_(std::move(wake)), busy_(clock_, busy_poll) {}
   void Run();
+  // As epoll_wait.
+  int Wait(std::span<epoll_event> events);
   // False: the loop ends.
   bool RunTasks();
 
   const Descriptor epoll_;
   const Descriptor wake_;  // an eventfd
+  const SystemClock clock_;
+  BusyWait busy_;  // of its thread
   Mutex mutex_;
   std::vector<std::function<void()>> tasks_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;

@@ -28,7 +28,8 @@ class StreamServerImpl final : public StreamServer, private EventLoop::Handler {
     // Its sockets inherit it: of bytes that come before Welcome the sender is known, too.
     ShowSenders(listener_.get());
     for (size_t i = 0; i < options_.threads; ++i) {
-      MNEMO_ASSIGN_OR_RETURN(auto loop, EventLoop::Start(fmt::format("streams-{}", i)));
+      MNEMO_ASSIGN_OR_RETURN(auto loop,
+                             EventLoop::Start(fmt::format("streams-{}", i), options_.busy_poll));
       loops_.push_back(std::move(loop));
     }
     spare_ = Descriptor(::open("/dev/null", O_RDONLY | O_CLOEXEC));

@@ -17,6 +17,7 @@ struct StreamServerOptions {
   SocketAccess access;
   size_t threads = 1;             // loops; 1 to 64
   size_t max_connections = 4096;  // more are turned away; 1 to 65,536
+  Nanos busy_poll{0};             // see EventLoop
   absl::Status Validate() const;
 };
 

@@ -27,7 +27,7 @@ TEST(OptionsTest, SettingsOfStreamsReachTheirRoom) {
       Load({"memory.total=2GiB", "streams.unix_socket=/t", "streams.socket_mode=0640",
             "streams.socket_owner=0:0", "streams.threads=5", "streams.max_connections=6",
             "streams.regions=7", "streams.region_bytes=8MiB", "streams.staging=9MiB",
-            "streams.process_memory=false"}));
+            "streams.process_memory=false", "streams.busy_poll=7us"}));
   EXPECT_EQ(MakeRpcServerOptions(config).stream_socket, "/t");
   ASSERT_OK_AND_ASSIGN(const StreamServerOptions streams, MakeStreamServerOptions(config));
   EXPECT_EQ(streams.unix_socket, "/t");
@@ -35,6 +35,7 @@ TEST(OptionsTest, SettingsOfStreamsReachTheirRoom) {
   EXPECT_EQ(streams.access.owner, "0:0");
   EXPECT_EQ(streams.threads, 5u);
   EXPECT_EQ(streams.max_connections, 6u);
+  EXPECT_EQ(streams.busy_poll, std::chrono::microseconds(7));
   const RegionLimits regions = MakeRegionLimits(config);
   EXPECT_EQ(regions.tenant_regions, 7u);
   EXPECT_EQ(regions.tenant_bytes, 8 * kMiB);

@@ -20,7 +20,7 @@ TEST_F(StreamTest, WhatIsDrainedBehindItsEndIsGoneOnce) {
   int gone = 0;
   std::unique_ptr<StreamConnection> connection;
   {
-    ASSERT_OK_AND_ASSIGN(const auto loop, EventLoop::Start("test"));
+    ASSERT_OK_AND_ASSIGN(const auto loop, EventLoop::Start("test", Nanos(0)));
     connection = std::make_unique<StreamConnection>(StreamRooms{.gate = *gate_,
                                                                 .blocks = *blocks_,
                                                                 .identity = *identity_,
