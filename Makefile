@@ -107,11 +107,16 @@ build/venv/plot.stamp: tests/bench/codecs/requirements.txt | build/venv/test.sta
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps -r $<
 	@touch $@
 
-bench-codecs: deps-demo $(CAPTURED) build/venv/plot.stamp build/release/build.ninja ## sizes, errors and speed of codecs on captured attention -> build/bench/codecs.json; ONLY=smollm2|gemma
+PASSAGES := build/passages
+
+$(PASSAGES)/passages.f32: tests/bench/codecs/passages.py | build/venv/demo.stamp
+	@$(PYTHON) $< --out $(PASSAGES)
+
+bench-codecs: deps-demo $(CAPTURED) $(PASSAGES)/passages.f32 build/venv/plot.stamp build/release/build.ninja ## sizes, errors and speed of codecs on captured attention -> build/bench/codecs.json; ONLY=smollm2|gemma
 	@mkdir -p build/bench
-	@ninja -C build/release -j $(JOBS) bench_codecs bench_codec_tokens
+	@ninja -C build/release -j $(JOBS) bench_codecs bench_codec_tokens bench_codec_embeddings
 	@missed=0; $(PYTHON) tests/bench/codecs/run.py --build build/release --capture $(CAPTURE) \
-	  --folder build/bench --out build/bench/codecs.json $(if $(ONLY),--model $(ONLY)) || missed=1; \
+	  --passages $(PASSAGES) --folder build/bench --out build/bench/codecs.json $(if $(ONLY),--model $(ONLY)) || missed=1; \
 	  $(PYTHON) tests/bench/codecs/plot.py build/bench/codecs.json docs/codecs.png; exit $$missed
 
 bench-store: build ## levels, directory, restart, churn -> build/bench/store.json; ONLY="churn flips"

@@ -33,6 +33,9 @@ BLOCKS = (16, 64, 256)
 ROLES = ("k", "v")
 # Of the captured queries, which are every eighth token's.
 QUERY_EVERY = {"heldout": 16, "calibration": 32}
+# Of all-MiniLM-L6-v2, and how many passages a search answers.
+EMBEDDING_WIDTH, RESULTS = 384, 10
+LARGEST_RECALL_LOSS = 0.003
 BOUNDS: dict[str, tuple[float, bool]] = {
     # key -> (bar, whether it is the largest allowed)
     "lossless_bf16_ratio": (1.3, False),
@@ -202,6 +205,34 @@ def measure_model(program: pathlib.Path, model: pathlib.Path, blocks: list[int],
     return figures
 
 
+def recalls(base: np.ndarray, questions: np.ndarray) -> tuple[float, np.ndarray]:
+    """How often passage i is among the RESULTS nearest to question i; the nearest of each."""
+    nearest = np.argsort(-(questions @ base.T), axis=1, kind="stable")[:, :RESULTS]
+    return float((nearest == np.arange(len(questions))[:, None]).any(1).mean()), nearest
+
+
+def measure_embeddings(program: pathlib.Path, folder: pathlib.Path) -> dict[str, float]:
+    """Of each embedding codec: what a search loses, by the answers that are right, and by
+    the exact search's neighbours."""
+    done = subprocess.run(
+        [str(program.with_name("bench_codec_embeddings")), str(folder), str(EMBEDDING_WIDTH)],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=True)
+    facts = json.loads(done.stdout)
+    read = lambda name: np.fromfile(folder / f"{name}.f32", np.float32).reshape(  # noqa: E731
+        -1, EMBEDDING_WIDTH)
+    questions = read("questions")
+    exact, neighbours = recalls(read("passages"), questions)
+    figures = {"embedding_recall_exact": exact,
+               "embedding_basis_seconds": facts.pop("basis_seconds")}
+    for name, fact in facts.items():
+        recall, found = recalls(read(f"decoded_{name}"), questions)
+        kept = np.mean([len(set(a) & set(b)) / RESULTS for a, b in zip(found, neighbours)])
+        figures[f"embedding_recall_loss_{name}"] = exact - recall
+        figures[f"embedding_neighbours_lost_{name}"] = 1 - float(kept)
+        figures |= {f"embedding_{name}_{key}": value for key, value in fact.items()}
+    return figures
+
+
 def missed(model: str, figures: dict[str, float]) -> list[str]:
     lines = []
     for key, (bar, largest) in BOUNDS.items():
@@ -227,6 +258,7 @@ def main() -> int:
     parser.add_argument("--model", choices=sorted(MODELS), action="append",
                         help="only this; other figures stay as the last run left them")
     parser.add_argument("--tokens", type=int, choices=BLOCKS, action="append", help="the same")
+    parser.add_argument("--passages", type=pathlib.Path, help="embeddings of passages.py")
     options = parser.parse_args()
     program = options.build / "tests" / "bench" / "codecs" / "bench_codecs"
     some = options.model or options.tokens
@@ -236,7 +268,13 @@ def main() -> int:
                                  options.folder)
         figures.update({f"{MODELS[model]}_{key}": value for key, value in measured.items()})
         options.out.write_text(json.dumps(figures, indent=1) + "\n")
+    if options.passages:
+        figures.update(measure_embeddings(program, options.passages))
+        options.out.write_text(json.dumps(figures, indent=1) + "\n")
     lines = [line for name in MODELS.values() for line in missed(name, figures)]
+    loss = figures.get("embedding_recall_loss_fp8")
+    if loss is None or loss > LARGEST_RECALL_LOSS:
+        lines.append(f"embedding_recall_loss_fp8: {loss}, at most {LARGEST_RECALL_LOSS}")
     for line in lines:
         print(f"missed: {line}", file=sys.stderr)
     return 1 if lines else 0
