@@ -42,7 +42,7 @@ absl::Status SearchVectors::Read(std::span<const RowId> rows, ReadScratch& scrat
     const uint64_t position = first_position_ + rows[i];
     const ChunkCache::RowsPtr* piece = Find(pieces, position);
     if (piece == nullptr) {
-      MNEMO_ASSIGN_OR_RETURN(pieces, reader_.ReadRows(context_, position / kChunkTokens));
+      MNEMO_ASSIGN_OR_RETURN(pieces, reader_.ReadRows(context_, position));
       for (const ChunkCache::RowsPtr& read : pieces) scratch.Hold(read);
       piece = Find(pieces, position);
     }

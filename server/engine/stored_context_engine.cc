@@ -226,16 +226,26 @@ absl::Status StoredContextEngine::DescribePlaces(const ContextRecord& context, u
   const uint64_t shortest = (tokens + max_runs - 1) / max_runs;
   const uint32_t bits = context.spec.stored == ElementType::kInt8 ? 8 : 16;
   uint64_t archived = 0;
+  const uint64_t group = context.spec.group_tokens();
   for (uint64_t first = 0; first < tokens; first += kChunkTokens) {
     if (first % kRangeTokens == 0) {
       MNEMO_ASSIGN_OR_RETURN(archived, store_.reader().ArchivedRuns(context, first / kRangeTokens));
     }
     const uint64_t count = std::min(kChunkTokens, tokens - first);
-    const bool in_ram = store_.cache().Contains(context.scope, first / kChunkTokens);
     const bool moved = ((archived >> (first / kRunTokens % kRunsPerRange)) & 1) != 0;
-    const Level level = in_ram ? Level::kL1 : moved ? Level::kDisk : Level::kL3;
-    out.level_tokens[Index(level)] += count;
-    out.level_bytes[Index(level)] += StoredBytes(context.spec, count);
+    uint64_t in_ram = 0;
+    for (uint64_t i = 0; i < count; i += group) {
+      const bool cached = store_.cache().Contains(context.scope, (first + i) / group);
+      if (cached) in_ram += std::min(group, count - i);
+    }
+    const Level below = moved ? Level::kDisk : Level::kL3;
+    for (const auto& [at, part] :
+         {std::pair(Level::kL1, in_ram), std::pair(below, count - in_ram)}) {
+      out.level_tokens[Index(at)] += part;
+      out.level_bytes[Index(at)] += StoredBytes(context.spec, part);
+    }
+    // In the picture a chunk is in RAM when all of it is.
+    const Level level = in_ram == count ? Level::kL1 : below;
     AddRun(shortest,
            {.first_position = first,
             .count = count,

@@ -82,7 +82,8 @@ absl::Status AppendPlan::AddTokens(const ChunkColumns& columns, ByteView rows) {
     const ChunkColumns piece = Slice(columns, done, count);
     const ByteView piece_rows = rows.subspan(done * row_bytes, count * row_bytes);
     if (count < room) {
-      PutFragment(piece, piece_rows);
+      PutColumns(piece);
+      PutRows(position, count, piece_rows);
     } else {
       MNEMO_RETURN_IF_ERROR(Complete(piece, piece_rows));
     }
@@ -91,22 +92,32 @@ absl::Status AppendPlan::AddTokens(const ChunkColumns& columns, ByteView rows) {
   return absl::OkStatus();
 }
 
-void AppendPlan::PutFragment(const ChunkColumns& columns, ByteView rows) {
-  const uint64_t chunk = columns.first_position / kChunkTokens;
-  const auto offset = static_cast<uint8_t>(columns.first_position % kChunkTokens);
-  const StoredKey columns_key = ChunkKey(context_.scope, ChunkPart::kColumns, chunk, offset);
-  const StoredKey rows_key = ChunkKey(context_.scope, ChunkPart::kRows, chunk, offset);
-  shards_.insert(columns_key.shard());
-  batch_.Put(columns_key, EncodeColumns(columns, SeedOf(columns_key)));
-  batch_.Put(rows_key, EncodeChunkRows(columns.first_position, columns.count, context_.spec.stored,
-                                       context_.spec.dimension, rows, SeedOf(rows_key)));
+void AppendPlan::PutColumns(const ChunkColumns& columns) {
+  const StoredKey key = ChunkKeyOf(context_.scope, ChunkPart::kColumns, columns.first_position);
+  shards_.insert(key.shard());
+  batch_.Put(key, EncodeColumns(columns, SeedOf(key)));
+}
+
+void AppendPlan::PutRows(uint64_t first_position, uint32_t count, ByteView rows) {
+  const StoredKey key = ChunkKeyOf(context_.scope, ChunkPart::kRows, first_position);
+  batch_.Put(key, EncodeChunkRows(first_position, count, context_.spec.stored,
+                                  context_.spec.dimension, rows, SeedOf(key)));
+}
+
+void AppendPlan::PutChunk(const ChunkColumns& columns, ByteView rows) {
+  PutColumns(columns);
+  const uint32_t group = context_.spec.group_tokens();
+  const size_t group_bytes = group * context_.spec.row_bytes();
+  for (uint32_t i = 0; i < columns.count; i += group) {
+    PutRows(columns.first_position + i, group, rows.subspan(i / group * group_bytes, group_bytes));
+  }
 }
 
 absl::Status AppendPlan::Complete(const ChunkColumns& columns, ByteView rows) {
   const uint64_t chunk = columns.first_position / kChunkTokens;
   TreeNode leaf;
   if (columns.count == kChunkTokens) {
-    PutFragment(columns, rows);
+    PutChunk(columns, rows);
     leaf = SummarizeTokens(columns, context_.spec.stored, context_.spec.dimension, rows.data());
   } else {
     ChunkColumns whole{.first_position = chunk * kChunkTokens};
@@ -119,7 +130,7 @@ absl::Status AppendPlan::Complete(const ChunkColumns& columns, ByteView rows) {
     }
     Extend(whole, columns);
     whole_rows.append(AsText(rows));
-    PutFragment(whole, AsBytes(whole_rows));
+    PutChunk(whole, AsBytes(whole_rows));
     leaf = SummarizeTokens(whole, context_.spec.stored, context_.spec.dimension,
                            AsBytes(whole_rows).data());
   }
@@ -154,7 +165,7 @@ absl::Status AppendPlan::TakeFragments(uint64_t chunk, ChunkColumns& columns, st
     }
     rows.append(AsText(piece->rows()));
     next = piece->end_position();
-    if (key.suffix().back() != 0) batch_.Delete(key);
+    if (PositionOfChunkKey(key) % context_.spec.group_tokens() != 0) batch_.Delete(key);
     return true;
   };
   const auto scan = [&](ChunkPart part, const auto& visit) {

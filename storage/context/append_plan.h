@@ -45,7 +45,11 @@ class AppendPlan {
 
  private:
   absl::Status Complete(const ChunkColumns& columns, ByteView rows);
-  void PutFragment(const ChunkColumns& columns, ByteView rows);
+  void PutColumns(const ChunkColumns& columns);
+  // As one value.
+  void PutRows(uint64_t first_position, uint32_t count, ByteView rows);
+  // A complete one: its rows in groups.
+  void PutChunk(const ChunkColumns& columns, ByteView rows);
   absl::Status TakeFragments(uint64_t chunk, ChunkColumns& columns, std::string& rows);
   absl::Status AddNode(uint8_t level, uint64_t index, TreeNode node);
   absl::StatusOr<TreeNode> Child(uint8_t level, uint64_t index) const;

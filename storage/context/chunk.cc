@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "storage/base/bytes.h"
@@ -133,6 +134,7 @@ ChunkColumns Slice(const ChunkColumns& columns, uint32_t first, uint32_t count) 
 absl::StatusOr<ChunkRows> ChunkRows::Decode(std::string value, uint64_t seed) {
   ChunkRows rows;
   rows.value_ = std::move(value);
+  rows.begin_ = kRowsHeader;
   MNEMO_ASSIGN_OR_RETURN(ByteReader reader,
                          OpenValue(AsBytes(rows.value_), seed, kVersion, "chunk embeddings"));
   const auto type = reader.Little<uint8_t>();
@@ -150,8 +152,28 @@ absl::StatusOr<ChunkRows> ChunkRows::Decode(std::string value, uint64_t seed) {
   return rows;
 }
 
-ByteView ChunkRows::rows() const {
-  return AsBytes(value_).subspan(kRowsHeader, count_ * row_bytes());
+ChunkRows::Ptr ChunkRows::Join(std::span<const Ptr> parts, uint64_t first, uint32_t count) {
+  ChunkRows joined;
+  joined.first_position_ = first;
+  joined.count_ = count;
+  uint64_t next = first;
+  for (const Ptr& part : parts) {
+    if (part->first_position() == first && part->count() == count) return part;
+    if (part->end_position() <= next) continue;
+    if (part->first_position() > next || next == first + count) break;
+    if (next == first) {
+      joined.type_ = part->type();
+      joined.dimension_ = part->dimension();
+      joined.value_.reserve(count * part->row_bytes());
+    }
+    MNEMO_CHECK(part->type() == joined.type_ && part->dimension() == joined.dimension_);
+    const uint64_t end = std::min(part->end_position(), first + count);
+    joined.value_.append(AsText(part->rows().subspan(
+        (next - part->first_position()) * part->row_bytes(), (end - next) * part->row_bytes())));
+    next = end;
+  }
+  if (next != first + count) return nullptr;
+  return std::make_shared<const ChunkRows>(std::move(joined));
 }
 
 std::string EncodeChunkRows(uint64_t first_position, uint32_t count, ElementType type,

@@ -1,10 +1,11 @@
 // A chunk of a context as it is stored: 128 consecutive tokens, or fewer while
-// it is unfinished, column by column, as two values: the small columns, and
+// it is unfinished, column by column: one value has the small columns, others
 // the embeddings with a fixed stride. docs/formats/context.md has the bytes.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -59,12 +60,18 @@ class ChunkRows {
   // Row `i` of count().
   const uint8_t* row(size_t i) const { return rows().data() + i * row_bytes(); }
   // All, one behind the other.
-  ByteView rows() const;
+  ByteView rows() const { return AsBytes(value_).subspan(begin_, count_ * row_bytes()); }
   size_t memory_bytes() const { return rows().size(); }
+
+  using Ptr = std::shared_ptr<const ChunkRows>;
+  // Tokens [first, first + count), of `parts`, which are in order; copied unless
+  // one part is just that. Null if they have not all of them.
+  static Ptr Join(std::span<const Ptr> parts, uint64_t first, uint32_t count);
 
  private:
   ChunkRows() = default;
-  std::string value_;
+  std::string value_;  // rows, and what is stored with them
+  size_t begin_ = 0;   // of the rows
   uint64_t first_position_ = 0;
   uint32_t count_ = 0;
   ElementType type_ = ElementType::kFloat16;

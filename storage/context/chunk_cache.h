@@ -1,4 +1,4 @@
-// Embeddings of whole chunks in RAM: level L1 of contexts.
+// Embeddings in RAM: level L1 of contexts.
 #pragma once
 
 #include "storage/context/chunk.h"
@@ -6,7 +6,8 @@
 
 namespace mnemo {
 
-// By the number of the chunk. Whole chunks never change.
+// By the number of the group of rows (ContextSpec::group_tokens). They never
+// change.
 class ChunkCache : public ContextLru<ChunkRows> {
  public:
   using RowsPtr = Ptr;

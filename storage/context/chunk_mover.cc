@@ -20,17 +20,24 @@ using Values = std::vector<std::pair<StoredKey, std::string>>;
 // The embeddings of a run as they lie in `store`, verified.
 absl::StatusOr<Values> ReadRun(const Store& store, const ContextRecord& context, uint64_t run) {
   Values values;
-  for (uint64_t i = 0; i < kRunChunks; ++i) {
-    StoredKey key = ChunkKey(context.scope, ChunkPart::kRows, run * kRunChunks + i, 0);
-    MNEMO_ASSIGN_OR_RETURN(std::string value, store.Get(key));
-    // Nothing that is damaged is copied, and nothing good deleted for it.
+  const auto bound = [&](uint64_t at) {
+    return ChunkBound(context.scope, ChunkPart::kRows, run / kRunsPerRange, at * kRunChunks);
+  };
+  MNEMO_RETURN_IF_ERROR(store.Scan(bound(run).bytes(), bound(run + 1).bytes(),
+                                   [&](const StoredKey& key, std::string_view value) {
+                                     values.emplace_back(key, value);
+                                     return true;
+                                   }));
+  // Nothing that is damaged is copied, and nothing good deleted for it.
+  uint64_t next = run * kRunTokens;
+  for (const auto& [key, value] : values) {
     MNEMO_ASSIGN_OR_RETURN(const ChunkRows rows, ChunkRows::Decode(value, SeedOf(key)));
-    if (rows.count() != kChunkTokens) {
-      return absl::OutOfRangeError(fmt::format("run {} is not complete", run));
-    }
-    values.emplace_back(std::move(key), std::move(value));
+    if (rows.first_position() != next) break;
+    next = rows.end_position();
   }
-  return values;
+  if (next == (run + 1) * kRunTokens) return values;
+  return absl::DataLossError(
+      fmt::format("context '{}': embeddings of token {} are missing", context.spec.name, next));
 }
 
 Operation MoveOperation(const StoredKey& placement, uint64_t run, Level level) {

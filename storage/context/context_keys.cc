@@ -57,6 +57,11 @@ StoredKey ChunkKey(KeyScope scope, ChunkPart part, uint64_t chunk, uint8_t offse
                    suffix);
 }
 
+StoredKey ChunkBound(KeyScope scope, ChunkPart part, uint64_t range, uint64_t chunk) {
+  const StoredKey key = ChunkKey(scope, part, chunk, 0);
+  return StoredKey(ShardOfRange(scope, range), KeyKind::kChunk, scope, key.suffix());
+}
+
 StoredKey TreeNodeKey(KeyScope scope, uint8_t level, uint64_t index) {
   std::string suffix(1, static_cast<char>(level));
   AppendBig<uint64_t>(suffix, index);

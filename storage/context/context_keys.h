@@ -28,6 +28,14 @@ StoredKey LabelKey(uint64_t tenant, std::string_view key, std::string_view value
                    std::string_view name);
 // `offset` is that of the first token within the chunk.
 StoredKey ChunkKey(KeyScope scope, ChunkPart part, uint64_t chunk, uint8_t offset);
+// Of the value that begins with the token at `position`.
+inline StoredKey ChunkKeyOf(KeyScope scope, ChunkPart part, uint64_t position) {
+  return ChunkKey(scope, part, position / kChunkTokens,
+                  static_cast<uint8_t>(position % kChunkTokens));
+}
+// The first key of a part of `chunk` in the shard of `range`, so that the end of
+// a range can be named as a bound.
+StoredKey ChunkBound(KeyScope scope, ChunkPart part, uint64_t range, uint64_t chunk);
 StoredKey TreeNodeKey(KeyScope scope, uint8_t level, uint64_t index);
 // By the last position, so that what covers a position is the first key that is
 // not before it.

@@ -34,13 +34,6 @@ absl::Status Located(const ContextRecord& context, uint64_t position, const absl
                                          position, std::string(status.message())));
 }
 
-// The first key of a part of a chunk in the shard of `range`, so that the end
-// of a range can be named as a bound.
-StoredKey ChunkBound(KeyScope scope, ChunkPart part, uint64_t range, uint64_t chunk) {
-  const StoredKey key = ChunkKey(scope, part, chunk, 0);
-  return StoredKey(ShardOfRange(scope, range), KeyKind::kChunk, scope, key.suffix());
-}
-
 absl::StatusOr<ChunkColumns> DecodeColumnsAt(const ContextRecord& context, const StoredKey& key,
                                              std::string_view value) {
   absl::StatusOr<ChunkColumns> decoded = DecodeColumns(AsBytes(value), SeedOf(key));
@@ -86,7 +79,7 @@ absl::StatusOr<uint64_t> ContextReader::ArchivedRuns(const ContextRecord& contex
 
 absl::StatusOr<Level> ContextReader::LevelOf(const ContextRecord& context,
                                              uint64_t position) const {
-  if (cache_.Contains(context.scope, position / kChunkTokens)) return Level::kL1;
+  if (cache_.Contains(context.scope, position / context.spec.group_tokens())) return Level::kL1;
   MNEMO_ASSIGN_OR_RETURN(const uint64_t archived, ArchivedRuns(context, position / kRangeTokens));
   const bool moved = ((archived >> (position / kRunTokens % kRunsPerRange)) & 1) != 0;
   return moved ? Level::kDisk : Level::kL3;
@@ -118,7 +111,7 @@ absl::StatusOr<std::string> ContextReader::ReadMoved(const ContextRecord& contex
     if (!value.ok() || !IsMovedMark(*value, SeedOf(key))) return value;
   }
   const uint64_t position = PositionOfChunkKey(key);
-  return Missing(context, position, position + kChunkTokens);
+  return Missing(context, position, position + context.spec.group_tokens());
 }
 
 absl::StatusOr<ChunkCache::RowsPtr> ContextReader::DecodeRows(const ContextRecord& context,
@@ -140,28 +133,39 @@ absl::StatusOr<ChunkCache::RowsPtr> ContextReader::DecodeRows(const ContextRecor
   return std::make_shared<const ChunkRows>(*std::move(rows));
 }
 
-absl::Status ContextReader::ReadWholeChunk(const ContextRecord& context, uint64_t chunk,
-                                           bool with_rows, std::vector<ChunkPiece>& pieces) const {
-  const uint64_t first = chunk * kChunkTokens;
+absl::StatusOr<ChunkPiece> ContextReader::ReadCompleteChunk(const ContextRecord& context,
+                                                            uint64_t first, uint64_t end,
+                                                            bool with_rows) const {
+  const uint64_t chunk = first / kChunkTokens;
   const StoredKey key = ChunkKey(context.scope, ChunkPart::kColumns, chunk, 0);
   const absl::StatusOr<std::string> value = stores_.Of(context).Get(key);
-  if (absl::IsNotFound(value.status())) return Missing(context, first, first + kChunkTokens);
+  if (absl::IsNotFound(value.status())) return Missing(context, first, end);
   if (!value.ok()) return value.status();
   MNEMO_ASSIGN_OR_RETURN(ChunkColumns columns, DecodeColumnsAt(context, key, *value));
-  ChunkPiece piece{.columns = std::move(columns)};
-  bool whole = piece.columns.count == kChunkTokens;
-  if (with_rows) {
-    piece.rows = cache_.Find(context.scope, chunk);
-    piece.level = Level::kL1;
+  if (columns.count != kChunkTokens) return Missing(context, columns.end_position(), end);
+  if (!with_rows) return ChunkPiece{.columns = std::move(columns)};
+  // Only the groups that are asked for.
+  const uint32_t group = context.spec.group_tokens();
+  first = first / group * group;
+  const auto count = static_cast<uint32_t>((end - first + group - 1) / group * group);
+  ChunkPiece piece{.columns = Slice(columns, static_cast<uint32_t>(first % kChunkTokens), count),
+                   .rows = nullptr,
+                   .level = Level::kL1};
+  std::vector<ChunkCache::RowsPtr> parts;
+  for (uint64_t next = first; next < first + count; next += group) {
+    if (!parts.empty() && parts.back()->end_position() > next) continue;
+    if (ChunkCache::RowsPtr cached = cache_.Find(context.scope, next / group)) {
+      parts.push_back(std::move(cached));
+      continue;
+    }
+    Level level = Level::kL3;
+    MNEMO_ASSIGN_OR_RETURN(const auto read, ReadStoredRows(context, next, level));
+    parts.insert(parts.end(), read.begin(), read.end());
+    piece.level = std::max(piece.level, level);
   }
-  if (with_rows && piece.rows == nullptr) {
-    MNEMO_ASSIGN_OR_RETURN(auto rows, ReadStoredRows(context, chunk, piece.level));
-    whole = whole && rows.size() == 1 && rows.front()->count() == kChunkTokens;
-    if (whole) piece.rows = std::move(rows.front());
-  }
-  if (!whole) return Missing(context, first, first + kChunkTokens);
-  pieces.push_back(std::move(piece));
-  return absl::OkStatus();
+  piece.rows = ChunkRows::Join(parts, first, count);
+  if (piece.rows == nullptr) return Missing(context, first, first + count);
+  return piece;
 }
 
 absl::Status ContextReader::ReadWindow(const ContextRecord& context, uint64_t range,
@@ -196,20 +200,22 @@ absl::Status ContextReader::ReadWindow(const ContextRecord& context, uint64_t ra
         return true;
       },
       snapshot.get()));
-  if (values.size() != pieces.size()) {
-    return Missing(context, first_chunk * kChunkTokens, end_chunk * kChunkTokens);
-  }
-  for (size_t i = 0; i < pieces.size(); ++i) {
-    ChunkPiece& piece = pieces[i];
-    MNEMO_ASSIGN_OR_RETURN(
-        piece.rows, DecodeRows(context, values[i].first, std::move(values[i].second), piece.level));
-    if (piece.rows->first_position() != piece.columns.first_position ||
-        piece.rows->count() != piece.columns.count) {
-      return Missing(context, piece.columns.first_position, piece.columns.end_position());
+  // A fragment of columns has one of rows, a complete chunk has groups of them.
+  auto value = values.begin();
+  for (ChunkPiece& piece : pieces) {
+    const uint64_t first = piece.columns.first_position;
+    std::vector<ChunkCache::RowsPtr> parts;
+    piece.level = Level::kL1;
+    for (; value != values.end() && PositionOfChunkKey(value->first) < piece.columns.end_position();
+         ++value) {
+      Level level = Level::kL3;
+      MNEMO_ASSIGN_OR_RETURN(parts.emplace_back(),
+                             DecodeRows(context, value->first, std::move(value->second), level));
+      const uint64_t group = parts.back()->first_position() / context.spec.group_tokens();
+      if (!cache_.Contains(context.scope, group)) piece.level = std::max(piece.level, level);
     }
-    if (cache_.Contains(context.scope, piece.columns.first_position / kChunkTokens)) {
-      piece.level = Level::kL1;
-    }
+    piece.rows = ChunkRows::Join(parts, first, piece.columns.count);
+    if (piece.rows == nullptr) return Missing(context, first, piece.columns.end_position());
   }
   return absl::OkStatus();
 }
@@ -226,12 +232,16 @@ absl::Status ContextReader::ScanChunks(const ContextRecord& context, uint64_t fi
     const uint64_t end_chunk = std::min({chunk + kWindowChunks, (range + 1) * kChunksPerRange,
                                          (end + kChunkTokens - 1) / kChunkTokens});
     std::vector<ChunkPiece> pieces;
-    // A chunk that is complete is one value a part, under a key that is known. A
-    // scan would read a block of every sorted run to find it.
-    const bool complete = (chunk + 1) * kChunkTokens <= head.next_position;
-    MNEMO_RETURN_IF_ERROR(end_chunk == chunk + 1 && complete
-                              ? ReadWholeChunk(context, chunk, with_rows, pieces)
-                              : ReadWindow(context, range, chunk, end_chunk, with_rows, pieces));
+    // What a complete chunk has lies under keys that are known. A scan would read
+    // a block of every sorted run to find it.
+    if (end_chunk == chunk + 1 && end_chunk * kChunkTokens <= head.next_position) {
+      MNEMO_ASSIGN_OR_RETURN(pieces.emplace_back(),
+                             ReadCompleteChunk(context, std::max(first, next),
+                                               std::min(end, next + kChunkTokens), with_rows));
+      next = pieces.front().columns.first_position;
+    } else {
+      MNEMO_RETURN_IF_ERROR(ReadWindow(context, range, chunk, end_chunk, with_rows, pieces));
+    }
     for (ChunkPiece& piece : pieces) {
       if (piece.columns.first_position != next) {
         return Missing(context, next, piece.columns.first_position);
@@ -247,26 +257,32 @@ absl::Status ContextReader::ScanChunks(const ContextRecord& context, uint64_t fi
 }
 
 absl::StatusOr<std::vector<ChunkCache::RowsPtr>> ContextReader::ReadStoredRows(
-    const ContextRecord& context, uint64_t chunk, Level& level) const {
+    const ContextRecord& context, uint64_t position, Level& level) const {
   std::vector<ChunkCache::RowsPtr> parts;
   const Store& store = stores_.Of(context);
-  // Most are whole: one look-up instead of an iterator.
-  const StoredKey first = ChunkKey(context.scope, ChunkPart::kRows, chunk, 0);
-  absl::StatusOr<std::string> whole = store.Get(first);
-  if (absl::IsNotFound(whole.status())) return parts;
-  if (!whole.ok()) return whole.status();
-  MNEMO_ASSIGN_OR_RETURN(parts.emplace_back(),
-                         DecodeRows(context, first, *std::move(whole), level));
-  if (parts.front()->count() == kChunkTokens) return parts;
-  parts.clear();
+  const uint64_t chunk = position / kChunkTokens;
+  const uint32_t group = context.spec.group_tokens();
+  // Nearly all lie in a group: one look-up instead of an iterator.
+  const StoredKey key = ChunkKeyOf(context.scope, ChunkPart::kRows, position / group * group);
+  absl::StatusOr<std::string> value = store.Get(key);
+  if (!value.ok() && !absl::IsNotFound(value.status())) return value.status();
+  if (value.ok()) {
+    MNEMO_ASSIGN_OR_RETURN(auto rows, DecodeRows(context, key, *std::move(value), level));
+    if (rows->count() == group) {
+      parts.push_back(std::move(rows));
+      return parts;
+    }
+  }
+  // Fragments, or all of the chunk as one value.
   const uint64_t range = chunk / kChunksPerRange;
   std::vector<std::pair<StoredKey, std::string>> values;
-  MNEMO_RETURN_IF_ERROR(store.Scan(
-      first.bytes(), ChunkBound(context.scope, ChunkPart::kRows, range, chunk + 1).bytes(),
-      [&](const StoredKey& key, std::string_view value) {
-        values.emplace_back(key, value);
-        return true;
-      }));
+  MNEMO_RETURN_IF_ERROR(
+      store.Scan(ChunkKey(context.scope, ChunkPart::kRows, chunk, 0).bytes(),
+                 ChunkBound(context.scope, ChunkPart::kRows, range, chunk + 1).bytes(),
+                 [&](const StoredKey& key, std::string_view value) {
+                   values.emplace_back(key, value);
+                   return true;
+                 }));
   for (auto& [key, value] : values) {
     MNEMO_ASSIGN_OR_RETURN(parts.emplace_back(), DecodeRows(context, key, std::move(value), level));
   }
@@ -274,15 +290,17 @@ absl::StatusOr<std::vector<ChunkCache::RowsPtr>> ContextReader::ReadStoredRows(
 }
 
 absl::StatusOr<std::vector<ChunkCache::RowsPtr>> ContextReader::ReadRows(
-    const ContextRecord& context, uint64_t chunk, Level* level) const {
+    const ContextRecord& context, uint64_t position, Level* level) const {
   Level found = Level::kL1;
   std::vector<ChunkCache::RowsPtr> parts;
-  if (ChunkCache::RowsPtr cached = cache_.Find(context.scope, chunk)) {
+  const uint32_t tokens = context.spec.group_tokens();
+  const uint64_t group = position / tokens;
+  if (ChunkCache::RowsPtr cached = cache_.Find(context.scope, group)) {
     parts.push_back(std::move(cached));
   } else {
-    MNEMO_ASSIGN_OR_RETURN(parts, ReadStoredRows(context, chunk, found));
-    if (parts.size() == 1 && parts.front()->count() == kChunkTokens) {
-      cache_.Insert(context.scope, chunk, parts.front());
+    MNEMO_ASSIGN_OR_RETURN(parts, ReadStoredRows(context, position, found));
+    if (auto rows = ChunkRows::Join(parts, group * tokens, tokens)) {
+      cache_.Insert(context.scope, group, std::move(rows));
     }
   }
   if (level != nullptr) *level = found;

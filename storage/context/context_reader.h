@@ -20,7 +20,8 @@
 
 namespace mnemo {
 
-// Consecutive tokens of one chunk: all 128, or a fragment of an unfinished one.
+// Consecutive tokens of one chunk: a complete one or some groups of it, or a
+// fragment of an unfinished one.
 struct ChunkPiece {
   ChunkColumns columns;
   ChunkCache::RowsPtr rows;  // null unless asked for
@@ -43,11 +44,12 @@ class ContextReader {
   // cache.
   absl::Status ScanChunks(const ContextRecord& context, uint64_t first, uint64_t end,
                           bool with_rows, const std::function<bool(ChunkPiece&)>& visit) const;
-  // The embeddings of a chunk, whole or in fragments, by position, and where
-  // they were found. Empty behind the end. What was read is cached; it is no use
-  // of its run, since a search looks at candidates almost everywhere.
+  // The embedding of the token at `position` and those that are stored with it,
+  // in pieces by position, and where they were found. Behind the end, none that
+  // has it. What was read is cached by groups; it is no use of its run, since a
+  // search looks at candidates almost everywhere.
   absl::StatusOr<std::vector<ChunkCache::RowsPtr>> ReadRows(const ContextRecord& context,
-                                                            uint64_t chunk,
+                                                            uint64_t position,
                                                             Level* level = nullptr) const;
 
   // What filters ask of runs [first_run, end_run), which are complete. What was
@@ -85,12 +87,13 @@ class ContextReader {
   absl::Status ReadWindow(const ContextRecord& context, uint64_t range, uint64_t first_chunk,
                           uint64_t end_chunk, bool with_rows,
                           std::vector<ChunkPiece>& pieces) const;
-  // A chunk that the head says is complete.
-  absl::Status ReadWholeChunk(const ContextRecord& context, uint64_t chunk, bool with_rows,
-                              std::vector<ChunkPiece>& pieces) const;
+  // Of a chunk that the head says is complete: with rows, the groups that touch
+  // [first, end), which lies in it; without, all.
+  absl::StatusOr<ChunkPiece> ReadCompleteChunk(const ContextRecord& context, uint64_t first,
+                                               uint64_t end, bool with_rows) const;
   // As ReadRows, past the cache.
   absl::StatusOr<std::vector<ChunkCache::RowsPtr>> ReadStoredRows(const ContextRecord& context,
-                                                                  uint64_t chunk,
+                                                                  uint64_t position,
                                                                   Level& level) const;
   absl::StatusOr<ChunkCache::RowsPtr> DecodeRows(const ContextRecord& context, const StoredKey& key,
                                                  std::string value, Level& level) const;

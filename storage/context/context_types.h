@@ -1,6 +1,8 @@
 // The words of contexts: what one is, and the tokens that go into it.
 #pragma once
 
+#include <algorithm>
+#include <bit>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -22,6 +24,8 @@ inline constexpr uint64_t kRangeTokens = 131'072;
 // Unit of moving between levels.
 inline constexpr uint64_t kRunTokens = 2048;
 inline constexpr uint64_t kRunsPerRange = kRangeTokens / kRunTokens;
+// A group of rows takes no more, unless one row does.
+inline constexpr size_t kGroupBytes = 8 << 10;
 // Positions are below it.
 inline constexpr uint64_t kMaxPosition = uint64_t{1} << 48;
 
@@ -61,6 +65,13 @@ struct ContextSpec {
   Durability durability = Durability::kSync;
 
   size_t row_bytes() const { return RowBytes(stored, dimension); }
+  // Tokens of a complete chunk whose embeddings are one stored value, so that a
+  // search which wants one row reads no more than that: the largest power of two
+  // that takes at most kGroupBytes, 1 to 128.
+  uint32_t group_tokens() const {
+    const size_t rows = std::clamp<size_t>(kGroupBytes / row_bytes(), 1, kChunkTokens);
+    return static_cast<uint32_t>(std::bit_floor(rows));
+  }
   // kInvalidArgument, naming the field and its range.
   absl::Status Validate() const;
   friend bool operator==(const ContextSpec&, const ContextSpec&) = default;

@@ -12,7 +12,8 @@
 namespace mnemo {
 namespace {
 
-std::shared_ptr<rocksdb::TableFactory> MakeTables(const TierResources& resources) {
+std::shared_ptr<rocksdb::TableFactory> MakeTables(const TierResources& resources,
+                                                  uint64_t block_bytes) {
   rocksdb::BlockBasedTableOptions table;
   table.block_cache = resources.impl().cache;
   // Indexes and filters count against the budget instead of growing beside it.
@@ -20,16 +21,17 @@ std::shared_ptr<rocksdb::TableFactory> MakeTables(const TierResources& resources
   table.cache_index_and_filter_blocks_with_high_priority = true;
   table.pin_l0_filter_and_index_blocks_in_cache = true;
   table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
-  table.block_size = 16 * 1024;
+  table.block_size = block_bytes;
   table.format_version = 5;
   table.checksum = rocksdb::kXXH3;
   return std::shared_ptr<rocksdb::TableFactory>(rocksdb::NewBlockBasedTableFactory(table));
 }
 
 rocksdb::ColumnFamilyOptions MakeSmallFamily(const InstanceOptions& options,
-                                             const TierResources& resources) {
+                                             const TierResources& resources,
+                                             uint64_t block_bytes = 16 * kKiB) {
   rocksdb::ColumnFamilyOptions family;
-  family.table_factory = MakeTables(resources);
+  family.table_factory = MakeTables(resources, block_bytes);
   family.write_buffer_size = options.write_buffer_bytes;
   family.max_write_buffer_number = 2;
   family.memtable_protection_bytes_per_key = 8;
@@ -99,7 +101,10 @@ rocksdb::DBOptions MakeDbOptions(const InstanceOptions& options, RocksDb::Recove
 std::vector<rocksdb::ColumnFamilyDescriptor> MakeFamilies(const InstanceOptions& options,
                                                           const TierResources& resources) {
   const rocksdb::ColumnFamilyOptions small = MakeSmallFamily(options, resources);
-  return {{rocksdb::kDefaultColumnFamilyName, small},
+  // State: embeddings of contexts, which searches read group by group, each of
+  // them a block by itself (kGroupBytes).
+  const rocksdb::ColumnFamilyOptions state = MakeSmallFamily(options, resources, 8 * kKiB);
+  return {{rocksdb::kDefaultColumnFamilyName, state},
           {"log", small},
           {"block_metadata", small},
           {"block_payloads", MakePayloadFamily(options, resources)}};

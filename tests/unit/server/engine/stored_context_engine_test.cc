@@ -291,7 +291,7 @@ TEST_F(StoredContextEngineTest, DescribeSeesWhatWasArchivedAndSummarised) {
   ASSERT_OK(mover.Demote(context, 2));
   ASSERT_OK(Consolidator(*contexts_, clock_).Step(context));
   // One chunk of it is in RAM as well.
-  ASSERT_OK(contexts_->reader().ReadRows(context, 17));
+  ASSERT_OK(contexts_->reader().ReadRows(context, 17 * kChunkTokens));
   ASSERT_OK_AND_ASSIGN(const ContextDescription found, engine_->Describe(call_, "c", 1000));
   EXPECT_EQ(found.level_tokens[Index(Level::kL1)], kChunkTokens);
   EXPECT_EQ(found.level_tokens[Index(Level::kDisk)], 2 * kRunTokens - kChunkTokens);
@@ -304,6 +304,26 @@ TEST_F(StoredContextEngineTest, DescribeSeesWhatWasArchivedAndSummarised) {
   EXPECT_THAT(begins, ElementsAre(std::pair(0, Level::kL3), std::pair(2048, Level::kDisk),
                                   std::pair(17 * 128, Level::kL1),
                                   std::pair(18 * 128, Level::kDisk), std::pair(6144, Level::kL3)));
+}
+
+TEST_F(StoredContextEngineTest, DescribeCountsGroupsInRamAndDrawsWholeChunks) {
+  // 32 tokens of dimension 128 are a group.
+  const ContextSpec spec = TestContext("c", 128);
+  ASSERT_OK_AND_ASSIGN(const auto made, contexts_->Create(call_.identity.tenant, spec));
+  const ContextRecord& context = made.first;
+  ASSERT_OK_AND_ASSIGN(const WriterClaim claim, contexts_->Claim(context, 1));
+  const TestTokens tokens(0, 400, 128);
+  ASSERT_OK(contexts_->Append(context, claim, tokens.columns(), Durability::kSync));
+  for (const uint64_t position : {0U, 33U, 64U, 127U, 200U}) {
+    ASSERT_OK(contexts_->reader().ReadRows(context, position));
+  }
+  ASSERT_OK_AND_ASSIGN(const ContextDescription found, engine_->Describe(call_, "c", 1000));
+  EXPECT_EQ(found.level_tokens[Index(Level::kL1)], 160U);
+  EXPECT_EQ(found.level_tokens[Index(Level::kL3)], 240U);
+  ASSERT_EQ(found.runs.size(), 2U);
+  EXPECT_EQ(found.runs[0].count, 128U);
+  EXPECT_EQ(found.runs[0].level, Level::kL1);
+  EXPECT_EQ(found.runs[1].level, Level::kL3);
 }
 
 TEST_F(StoredContextEngineTest, SummariesNameTheirMedoidOnceConsolidated) {

@@ -11,14 +11,15 @@ namespace {
 
 constexpr uint64_t kTokens = 3 * kRunTokens + 100;
 
-class ChunkMoverTest : public ::testing::Test {
+// By dimension: the embeddings of a chunk are one value, or 16.
+class ChunkMoverTest : public ::testing::TestWithParam<uint32_t> {
  protected:
   void SetUp() override {
     ASSERT_OK_AND_ASSIGN(node_, ContextNode::Open(dir_.path(), *files_, clock_));
-    ASSERT_OK_AND_ASSIGN(const auto made, contexts().Create(7, TestContext("c")));
+    ASSERT_OK_AND_ASSIGN(const auto made, contexts().Create(7, TestContext("c", GetParam())));
     context_ = made.first;
     ASSERT_OK_AND_ASSIGN(const WriterClaim claim, contexts().Claim(context_, 1));
-    const TestTokens tokens(0, kTokens, 8);
+    const TestTokens tokens(0, kTokens, GetParam());
     ASSERT_OK(contexts().Append(context_, claim, tokens.columns(), Durability::kSync));
   }
   ContextStore& contexts() { return node_->contexts(); }
@@ -32,14 +33,16 @@ class ChunkMoverTest : public ::testing::Test {
     return level;
   }
   size_t ArchivedChunks() {
-    size_t keys = 0;
+    size_t values = 0;
     const StoredKey prefix(HomeShard(context_.scope), KeyKind::kChunk, context_.scope, "");
     EXPECT_OK(node_->archive().store().Scan(prefix.bytes(), PrefixEnd(prefix.bytes()),
                                             [&](const StoredKey&, std::string_view) {
-                                              ++keys;
+                                              ++values;
                                               return true;
                                             }));
-    return keys;
+    const size_t in_chunk = kChunkTokens / context_.spec.group_tokens();
+    EXPECT_EQ(values % in_chunk, 0U);
+    return values / in_chunk;
   }
 
   TempDir dir_;
@@ -49,7 +52,7 @@ class ChunkMoverTest : public ::testing::Test {
   ContextRecord context_;
 };
 
-TEST_F(ChunkMoverTest, EmbeddingsGoAndComeBackAsTheyWere) {
+TEST_P(ChunkMoverTest, EmbeddingsGoAndComeBackAsTheyWere) {
   ChunkMover mover(contexts());
   ASSERT_OK(mover.Demote(context_, 1));
   ASSERT_OK(mover.Demote(context_, 1));
@@ -61,7 +64,7 @@ TEST_F(ChunkMoverTest, EmbeddingsGoAndComeBackAsTheyWere) {
   ASSERT_OK_AND_ASSIGN(const uint64_t archived, contexts().reader().ArchivedRuns(context_, 0));
   EXPECT_EQ(archived, 2U);
   Level level = Level::kL1;
-  ASSERT_OK(contexts().reader().ReadRows(context_, 17, &level));
+  ASSERT_OK(contexts().reader().ReadRows(context_, 17 * kChunkTokens, &level));
   EXPECT_EQ(level, Level::kDisk);
   ASSERT_OK(mover.Promote(context_, 1));
   ASSERT_OK(mover.Promote(context_, 1));
@@ -108,7 +111,7 @@ class FlickeringArchive final : public Store {
   mutable int misses_ = 0;
 };
 
-TEST_F(ChunkMoverTest, AReadFindsWhatComesBackAndLeavesAgainMeanwhile) {
+TEST_P(ChunkMoverTest, AReadFindsWhatComesBackAndLeavesAgainMeanwhile) {
   ASSERT_OK(ChunkMover(contexts()).Demote(context_, 0));
   FlickeringArchive archive(*node_->stores().sync_archive);
   ContextStores stores = node_->stores();
@@ -122,7 +125,7 @@ TEST_F(ChunkMoverTest, AReadFindsWhatComesBackAndLeavesAgainMeanwhile) {
               StatusIs(absl::StatusCode::kDataLoss));
 }
 
-TEST_F(ChunkMoverTest, TheLevelOfATokenIsKnownWithoutReadingIt) {
+TEST_P(ChunkMoverTest, TheLevelOfATokenIsKnownWithoutReadingIt) {
   ASSERT_OK(ChunkMover(contexts()).Demote(context_, 1));
   const auto level_of = [&](uint64_t position) {
     const auto level = contexts().reader().LevelOf(context_, position);
@@ -132,13 +135,13 @@ TEST_F(ChunkMoverTest, TheLevelOfATokenIsKnownWithoutReadingIt) {
   EXPECT_EQ(level_of(kRunTokens - 1), Level::kL3);
   EXPECT_EQ(level_of(kRunTokens), Level::kDisk);
   EXPECT_EQ(level_of(2 * kRunTokens), Level::kL3);
-  ASSERT_OK(contexts().reader().ReadRows(context_, 17));
+  ASSERT_OK(contexts().reader().ReadRows(context_, 17 * kChunkTokens));
   EXPECT_EQ(level_of(17 * kChunkTokens), Level::kL1);
 }
 
-TEST_F(ChunkMoverTest, UsesCountAnewInTheArchive) {
+TEST_P(ChunkMoverTest, UsesCountAnewInTheArchive) {
   ChunkMover mover(contexts());
-  ASSERT_OK(contexts().reader().ReadRows(context_, 3));
+  ASSERT_OK(contexts().reader().ReadRows(context_, 3 * kChunkTokens));
   ASSERT_FALSE(contexts().uses().Find(context_.scope, 0));
   contexts().reader().NoteUse(context_, 3 * kChunkTokens);
   ASSERT_TRUE(contexts().uses().Find(context_.scope, 0));
@@ -151,12 +154,12 @@ TEST_F(ChunkMoverTest, UsesCountAnewInTheArchive) {
   EXPECT_EQ(contexts().uses().Find(context_.scope, 0)->uses, 1U);
 }
 
-TEST_F(ChunkMoverTest, AnUnfinishedRunStays) {
+TEST_P(ChunkMoverTest, AnUnfinishedRunStays) {
   ChunkMover mover(contexts());
   EXPECT_THAT(mover.Demote(context_, 3), StatusIs(absl::StatusCode::kOutOfRange));
 }
 
-TEST_F(ChunkMoverTest, DamagedBytesAreNotMoved) {
+TEST_P(ChunkMoverTest, DamagedBytesAreNotMoved) {
   const StoredKey key = ChunkKey(context_.scope, ChunkPart::kRows, 5, 0);
   StoreBatch batch;
   batch.Put(key, "damaged beyond recognition");
@@ -167,7 +170,7 @@ TEST_F(ChunkMoverTest, DamagedBytesAreNotMoved) {
   EXPECT_EQ(ArchivedChunks(), 0U);
 }
 
-TEST_F(ChunkMoverTest, ADeletedContextIsGoneFromTheArchiveToo) {
+TEST_P(ChunkMoverTest, ADeletedContextIsGoneFromTheArchiveToo) {
   ChunkMover mover(contexts());
   ASSERT_OK(mover.Demote(context_, 0));
   ASSERT_OK(contexts().Delete(context_));
@@ -178,13 +181,29 @@ TEST_F(ChunkMoverTest, ADeletedContextIsGoneFromTheArchiveToo) {
   EXPECT_EQ(ArchivedChunks(), 0U);
 }
 
-TEST_F(ChunkMoverTest, WithoutAnArchiveNothingMoves) {
+TEST_P(ChunkMoverTest, WithoutAnArchiveNothingMoves) {
   ContextStores stores = node_->stores();
   stores.sync_archive = nullptr;
   ContextStore alone(stores, clock_, {});
   EXPECT_THAT(ChunkMover(alone).Demote(context_, 0),
               StatusIs(absl::StatusCode::kFailedPrecondition));
 }
+
+TEST_P(ChunkMoverTest, AMissingValueHoldsUpItsRunAlone) {
+  const StoredKey key =
+      ChunkKeyOf(context_.scope, ChunkPart::kRows, 2 * kChunkTokens - context_.spec.group_tokens());
+  StoreBatch batch;
+  batch.Delete(key);
+  batch.Log({.shard = key.shard(), .kind = OperationKind::kMoveChunks, .key = key.bytes()});
+  ASSERT_OK(node_->stores().sync->Apply(batch, false));
+  ChunkMover mover(contexts());
+  EXPECT_THAT(mover.Demote(context_, 0), StatusIs(absl::StatusCode::kDataLoss));
+  ASSERT_OK(mover.Demote(context_, 1));
+  EXPECT_EQ(ArchivedChunks(), 16U);
+}
+
+INSTANTIATE_TEST_SUITE_P(Dimensions, ChunkMoverTest, ::testing::Values(8, 512),
+                         [](const auto& info) { return "d" + std::to_string(info.param); });
 
 }  // namespace
 }  // namespace mnemo

@@ -117,6 +117,40 @@ TEST(ChunkTest, RowsAreReadByStride) {
   EXPECT_EQ(std::string(reinterpret_cast<const char*>(rows.row(1)), 6), "ghijkl");
 }
 
+TEST(ChunkTest, RowsAreJoinedOnlyWithoutGaps) {
+  const auto part = [](uint64_t first, std::string_view letters) {
+    std::string rows;
+    for (const char letter : letters) rows.append(6, letter);
+    const auto count = static_cast<uint32_t>(letters.size());
+    return std::make_shared<const ChunkRows>(*ChunkRows::Decode(
+        EncodeChunkRows(first, count, ElementType::kFloat16, 3, AsBytes(rows), kSeed), kSeed));
+  };
+  const std::vector<ChunkRows::Ptr> parts = {part(128, "ab"), part(130, "cde"), part(133, "f"),
+                                             part(140, "xy")};
+  const auto joined = [&](uint64_t first, uint32_t count) {
+    const ChunkRows::Ptr rows = ChunkRows::Join(parts, first, count);
+    if (rows == nullptr) return std::string("none");
+    EXPECT_EQ(rows->first_position(), first);
+    EXPECT_EQ(rows->end_position(), first + count);
+    std::string letters;
+    for (uint32_t i = 0; i < count; ++i) {
+      letters.push_back(static_cast<char>(*rows->row(i)));
+      EXPECT_EQ(std::string(reinterpret_cast<const char*>(rows->row(i)), 6),
+                std::string(6, letters.back()));
+    }
+    return letters;
+  };
+  EXPECT_EQ(joined(128, 6), "abcdef");
+  EXPECT_EQ(joined(129, 3), "bcd");
+  EXPECT_EQ(joined(131, 1), "d");
+  EXPECT_EQ(joined(133, 2), "none");
+  EXPECT_EQ(joined(134, 1), "none");
+  EXPECT_EQ(joined(127, 2), "none");
+  EXPECT_EQ(joined(141, 1), "y");
+  EXPECT_EQ(ChunkRows::Join(parts, 130, 3), parts[1]);
+  EXPECT_EQ(ChunkRows::Join({}, 130, 3), nullptr);
+}
+
 TEST(ChunkTest, PiecesMakeTheWhole) {
   const ChunkColumns whole = TestColumns();
   ChunkColumns joined = Slice(whole, 0, 1);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "storage/context/chunk_mover.h"
 #include "storage/context/context_keys.h"
 #include "tests/support/context_fixture.h"
 #include "tests/support/temp_dir.h"
@@ -12,6 +13,7 @@
 namespace mnemo {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 constexpr uint64_t kTenant = 7;
@@ -115,22 +117,27 @@ TEST_F(ContextStoreTest, ListsByNameAndByEveryLabel) {
 }
 
 TEST_F(ContextStoreTest, TokensComeBackHoweverTheyWereCut) {
-  for (const uint32_t step : {1U, 7U, 128U, 129U, 1000U}) {
-    const ContextRecord context = Make("step" + std::to_string(step));
-    ASSERT_OK(Append(context, 0, 1111, step));
-    EXPECT_OK(CheckTestTokens(reader(), context, 1111)) << step;
-    // 8 whole chunks of two values; what is left of the last as fragments.
-    const size_t tail = (1111 % 128 + step - 1) / step;
-    EXPECT_GE(CountKeys(context, KeyKind::kChunk), 2 * 8 + 2U);
-    EXPECT_LE(CountKeys(context, KeyKind::kChunk), 2 * (8 + tail + 1)) << step;
-    EXPECT_EQ(CountKeys(context, KeyKind::kTreeNode), 8 + 2U);
+  // Embeddings of a chunk as 1 value, 4, and 64.
+  for (const uint32_t dimension : {8U, 100U, 2048U}) {
+    const std::string name = "d" + std::to_string(dimension) + "step";
+    const size_t groups = kChunkTokens / TestContext("", dimension).group_tokens();
+    for (const uint32_t step : {1U, 7U, 128U, 129U, 1000U}) {
+      const ContextRecord context = Make(name + std::to_string(step), TestContext("", dimension));
+      ASSERT_OK(Append(context, 0, 1111, step));
+      EXPECT_OK(CheckTestTokens(reader(), context, 1111)) << step;
+      // 8 whole chunks; what is left of the last as fragments.
+      const size_t tail = (1111 % 128 + step - 1) / step;
+      EXPECT_GE(CountKeys(context, KeyKind::kChunk), 8 * (1 + groups) + 2U);
+      EXPECT_LE(CountKeys(context, KeyKind::kChunk), 8 * (1 + groups) + 2 * (tail + 1)) << step;
+      EXPECT_EQ(CountKeys(context, KeyKind::kTreeNode), 8 + 2U);
+    }
+    Reopen();
+    ASSERT_OK_AND_ASSIGN(const ContextRecord context, store().ByName(kTenant, name + "7"));
+    EXPECT_OK(CheckTestTokens(reader(), context, 1111));
+    // It goes on where it was.
+    ASSERT_OK(Append(context, 1111, 100, 9));
+    EXPECT_OK(CheckTestTokens(reader(), context, 1211));
   }
-  Reopen();
-  ASSERT_OK_AND_ASSIGN(const ContextRecord context, store().ByName(kTenant, "step7"));
-  EXPECT_OK(CheckTestTokens(reader(), context, 1111));
-  // It goes on where it was.
-  ASSERT_OK(Append(context, 1111, 100, 9));
-  EXPECT_OK(CheckTestTokens(reader(), context, 1211));
 }
 
 TEST_F(ContextStoreTest, RangesOfTokensAreReadAlone) {
@@ -147,11 +154,11 @@ TEST_F(ContextStoreTest, RangesOfTokensAreReadAlone) {
   firsts.clear();
   ASSERT_OK(reader().ScanChunks(context, 5000, 6000, false, visit));
   EXPECT_TRUE(firsts.empty());
-  ASSERT_OK_AND_ASSIGN(const auto rows, reader().ReadRows(context, 7));
+  ASSERT_OK_AND_ASSIGN(const auto rows, reader().ReadRows(context, 7 * kChunkTokens));
   ASSERT_FALSE(rows.empty());
   EXPECT_EQ(rows.front()->first_position(), 896U);
   EXPECT_EQ(rows.back()->end_position(), 1000U);
-  ASSERT_OK_AND_ASSIGN(const auto none, reader().ReadRows(context, 8));
+  ASSERT_OK_AND_ASSIGN(const auto none, reader().ReadRows(context, 8 * kChunkTokens));
   EXPECT_TRUE(none.empty());
 }
 
@@ -159,10 +166,122 @@ TEST_F(ContextStoreTest, WholeChunksThatWereReadAreInRam) {
   const ContextRecord context = Make("c");
   ASSERT_OK(Append(context, 0, 300, 300));
   Level level;
-  ASSERT_OK(reader().ReadRows(context, 1, &level));
+  ASSERT_OK(reader().ReadRows(context, 128, &level));
   EXPECT_EQ(level, Level::kL3);
-  ASSERT_OK(reader().ReadRows(context, 1, &level));
+  ASSERT_OK(reader().ReadRows(context, 128, &level));
   EXPECT_EQ(level, Level::kL1);
+}
+
+TEST_F(ContextStoreTest, ARowIsReadWithItsGroupAndNoMore) {
+  // 8 tokens a group.
+  const ContextRecord context = Make("c", TestContext("", 512));
+  ASSERT_OK(Append(context, 0, 300, 300));
+  Level level;
+  ASSERT_OK_AND_ASSIGN(auto rows, reader().ReadRows(context, 143, &level));
+  ASSERT_EQ(rows.size(), 1U);
+  EXPECT_EQ(rows.front()->first_position(), 136U);
+  EXPECT_EQ(rows.front()->end_position(), 144U);
+  EXPECT_EQ(level, Level::kL3);
+  ASSERT_OK(reader().ReadRows(context, 136, &level));
+  EXPECT_EQ(level, Level::kL1);
+  ASSERT_OK(reader().ReadRows(context, 135, &level));
+  EXPECT_EQ(level, Level::kL3);
+  // A few tokens of a complete chunk are read with the groups that they lie in.
+  std::vector<std::pair<uint64_t, uint32_t>> pieces;
+  ASSERT_OK(reader().ScanChunks(context, 143, 145, true, [&](ChunkPiece& piece) {
+    pieces.emplace_back(piece.columns.first_position, piece.columns.count);
+    EXPECT_EQ(piece.rows->first_position(), 136U);
+    EXPECT_EQ(piece.columns.id(0), TestTokens::Id(136));
+    EXPECT_EQ(piece.level, Level::kL3);
+    return true;
+  }));
+  EXPECT_THAT(pieces, ElementsAre(std::pair(136, 16)));
+  // Of an unfinished chunk there are fragments, whose groups are kept all the same.
+  ASSERT_OK_AND_ASSIGN(rows, reader().ReadRows(context, 257, &level));
+  ASSERT_EQ(rows.size(), 1U);
+  EXPECT_EQ(rows.front()->count(), 44U);
+  ASSERT_OK_AND_ASSIGN(rows, reader().ReadRows(context, 258, &level));
+  EXPECT_EQ(rows.front()->count(), 8U);
+  EXPECT_EQ(level, Level::kL1);
+  // The last four are not all of their group, and may become more.
+  ASSERT_OK(reader().ReadRows(context, 299, &level));
+  ASSERT_OK(reader().ReadRows(context, 299, &level));
+  EXPECT_EQ(level, Level::kL3);
+}
+
+TEST_F(ContextStoreTest, WhatAMissingGroupHadIsMissingAndNothingElse) {
+  const ContextRecord context = Make("c", TestContext("", 512));
+  ASSERT_OK(Append(context, 0, 300, 300));
+  const StoredKey key = ChunkKeyOf(context.scope, ChunkPart::kRows, 136);
+  StoreBatch batch;
+  batch.Delete(key);
+  batch.Log({.shard = key.shard(), .kind = OperationKind::kMoveChunks, .key = key.bytes()});
+  ASSERT_OK(node_->stores().sync->Apply(batch, false));
+  const auto any = [](ChunkPiece&) { return true; };
+  for (const auto& [first, end] : {std::pair(0, 300), std::pair(140, 141), std::pair(130, 150)}) {
+    EXPECT_THAT(reader().ScanChunks(context, first, end, true, any),
+                StatusIs(absl::StatusCode::kDataLoss, HasSubstr("are missing")));
+  }
+  EXPECT_OK(reader().ScanChunks(context, 128, 136, true, any));
+  EXPECT_OK(reader().ScanChunks(context, 144, 200, true, any));
+  ASSERT_OK_AND_ASSIGN(const auto rows, reader().ReadRows(context, 140));
+  for (const ChunkCache::RowsPtr& piece : rows) {
+    EXPECT_TRUE(piece->first_position() > 140 || piece->end_position() <= 140);
+  }
+}
+
+// At first all embeddings of a complete chunk were one value.
+TEST_F(ContextStoreTest, ChunksThatAreOneValueAreReadAndMoved) {
+  const ContextRecord context = Make("c", TestContext("", 512));
+  ASSERT_OK(Append(context, 0, kRunTokens + 40, 777));
+  const size_t grouped = CountKeys(context, KeyKind::kChunk);
+  StoreBatch batch;
+  for (uint64_t chunk = 0; chunk < kRunTokens / kChunkTokens; ++chunk) {
+    const uint64_t first = chunk * kChunkTokens;
+    std::string rows;
+    const auto take = [&](ChunkPiece& piece) {
+      rows = AsText(piece.rows->rows());
+      return true;
+    };
+    ASSERT_OK(reader().ScanChunks(context, first, first + kChunkTokens, true, take));
+    for (uint64_t i = 0; i < kChunkTokens; i += context.spec.group_tokens()) {
+      batch.Delete(ChunkKeyOf(context.scope, ChunkPart::kRows, first + i));
+    }
+    const StoredKey key = ChunkKey(context.scope, ChunkPart::kRows, chunk, 0);
+    batch.Put(key, EncodeChunkRows(first, kChunkTokens, context.spec.stored, 512, AsBytes(rows),
+                                   SeedOf(key)));
+    batch.Log({.shard = key.shard(), .kind = OperationKind::kMoveChunks, .key = key.bytes()});
+  }
+  ASSERT_OK(node_->stores().sync->Apply(batch, false));
+  ASSERT_EQ(CountKeys(context, KeyKind::kChunk), grouped - 16 * 15);
+  const auto check = [&](Level stored) {
+    EXPECT_OK(CheckTestTokens(reader(), context, kRunTokens + 40));
+    Level level;
+    for (const uint64_t position : {300U, 389U, 1000U}) {
+      auto rows = reader().ReadRows(context, position, &level);
+      ASSERT_OK(rows);
+      EXPECT_EQ(level, stored);
+      rows = reader().ReadRows(context, position, &level);
+      ASSERT_OK(rows);
+      EXPECT_EQ(level, Level::kL1);
+      EXPECT_EQ(rows->front()->count(), 8U);
+      std::vector<float> row(512);
+      DecodeRows(context.spec.stored, rows->front()->row(position % 8), 1, 512, row.data());
+      EXPECT_EQ(row[5], TestTokens::Value(position, 5));
+    }
+    ASSERT_OK(reader().ScanChunks(context, 301, 320, true, [&](ChunkPiece& piece) {
+      EXPECT_EQ(piece.columns.first_position, 296U);
+      EXPECT_EQ(piece.rows->count(), 24U);
+      return true;
+    }));
+  };
+  check(Level::kL3);
+  Reopen();
+  ASSERT_OK(ChunkMover(store()).Demote(context, 0));
+  check(Level::kDisk);
+  Reopen();
+  ASSERT_OK(ChunkMover(store()).Promote(context, 0));
+  check(Level::kL3);
 }
 
 TEST_F(ContextStoreTest, ARepeatIsAcknowledgedAndChangesNothing) {
@@ -402,7 +521,7 @@ TEST_F(ContextStoreTest, DamageNamesContextAndTokens) {
   const auto any = [](ChunkPiece&) { return true; };
   EXPECT_THAT(reader().ScanChunks(context, 0, 1000, true, any),
               StatusIs(absl::StatusCode::kDataLoss, HasSubstr("context 'c', tokens from 384")));
-  EXPECT_THAT(reader().ReadRows(context, 3), StatusIs(absl::StatusCode::kDataLoss));
+  EXPECT_THAT(reader().ReadRows(context, 3 * kChunkTokens), StatusIs(absl::StatusCode::kDataLoss));
   // What lies elsewhere is read all the same.
   EXPECT_OK(reader().ScanChunks(context, 0, 384, true, any));
   StoreBatch missing;

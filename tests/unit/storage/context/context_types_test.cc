@@ -122,5 +122,22 @@ TEST_F(ColumnsTest, PayloadsLieWithinTheBatchAndApart) {
   Refuses(columns_, kInvalid, "payloads[0].bytes has 65537 bytes");
 }
 
+TEST(ContextTypesTest, AGroupOfRowsTakesAtMostEightKibibytes) {
+  ContextSpec spec;
+  const auto tokens = [&](ElementType stored, uint32_t dimension) {
+    spec.stored = stored;
+    spec.dimension = dimension;
+    return spec.group_tokens();
+  };
+  EXPECT_EQ(tokens(ElementType::kFloat16, 1), 128U);
+  EXPECT_EQ(tokens(ElementType::kFloat16, 32), 128U);
+  EXPECT_EQ(tokens(ElementType::kFloat16, 33), 64U);
+  EXPECT_EQ(tokens(ElementType::kFloat16, 256), 16U);
+  EXPECT_EQ(tokens(ElementType::kFloat16, 640), 4U);
+  EXPECT_EQ(tokens(ElementType::kInt8, 256), 16U);
+  EXPECT_EQ(tokens(ElementType::kInt8, 252), 32U);
+  EXPECT_EQ(tokens(ElementType::kFloat16, 4096), 1U);
+}
+
 }  // namespace
 }  // namespace mnemo
