@@ -1,4 +1,4 @@
-// Lossless: values split into byte planes, each plane through zstd.
+// Lossless: values split into byte planes, each plane through zstd; or integers packed.
 //
 // In bf16 and fp16 the high bytes hold sign and exponent, which repeat, and the
 // low bytes hold mantissa, which does not; apart, the first kind compresses,
@@ -20,6 +20,7 @@
 #include "storage/base/mutex.h"
 #include "storage/base/status_macros.h"
 #include "storage/codec/codec.h"
+#include "storage/codec/packed_integers.h"
 
 namespace mnemo {
 namespace {
@@ -34,7 +35,11 @@ constexpr int kZstdLevel = 1;
 // A plane that saves less than a 32nd is not worth its decoding time.
 constexpr uint32_t kLeastGain = 32;
 
-enum class Mode : uint8_t { kStored = 0, kPlanes = 1 };
+// Packing is tried where the first bytes get half as large by it: masks, ids. Tensors
+// never do.
+constexpr size_t kPackingProbe = 4096;
+
+enum class Mode : uint8_t { kStored = 0, kPlanes = 1, kPacked = 2 };
 
 absl::Status Damaged(std::string_view what) {
   return absl::DataLossError(fmt::format("lossless section: {}", what));
@@ -177,6 +182,17 @@ size_t EncodeChunk(Workspace& workspace, ByteView chunk, uint32_t count, Mutable
   return used;
 }
 
+// The bytes packed, if they get half as large by it; otherwise empty.
+std::vector<uint8_t> Packed(ByteView exact, uint32_t element_bytes) {
+  const ByteView front = exact.first(std::min(exact.size(), kPackingProbe));
+  std::array<uint8_t, kPackingProbe / 2> probe;
+  const auto room = MutableByteView(probe).first(front.size() / 2);
+  if (codec::PackIntegers(front, element_bytes, room) == 0) return {};
+  std::vector<uint8_t> packed(exact.size() / 2);
+  packed.resize(codec::PackIntegers(exact, element_bytes, packed));
+  return packed;
+}
+
 absl::StatusOr<uint64_t> LosslessCodec::Encode(ByteView exact, uint32_t element_bytes,
                                                MutableByteView into) const {
   if (element_bytes != 1 && element_bytes != 2 && element_bytes != 4) {
@@ -205,7 +221,14 @@ absl::StatusOr<uint64_t> LosslessCodec::Encode(ByteView exact, uint32_t element_
     offset += chunk.size();
   }
   GiveBack(std::move(workspace));
-  if (offset == exact.size() && used < kHeaderSize + exact.size()) return used;
+  const bool in_planes = offset == exact.size() && used < kHeaderSize + exact.size();
+  const std::vector<uint8_t> packed = Packed(exact, element_bytes);
+  if (!packed.empty() && (!in_planes || kHeaderSize + packed.size() < used)) {
+    into[1] = static_cast<uint8_t>(Mode::kPacked);
+    CopyInto(packed, into.data() + kHeaderSize);
+    return kHeaderSize + packed.size();
+  }
+  if (in_planes) return used;
 
   into[1] = static_cast<uint8_t>(Mode::kStored);
   if (!exact.empty()) std::memcpy(into.data() + kHeaderSize, exact.data(), exact.size());
@@ -254,6 +277,9 @@ absl::Status LosslessCodec::Decode(ByteView encoded, MutableByteView exact) cons
     if (stored.size() != exact.size()) return Damaged("stored bytes of another size");
     std::copy(stored.begin(), stored.end(), exact.begin());
     return absl::OkStatus();
+  }
+  if (mode == static_cast<uint8_t>(Mode::kPacked)) {
+    return codec::UnpackIntegers(reader.Take(reader.remaining()), count, exact);
   }
   if (mode != static_cast<uint8_t>(Mode::kPlanes)) return Damaged(fmt::format("mode {}", mode));
 
