@@ -119,7 +119,10 @@ class TieredBlockStore final : public BlockStore {
                                       const std::optional<SaltDigest>& salt) override {
     // What is known of the space is read again if it should stay.
     if (!salt) core_.spaces.Forget(scope);
-    return changes_.EraseScope(scope, salt);
+    MNEMO_ASSIGN_OR_RETURN(const uint64_t erased, changes_.EraseScope(scope, salt));
+    // Whoever had a part of it has given it back.
+    if (!salt) MNEMO_RETURN_IF_ERROR(core_.spaces.EraseLeftOvers(scope));
+    return erased;
   }
   absl::StatusOr<uint64_t> SetPinned(std::span<const PartKey> keys, bool pinned) override {
     return changes_.SetPinned(keys, pinned);

@@ -184,6 +184,21 @@ void SpaceCodecs::Forget(KeyScope scope) {
   EraseLearners({scope, 0}, {scope, 0xff});
 }
 
+absl::Status SpaceCodecs::EraseLeftOvers(KeyScope scope) {
+  if (Find(scope) != nullptr) return absl::OkStatus();
+  Forget(scope);
+  StoreBatch batch;
+  const std::string prefix = CalibrationPrefix(scope).bytes();
+  MNEMO_RETURN_IF_ERROR(
+      state_.Scan(prefix, PrefixEnd(prefix), [&](const StoredKey& found, std::string_view) {
+        batch.Delete(found);
+        return true;
+      }));
+  if (batch.writes().empty()) return absl::OkStatus();
+  batch.Log({.shard = kStateShard, .kind = OperationKind::kDeleteSpace, .key = prefix});
+  return state_.Apply(batch, /*sync=*/true);
+}
+
 void SpaceCodecs::EraseLearners(const GroupKey& first, const GroupKey& last) {
   auto at = learners_.lower_bound(first);
   while (at != learners_.end() && at->first <= last) {

@@ -66,6 +66,9 @@ class SpaceCodecs {
 
   // The space is gone.
   void Forget(KeyScope scope);
+  // Where there is no such space any more: erases what a part that was learnt from
+  // meanwhile left behind. Nobody learns from parts of it now. Errors: those of Store.
+  absl::Status EraseLeftOvers(KeyScope scope);
 
   // Parts of the space may lie in another form than it asks for now: its policy changed,
   // a group of it was calibrated, or something was put there as it came.

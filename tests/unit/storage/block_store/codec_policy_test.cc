@@ -1,6 +1,7 @@
 // What spaces allow to lose, and what is kept and answered then.
 #include <gtest/gtest.h>
 
+#include <map>
 #include <string>
 
 #include "storage/block/envelope.h"
@@ -106,6 +107,33 @@ TEST_F(CodecPolicyTest, AnExactCopyIsAnswerEnoughWhereALossyOneIsBelowTheFloor) 
   SetFloor(0);
   ASSERT_OK_AND_ASSIGN(const std::string bytes, ReadAll(*store_, Key(2, 1)));
   EXPECT_EQ(bytes, BlockOfBook("heldout", 1));
+}
+
+TEST_F(CodecPolicyTest, ADeletedSpaceLeavesNoCalibrationThatCameTooLate) {
+  Calibrate();
+  std::map<std::string, std::string> calibrations;
+  const std::string prefix = CalibrationPrefix(scope_).bytes();
+  const auto scan = [&] {
+    calibrations.clear();
+    ASSERT_OK(store_->state().Scan(prefix, PrefixEnd(prefix),
+                                   [&](const StoredKey& key, std::string_view value) {
+                                     calibrations[key.bytes()] = std::string(value);
+                                     return true;
+                                   }));
+  };
+  ASSERT_OK(store_->EraseScope(scope_, std::nullopt).status());
+  scan();
+  ASSERT_EQ(calibrations.size(), 1u) << "the space is still there";
+  StoreBatch late;
+  const auto& [key, value] = *calibrations.begin();
+  late.Put(StoredKey::FromBytes(key), value);
+  late.Log({.kind = OperationKind::kPutCalibration, .key = key, .payload = value});
+  ASSERT_OK(spaces_->Remove(scope_.tenant, scope_.space));
+  // Somebody who had a part of it just then.
+  ASSERT_OK(store_->state().Apply(late, /*sync=*/true));
+  ASSERT_OK(store_->EraseScope(scope_, std::nullopt).status());
+  scan();
+  EXPECT_TRUE(calibrations.empty());
 }
 
 TEST_F(CodecPolicyTest, WhatComesBackToL1StaysAsItWasKept) {
