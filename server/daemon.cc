@@ -127,8 +127,10 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const LoadedConfig& loaded
   MNEMO_RETURN_IF_ERROR(daemon->OpenStore());
   MNEMO_RETURN_IF_ERROR(daemon->OpenIdentity());
   daemon->StartWorkers();
-  MNEMO_RETURN_IF_ERROR(daemon->StartRpc());
+  daemon->OpenGate();
+  // Calls of gRPC tell where streams are.
   MNEMO_RETURN_IF_ERROR(daemon->StartStreams());
+  MNEMO_RETURN_IF_ERROR(daemon->StartRpc());
   MNEMO_RETURN_IF_ERROR(daemon->StartPages());
   daemon->rpc_->SetReady(true);
   daemon->health_.SetReady();
@@ -310,12 +312,16 @@ void Daemon::StartUpkeep() {
   upkeep_steps_ = std::make_unique<PeriodicTask>([this] { return upkeep_->Step(); });
 }
 
-absl::Status Daemon::StartRpc() {
+void Daemon::OpenGate() {
   rpc_metrics_ = std::make_unique<RpcMetrics>(metrics_, audit_);
   gate_ = std::make_unique<Gate>(MakeGateOptions(config_), *identity_, clock_, *rpc_metrics_);
+}
+
+absl::Status Daemon::StartRpc() {
   facts_ = std::make_unique<Facts>(*this);
   RpcServerOptions options = MakeRpcServerOptions(config_);
   options.tls = tls_.get();
+  options.stream_address = bound_.streams_tcp;
   absl::StatusOr<std::unique_ptr<RpcServer>> server =
       RpcServer::Start(options, *gate_,
                        {.spaces = *space_engine_,
@@ -333,8 +339,11 @@ absl::Status Daemon::StartRpc() {
 }
 
 absl::Status Daemon::StartStreams() {
-  if (config_.streams.unix_socket.empty()) return absl::OkStatus();
-  MNEMO_ASSIGN_OR_RETURN(const StreamServerOptions options, MakeStreamServerOptions(config_));
+  if (config_.streams.unix_socket.empty() && config_.streams.listen.empty()) {
+    return absl::OkStatus();
+  }
+  MNEMO_ASSIGN_OR_RETURN(StreamServerOptions options, MakeStreamServerOptions(config_));
+  options.tls = tls_.get();
   regions_ = std::make_unique<RegionLedger>(MakeRegionLimits(config_));
   absl::StatusOr<std::unique_ptr<StreamServer>> server =
       StreamServer::Start(options, {.gate = *gate_,
@@ -346,6 +355,7 @@ absl::Status Daemon::StartStreams() {
   if (!server.ok()) return WithExitCode(server.status(), ExitCode::kAddress);
   streams_ = *std::move(server);
   bound_.streams = config_.streams.unix_socket;
+  bound_.streams_tcp = streams_->tcp_address();
   return absl::OkStatus();
 }
 
@@ -462,11 +472,10 @@ NodeDescription Daemon::Describe() const {
 
 std::vector<std::string> Daemon::Addresses() const {
   std::vector<std::string> addresses;
-  const std::pair<const char*, const std::string&> all[] = {{"grpc", bound_.grpc},
-                                                            {"unix", bound_.unix_socket},
-                                                            {"streams", bound_.streams},
-                                                            {"metrics", bound_.metrics},
-                                                            {"probes", bound_.probes}};
+  const std::pair<const char*, const std::string&> all[] = {
+      {"grpc", bound_.grpc},       {"unix", bound_.unix_socket},
+      {"streams", bound_.streams}, {"streams_tcp", bound_.streams_tcp},
+      {"metrics", bound_.metrics}, {"probes", bound_.probes}};
   for (const auto& [name, address] : all) {
     if (!address.empty()) addresses.push_back(fmt::format("{}={}", name, address));
   }

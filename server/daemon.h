@@ -81,8 +81,9 @@ class Daemon {
   Nanos IndexContexts();
   void StartWorkers();
   void StartUpkeep();
-  absl::Status StartRpc();
+  void OpenGate();
   absl::Status StartStreams();
+  absl::Status StartRpc();
   absl::Status StartPages();
   // What is wrong although the daemon runs, looked at once in a while.
   void CheckProblems();

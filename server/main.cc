@@ -146,6 +146,7 @@ int Serve(const LoadedConfig& loaded, const std::string& notify_socket) {
   log.Info("ready", {{"grpc", bound.grpc},
                      {"unix", bound.unix_socket},
                      {"streams", bound.streams},
+                     {"streams_tcp", bound.streams_tcp},
                      {"metrics", bound.metrics},
                      {"probes", bound.probes}});
   Notify(notify_socket, "READY=1\nSTATUS=serving", log);

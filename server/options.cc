@@ -79,6 +79,7 @@ absl::StatusOr<StreamServerOptions> MakeStreamServerOptions(const Config& config
   }
   return StreamServerOptions{.unix_socket = config.streams.unix_socket,
                              .access = {.mode = mode, .owner = config.streams.socket_owner},
+                             .tcp_address = config.streams.listen,
                              .threads = static_cast<size_t>(config.streams.threads),
                              .max_connections = static_cast<size_t>(config.streams.max_connections),
                              .busy_poll = config.streams.busy_poll};
@@ -120,7 +121,7 @@ absl::Status CheckOptions(const Config& config) {
   MNEMO_RETURN_IF_ERROR(MakeMoverPoolOptions(config).Validate());
   MNEMO_RETURN_IF_ERROR(MakeContextUpkeepOptions(config).Validate());
   MNEMO_ASSIGN_OR_RETURN(const StreamServerOptions streams, MakeStreamServerOptions(config));
-  if (const absl::Status status = streams.Validate(); !status.ok()) {
+  if (const absl::Status status = CheckSocketOwner(streams.access.owner); !status.ok()) {
     return absl::InvalidArgumentError(
         fmt::format("streams.socket_owner: {}", std::string(status.message())));
   }

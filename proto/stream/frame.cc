@@ -35,6 +35,8 @@ bool IsKnown(FrameType type) {
     case FrameType::kTouch:
     case FrameType::kCancel:
     case FrameType::kClose:
+    case FrameType::kCredit:
+    case FrameType::kData:
       return true;
   }
   return false;
@@ -45,6 +47,7 @@ bool HasAnswer(FrameType type) { return type != FrameType::kCancel && type != Fr
 // Requests go to the server and answers to the client; a close goes both ways.
 bool ComesTo(End end, FrameType type, bool answer) {
   if (!IsKnown(type) || (answer && !HasAnswer(type))) return false;
+  if (type == FrameType::kCredit && !answer) return false;
   return type == FrameType::kClose || answer == (end == End::kClient);
 }
 
@@ -80,6 +83,8 @@ std::string_view CloseReasonLabel(CloseReason reason) {
       return "overload";
     case CloseReason::kLost:
       return "lost";
+    case CloseReason::kTls:
+      return "tls";
   }
   return "unknown";
 }
@@ -95,6 +100,10 @@ uint32_t MaxBodyBytes(FrameType type, bool answer) {
       return 0;
     case FrameType::kTouch:
       return answer ? 1024 : kMaxBodyBytes;
+    case FrameType::kCredit:
+      return 32768;
+    case FrameType::kData:
+      return kDataHeadBytes + kMaxDataBytes;
     default:
       return kMaxBodyBytes;
   }
@@ -121,11 +130,18 @@ CloseReason ParseHeader(const uint8_t* bytes, End end, Header& header) {
   if (LoadLittle<uint16_t>(bytes + kFlagsAt) != 0) return CloseReason::kVersion;
   if (!ComesTo(end, header.type, header.answer)) return CloseReason::kType;
   if (header.body_bytes > MaxBodyBytes(header.type, header.answer)) return CloseReason::kLength;
+  // Payload of nothing would be a frame that costs its sender nothing.
+  if (header.type == FrameType::kData && header.body_bytes <= kDataHeadBytes) {
+    return CloseReason::kLength;
+  }
   return CloseReason::kNone;
 }
 
-std::string MakeFrame(const FrameHead& head, std::string_view body) {
-  MNEMO_CHECK(body.size() <= MaxBodyBytes(head.type, head.answer));
+namespace {
+
+// A frame with `body`, behind which `following` bytes of its body come.
+std::string Make(const FrameHead& head, std::string_view body, uint32_t following) {
+  MNEMO_CHECK(body.size() + following <= MaxBodyBytes(head.type, head.answer));
   std::string frame(kHeaderBytes, '\0');
   frame.reserve(kHeaderBytes + body.size());
   auto* const bytes = reinterpret_cast<uint8_t*>(frame.data());
@@ -133,13 +149,22 @@ std::string MakeFrame(const FrameHead& head, std::string_view body) {
   bytes[kVersionAt] = kVersion;
   bytes[kTypeAt] =
       static_cast<uint8_t>(static_cast<uint8_t>(head.type) | (head.answer ? kAnswerBit : 0));
-  StoreLittle(bytes + kBodyBytesAt, static_cast<uint32_t>(body.size()));
+  StoreLittle(bytes + kBodyBytesAt, static_cast<uint32_t>(body.size()) + following);
   StoreLittle(bytes + kTimeoutAt, head.timeout_ms);
   StoreLittle(bytes + kIdAt, head.id);
   StoreLittle(bytes + kBodyChecksumAt, Checksum32(AsBytes(body)));
   StoreLittle(bytes + kHeaderChecksumAt, Checksum32({bytes, kHeaderChecksumAt}));
   frame.append(body);
   return frame;
+}
+
+}  // namespace
+
+std::string MakeFrame(const FrameHead& head, std::string_view body) { return Make(head, body, 0); }
+
+std::string MakeDataFrame(const FrameHead& head, std::string_view data, uint32_t payload_bytes) {
+  MNEMO_CHECK(data.size() == kDataHeadBytes && payload_bytes > 0);
+  return Make(head, data, payload_bytes);
 }
 
 MutableByteView FrameReader::Room() {
@@ -172,23 +197,39 @@ void FrameReader::Filled(size_t bytes) {
   filled_ += bytes;
 }
 
+ByteView FrameReader::payload() const {
+  return {bytes_.get() + begin_, std::min<size_t>(filled_ - begin_, payload_left_)};
+}
+
+void FrameReader::TookPayload(size_t bytes) {
+  MNEMO_CHECK(bytes <= payload_left_);
+  const size_t here = payload().size();
+  MNEMO_CHECK(here == 0 || bytes <= here);
+  if (here > 0) begin_ += bytes;
+  payload_left_ -= static_cast<uint32_t>(bytes);
+}
+
 std::optional<Frame> FrameReader::Next() {
   announced_ = 0;
+  if (payload_left_ > 0) return std::nullopt;
   if (reason_ != CloseReason::kNone || partial() < kHeaderBytes) return std::nullopt;
   Frame frame;
   reason_ = ParseHeader(bytes_.get() + begin_, end_, frame.header);
   if (reason_ != CloseReason::kNone) return std::nullopt;
-  const size_t whole = kHeaderBytes + frame.header.body_bytes;
+  const bool data = frame.header.type == FrameType::kData;
+  const uint32_t body_bytes = data ? kDataHeadBytes : frame.header.body_bytes;
+  const size_t whole = kHeaderBytes + body_bytes;
   if (partial() < whole) {
-    announced_ = frame.header.body_bytes;
+    announced_ = body_bytes;
     return std::nullopt;
   }
-  frame.body = {bytes_.get() + begin_ + kHeaderBytes, frame.header.body_bytes};
+  frame.body = {bytes_.get() + begin_ + kHeaderBytes, body_bytes};
   if (Checksum32(frame.body) != frame.header.body_checksum) {
     reason_ = CloseReason::kChecksum;
     return std::nullopt;
   }
   begin_ += whole;
+  payload_left_ = frame.header.body_bytes - body_bytes;
   return frame;
 }
 

@@ -27,6 +27,8 @@ enum class FrameType : uint8_t {
   kTouch = 8,
   kCancel = 16,  // has no answer of its own
   kClose = 17,   // of either end; has no answer
+  kCredit = 18,  // of the server alone, as if it were an answer
+  kData = 19,    // payload: of a PUT from the client, of a GET as if it were an answer
 };
 inline constexpr uint8_t kAnswerBit = 0x80;
 
@@ -46,8 +48,9 @@ enum class CloseReason : uint8_t {
   kStalled = 11,   // no progress for too long
   kOverload = 12,  // more at once than was agreed, or than there is memory for
   kLost = 13,      // never sent: the peer went away
+  kTls = 14,       // never sent: no TLS came about, as with a certificate of another CA
 };
-inline constexpr size_t kCloseReasonCount = 14;
+inline constexpr size_t kCloseReasonCount = 15;
 // "done", "shutdown", ...: the label of metrics.
 std::string_view CloseReasonLabel(CloseReason reason);
 
@@ -55,6 +58,10 @@ inline constexpr size_t kHeaderBytes = 32;
 inline constexpr uint8_t kVersion = 1;
 // Longest body of any type.
 inline constexpr uint32_t kMaxBodyBytes = 8u << 20;
+// A DATA frame's body: what its payload is, and the payload itself, which is not in the
+// body's checksum; the digest of its part covers it.
+inline constexpr uint32_t kDataHeadBytes = 12;
+inline constexpr uint32_t kMaxDataBytes = 1u << 20;
 
 struct Header {
   FrameType type = FrameType::kHello;
@@ -88,17 +95,22 @@ struct FrameHead {
   uint64_t id = 0;
 };
 std::string MakeFrame(const FrameHead& head, std::string_view body);
+// The beginning of a DATA frame, behind which `payload_bytes` bytes follow: 1 to
+// kMaxDataBytes. `data` is kDataHeadBytes long.
+std::string MakeDataFrame(const FrameHead& head, std::string_view data, uint32_t payload_bytes);
 
 // CRC-32 of IEEE 802.3, that of zlib: Python's standard library has it too.
 uint32_t Checksum32(ByteView bytes);
 
-// A whole frame that was received. A view.
+// A whole frame that was received; of DATA, what stands before the payload. A view.
 struct Frame {
   Header header;
   ByteView body;
 };
 
 // Puts frames together from bytes that come in pieces. Not thread-safe.
+// The payload of a DATA frame is its reader's to take from where the bytes come from;
+// only what came along with its head is here.
 // Memory: at most twice what has come of the frame under way, and 16 KiB; none after
 // Rest while there is nothing.
 class FrameReader {
@@ -112,6 +124,14 @@ class FrameReader {
   // The first whole frame that was not taken yet. None: more is needed, or the
   // stream is broken, as reason() says; nothing more comes of it then.
   std::optional<Frame> Next();
+
+  // Bytes of payload that follow the DATA frame that Next gave last; while there are
+  // any, Next gives nothing.
+  uint32_t payload_left() const { return payload_left_; }
+  // Those of them that are here. Ends with Room.
+  ByteView payload() const;
+  // So many were taken: of payload(), or where that is empty, of those that follow.
+  void TookPayload(size_t bytes);
 
   // Nothing comes for a while: gives back what is not needed. Ends the life of
   // earlier frames.
@@ -131,6 +151,7 @@ class FrameReader {
   size_t begin_ = 0;   // of what was not taken
   size_t filled_ = 0;  // its end
   uint32_t announced_ = 0;
+  uint32_t payload_left_ = 0;
 };
 
 }  // namespace mnemo::stream

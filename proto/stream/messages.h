@@ -66,6 +66,10 @@ struct UnregisterRequest {
 };
 struct UnregisterAnswer {};
 
+// Where payload travels in the stream, places name this region, with one slice from
+// offset 0 on.
+inline constexpr uint32_t kInStream = 0;
+
 // `count` runs of `length` bytes in a region, whose first begins at `offset` and
 // each other `stride` bytes behind the one before.
 struct Slice {
@@ -207,6 +211,18 @@ struct TouchAnswer {
   uint32_t found = 0;
 };
 
+// How much payload of a PUT may be sent, where it travels in the stream.
+struct Credit {
+  uint64_t bytes = 0;  // from the PUT's beginning on; only grows
+  // In the first: the parts whose payload is wanted, in the order in which it comes.
+  std::vector<uint32_t> wanted;
+};
+// What stands before the payload of a DATA frame.
+struct Data {
+  uint32_t index = 0;   // of the part: as its place
+  uint64_t offset = 0;  // in what travels of the part
+};
+
 struct Close {
   CloseReason reason = CloseReason::kDone;
   std::string_view message;  // for people
@@ -221,6 +237,8 @@ std::string Encode(const GetRequest& request);
 std::string Encode(const PutRequest& request);
 std::string Encode(const TouchRequest& request);
 std::string Encode(const Close& close);
+std::string Encode(const Credit& credit);
+std::string Encode(const Data& data);
 
 bool Decode(ByteView body, Hello& hello);
 bool Decode(ByteView body, RegisterRequest& request);
@@ -231,6 +249,8 @@ bool Decode(ByteView body, GetRequest& request);
 bool Decode(ByteView body, PutRequest& request);
 bool Decode(ByteView body, TouchRequest& request);
 bool Decode(ByteView body, Close& close);
+bool Decode(ByteView body, Credit& credit);
+bool Decode(ByteView body, Data& data);
 
 // The body of any answer that is an error.
 std::string EncodeError(const absl::Status& error);

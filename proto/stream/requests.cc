@@ -1,4 +1,4 @@
-// Bodies of requests, and of a close.
+// Bodies of requests, of a close, and of what goes with payload.
 #include "proto/stream/messages.h"
 #include "proto/stream/wire.h"
 
@@ -147,6 +147,33 @@ std::string Encode(const TouchRequest& request) {
 bool Decode(ByteView body, TouchRequest& request) {
   ByteReader in(body);
   return TakeScope(in, request.scope) && TakeKeys(in, request.keys) && AtEnd(in);
+}
+
+std::string Encode(const Credit& credit) {
+  std::string out;
+  AppendLittle(out, credit.bytes);
+  AppendList(out, credit.wanted, AppendU32);
+  return out;
+}
+
+bool Decode(ByteView body, Credit& credit) {
+  ByteReader in(body);
+  credit.bytes = in.Little<uint64_t>();
+  return TakeList(in, kMaxParts, 4, credit.wanted, TakeU32) && AtEnd(in);
+}
+
+std::string Encode(const Data& data) {
+  std::string out;
+  AppendLittle(out, data.index);
+  AppendLittle(out, data.offset);
+  return out;
+}
+
+bool Decode(ByteView body, Data& data) {
+  ByteReader in(body);
+  data.index = in.Little<uint32_t>();
+  data.offset = in.Little<uint64_t>();
+  return AtEnd(in);
 }
 
 std::string Encode(const Close& close) {

@@ -136,6 +136,9 @@ absl::Status CheckTogether(Config& config, std::vector<std::string>& warnings) {
                                      "give tls.certificate, tls.key and tls.client_ca, ", config,
                                      warnings));
   MNEMO_RETURN_IF_ERROR(
+      CheckAddress("streams.listen", config.streams.listen, WantsClientCertificates(config),
+                   "give tls.certificate, tls.key and tls.client_ca, ", config, warnings));
+  MNEMO_RETURN_IF_ERROR(
       CheckAddress("metrics.listen", config.metrics_listen, /*safe=*/false, "", config, warnings));
   if (config.low_watermark >= config.high_watermark) {
     return absl::InvalidArgumentError(
@@ -173,8 +176,9 @@ void DeriveStreamSocket(const std::vector<Setting>& registry, Config& config,
 }  // namespace
 
 bool IsOpenToAnybody(const Config& config) {
-  return (!IsLoopback(config.listen) && !WantsClientCertificates(config)) ||
-         !IsLoopback(config.metrics_listen);
+  const bool everybody = !WantsClientCertificates(config);
+  return (!IsLoopback(config.listen) && everybody) ||
+         (!IsLoopback(config.streams.listen) && everybody) || !IsLoopback(config.metrics_listen);
 }
 
 Environment ReadEnvironment() {

@@ -35,7 +35,8 @@ struct Config {
   bool insecure = false;
 
   struct Streams {
-    std::string unix_socket;  // empty: no streams
+    std::string unix_socket;  // empty: none on this host
+    std::string listen;       // empty: none over TCP
     std::string socket_mode;  // octal
     std::string socket_owner;
     int64_t threads = 0;

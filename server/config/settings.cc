@@ -108,6 +108,11 @@ std::vector<Setting> IdentitySettings() {
   };
 }
 
+AddressField MaybeOff(AddressField field) {
+  field.is_http = true;
+  return field;
+}
+
 std::vector<Setting> StreamSettings() {
   return {
       {.key = "streams.busy_poll",
@@ -118,6 +123,13 @@ std::vector<Setting> StreamSettings() {
        .description = "How long a thread of the streams looks for the next request before it "
                       "sleeps, while requests follow one another within twice that; 0 for not "
                       "at all."},
+      {.key = "streams.listen",
+       .field = MaybeOff(MNEMO_FIELD(AddressField, streams.listen)),
+       .default_text = "off",
+       .description =
+           "TCP address of the streams in which payload travels to other hosts, off for none; 7073 "
+           "is their usual port, 0 any free one. With tls.certificate, TLS as of `listen`.",
+       .has_flag = true},
       {.key = "streams.max_connections",
        .field = MNEMO_FIELD(IntegerField, streams.max_connections),
        .default_text = "4096",

@@ -102,6 +102,15 @@ class PutSession {
   using CopyIn = std::function<absl::Status(uint64_t offset, std::span<const MutableByteView> to)>;
   virtual absl::Status Fill(uint32_t index, const CopyIn& copy,
                             std::vector<PutResult>& results) = 0;
+  // The same for payload that comes when its sender likes. Makes room for the next wanted
+  // part, and answers which it is; none: all have been ended. May block until there is room.
+  virtual std::optional<uint32_t> BeginNext() = 0;
+  // Some of the next `most` bytes of the part that was begun, which has so many left, as
+  // PartWriter::Fill takes them; a part that there is no room for has them dropped. Does
+  // not block. Errors: those of `bring`.
+  virtual absl::StatusOr<uint64_t> FillSome(uint64_t most, const PartWriter::Bring& bring) = 0;
+  // Commits the part that was begun, all of whose bytes are there. May block on the disk.
+  virtual void EndPart(std::vector<PutResult>& results) = 0;
   // Payload bytes of all wanted parts.
   virtual uint64_t bytes_wanted() const = 0;
   virtual uint64_t bytes_received() const = 0;

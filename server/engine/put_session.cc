@@ -195,11 +195,37 @@ absl::Status PutSessionImpl::Data(uint32_t index, uint64_t offset, ByteView data
 absl::Status PutSessionImpl::FillPart(uint64_t bytes, const CopyIn& copy) {
   for (uint64_t offset = 0; offset < bytes; offset += kFillBytes) {
     MNEMO_RETURN_IF_ERROR(CheckGoesOn(call_, clock_));
-    MNEMO_RETURN_IF_ERROR(
-        writer_->Fill(std::min(kFillBytes, bytes - offset),
-                      [&](std::span<const MutableByteView> to) { return copy(offset, to); }));
+    const uint64_t size = std::min(kFillBytes, bytes - offset);
+    const auto bring = [&](std::span<const MutableByteView> to) -> absl::StatusOr<uint64_t> {
+      MNEMO_RETURN_IF_ERROR(copy(offset, to));
+      return size;
+    };
+    MNEMO_RETURN_IF_ERROR(writer_->Fill(size, bring).status());
   }
   return absl::OkStatus();
+}
+
+std::optional<uint32_t> PutSessionImpl::BeginNext() {
+  if (current_ == wanted_.size()) return std::nullopt;
+  BeginPart();
+  return wanted_[current_].index;
+}
+
+absl::StatusOr<uint64_t> PutSessionImpl::FillSome(uint64_t most, const PartWriter::Bring& bring) {
+  MNEMO_CHECK(current_ < wanted_.size() &&
+              most <= wanted_[current_].spec.payload_bytes - current_received_);
+  absl::StatusOr<uint64_t> brought;
+  if (writer_) {
+    brought = writer_->Fill(std::min(most, kFillBytes), bring);
+  } else {
+    dropped_.resize(kFillBytes);
+    const MutableByteView room(dropped_.data(), std::min(most, kFillBytes));
+    brought = bring({&room, 1});
+  }
+  MNEMO_RETURN_IF_ERROR(brought.status());
+  current_received_ += *brought;
+  bytes_received_ += *brought;
+  return brought;
 }
 
 absl::Status PutSessionImpl::Fill(uint32_t index, const CopyIn& copy,

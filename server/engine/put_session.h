@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "server/engine/block_engine.h"
@@ -22,6 +23,9 @@ class PutSessionImpl final : public PutSession {
   absl::Status Data(uint32_t index, uint64_t offset, ByteView data,
                     std::vector<PutResult>& results) override;
   absl::Status Fill(uint32_t index, const CopyIn& copy, std::vector<PutResult>& results) override;
+  std::optional<uint32_t> BeginNext() override;
+  absl::StatusOr<uint64_t> FillSome(uint64_t most, const PartWriter::Bring& bring) override;
+  void EndPart(std::vector<PutResult>& results) override;
   uint64_t bytes_wanted() const override { return bytes_wanted_; }
   uint64_t bytes_received() const override { return bytes_received_; }
   void Finish(std::vector<PutResult>& results) override;
@@ -44,7 +48,6 @@ class PutSessionImpl final : public PutSession {
   absl::Status CheckOrder(uint32_t index, uint64_t offset, ByteView data) const;
   void BeginPart();
   absl::Status FillPart(uint64_t bytes, const CopyIn& copy);
-  void EndPart(std::vector<PutResult>& results);
   // What the reservation held of a part is the writer's by now, or nobody's.
   void ReleaseReserved(const Wanted& part);
 
@@ -61,6 +64,7 @@ class PutSessionImpl final : public PutSession {
   uint64_t current_received_ = 0;       // payload bytes of it
   std::unique_ptr<PartWriter> writer_;  // of it, unless it failed
   absl::Status failure_;                // why there is no writer
+  std::vector<uint8_t> dropped_;        // where bytes go that are not kept
   uint64_t bytes_wanted_ = 0;
   uint64_t bytes_received_ = 0;
 };

@@ -15,11 +15,10 @@ namespace mnemo {
 
 std::string ReadyLine(int64_t pid, const BoundAddresses& bound) {
   nlohmann::ordered_json line = {{"event", "ready"}, {"pid", pid}};
-  const std::pair<const char*, const std::string&> addresses[] = {{"grpc", bound.grpc},
-                                                                  {"unix", bound.unix_socket},
-                                                                  {"streams", bound.streams},
-                                                                  {"metrics", bound.metrics},
-                                                                  {"probes", bound.probes}};
+  const std::pair<const char*, const std::string&> addresses[] = {
+      {"grpc", bound.grpc},       {"unix", bound.unix_socket},
+      {"streams", bound.streams}, {"streams_tcp", bound.streams_tcp},
+      {"metrics", bound.metrics}, {"probes", bound.probes}};
   for (const auto& [name, address] : addresses) {
     if (!address.empty()) line[name] = address;
   }

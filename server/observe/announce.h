@@ -12,13 +12,15 @@ namespace mnemo {
 struct BoundAddresses {
   std::string grpc;
   std::string unix_socket;
-  std::string streams;
+  std::string streams;      // a path
+  std::string streams_tcp;  // "127.0.0.1:7073"
   std::string metrics;
   std::string probes;
 };
 
 // {"event":"ready","pid":N,"grpc":"127.0.0.1:N","unix":"PATH",
-//  "streams":"PATH","metrics":"127.0.0.1:N","probes":"127.0.0.1:N"}, without what is not there.
+//  "streams":"PATH","streams_tcp":"127.0.0.1:N","metrics":"127.0.0.1:N",
+//  "probes":"127.0.0.1:N"}, without what is not there.
 std::string ReadyLine(int64_t pid, const BoundAddresses& bound);
 
 // Puts `line` where whoever started us looks for it: in the file `path`, which

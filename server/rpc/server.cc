@@ -58,7 +58,10 @@ class RpcServerImpl final : public RpcServer {
         context_service_(gate, rooms.contexts),
         admin_service_(gate, rooms.admin, rooms.node),
         auth_service_(gate, rooms.identity),
-        stream_service_(gate, rooms.tickets, options.stream_socket) {}
+        stream_service_(gate, rooms.tickets,
+                        {.unix_socket = options.stream_socket,
+                         .tcp_address = options.stream_address,
+                         .tcp_tls = options.tls != nullptr}) {}
   ~RpcServerImpl() override { Shutdown(Nanos(0)); }
 
   absl::Status Serve(const RpcServerOptions& options) {

@@ -35,6 +35,7 @@ struct RpcServerOptions {
   std::vector<std::string> addresses;  // "127.0.0.1:7070", "[::1]:0"
   std::string unix_socket;             // a path; empty: none
   std::string stream_socket;           // of StreamServer; empty: none
+  std::string stream_address;          // of StreamServer over TCP; empty: none
   const TlsMaterial* tls = nullptr;    // of `addresses`, outlives the server; null: plain
   int max_concurrent_streams = 1024;   // of one connection
   uint64_t receive_buffer_bytes = uint64_t{256} << 20;  // of all connections: ResourceQuota

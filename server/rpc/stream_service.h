@@ -10,11 +10,17 @@
 
 namespace mnemo {
 
+// Where a node serves streams.
+struct StreamPlaces {
+  std::string unix_socket;  // empty: nowhere on its host
+  std::string tcp_address;  // as it was bound; empty: nowhere for others
+  bool tcp_tls = false;
+};
+
 class StreamServiceHandler final : public v1::StreamService::CallbackService {
  public:
-  // `unix_socket`: empty for a node without streams.
-  StreamServiceHandler(Gate& gate, TicketBook& tickets, std::string unix_socket)
-      : gate_(gate), tickets_(tickets), unix_socket_(std::move(unix_socket)) {}
+  StreamServiceHandler(Gate& gate, TicketBook& tickets, StreamPlaces places)
+      : gate_(gate), tickets_(tickets), places_(std::move(places)) {}
 
   grpc::ServerUnaryReactor* Open(grpc::CallbackServerContext* context,
                                  const v1::OpenStreamRequest* request,
@@ -23,7 +29,7 @@ class StreamServiceHandler final : public v1::StreamService::CallbackService {
  private:
   Gate& gate_;
   TicketBook& tickets_;
-  const std::string unix_socket_;
+  const StreamPlaces places_;
 };
 
 }  // namespace mnemo

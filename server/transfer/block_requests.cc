@@ -15,11 +15,6 @@ namespace {
 constexpr size_t kKeysOnLoop = 1024;
 constexpr uint64_t kBytesOnLoop = 512 * kKiB;
 
-SpaceRef SpaceOf(const stream::Scope& scope) {
-  if (scope.space != 0) return scope.space;
-  return std::string(scope.space_name);
-}
-
 PartId PartOf(const stream::PartRef& part) {
   return {.group = part.group, .tp_rank = part.tp_rank, .pp_rank = part.pp_rank};
 }
@@ -44,6 +39,38 @@ std::vector<PartOffer> OffersOf(const std::vector<stream::OfferedPart>& parts) {
 // On the wire levels count from 1.
 uint8_t LevelOf(Level level) { return static_cast<uint8_t>(static_cast<int>(level) + 1); }
 
+}  // namespace
+
+SpaceRef SpaceOf(const stream::Scope& scope) {
+  if (scope.space != 0) return scope.space;
+  return std::string(scope.space_name);
+}
+
+GetRequest GetOf(const stream::GetRequest& request) {
+  GetRequest get{.space = SpaceOf(request.scope),
+                 .salt = request.scope.salt,
+                 .keys = KeysOf(request.keys),
+                 .first_layer = request.first_layer,
+                 .layer_count = request.layer_count,
+                 .lease = request.lease};
+  for (const stream::PartRef& part : request.parts) get.parts.push_back(PartOf(part));
+  return get;
+}
+
+PutRequest PutOf(const stream::PutRequest& request) {
+  PutRequest put{.space = SpaceOf(request.scope),
+                 .salt = request.scope.salt,
+                 .parts = OffersOf(request.parts),
+                 .reservation = request.reservation,
+                 .time_to_live_seconds = request.time_to_live_seconds};
+  if (request.durability != 0) put.durability = static_cast<Durability>(request.durability);
+  return put;
+}
+
+size_t PartsOf(const stream::GetRequest& request) {
+  return request.keys.keys.size() * std::max<size_t>(1, request.parts.size());
+}
+
 absl::Status CheckPlaces(size_t places, size_t parts) {
   if (places == parts) return absl::OkStatus();
   return absl::InvalidArgumentError(
@@ -56,7 +83,23 @@ absl::Status PlaceHolds(size_t index, uint64_t held, uint64_t bytes) {
       fmt::format("places[{}].slices hold {} bytes; the part has {}", index, held, bytes));
 }
 
-}  // namespace
+void DescribePart(const ReadStep& header, stream::GetAnswer::Part& part) {
+  part.status = header.error;
+  part.size = header.size;
+  part.digest = header.digest;
+  part.level = LevelOf(header.level);
+  part.depth = header.depth;
+}
+
+void AddResults(const std::vector<PutResult>& results, stream::PutAnswer& answer) {
+  for (const PutResult& result : results) {
+    stream::PutAnswer::Part& part = answer.parts[result.index];
+    part.status = result.outcome.status();
+    if (!part.status.ok()) continue;
+    part.outcome = static_cast<uint8_t>(*result.outcome);
+    part.digest = result.digest;
+  }
+}
 
 std::vector<PartPlace> FindPlaces(const RegionTable& regions,
                                   const std::vector<stream::Place>& places,
@@ -185,16 +228,9 @@ const MethodRule& GetStreamRequest::rule() const {
 bool GetStreamRequest::Parse() { return stream::Decode(body(), request_); }
 
 absl::Status GetStreamRequest::Open() {
-  const size_t parts = request_.keys.keys.size() * std::max<size_t>(1, request_.parts.size());
+  const size_t parts = PartsOf(request_);
   MNEMO_RETURN_IF_ERROR(CheckPlaces(request_.places.size(), parts));
-  GetRequest request{.space = SpaceOf(request_.scope),
-                     .salt = request_.scope.salt,
-                     .keys = KeysOf(request_.keys),
-                     .first_layer = request_.first_layer,
-                     .layer_count = request_.layer_count,
-                     .lease = request_.lease};
-  for (const stream::PartRef& part : request_.parts) request.parts.push_back(PartOf(part));
-  MNEMO_ASSIGN_OR_RETURN(session_, rooms_.blocks.Get(call_, request));
+  MNEMO_ASSIGN_OR_RETURN(session_, rooms_.blocks.Get(call_, GetOf(request_)));
   places_ = FindPlaces(rooms_.regions, request_.places, request_.slices);
   answer_.parts.resize(parts);
   return absl::OkStatus();
@@ -237,11 +273,8 @@ StreamRequest::Progress GetStreamRequest::Read(bool on_loop) {
 absl::Status GetStreamRequest::Begin(const ReadStep& header) {
   const PartPlace& place = places_[header.index];
   stream::GetAnswer::Part& part = answer_.parts[header.index];
-  part.size = header.size;
+  DescribePart(header, part);
   part.bytes = header.bytes_following;
-  part.digest = header.digest;
-  part.level = LevelOf(header.level);
-  part.depth = header.depth;
   MNEMO_RETURN_IF_ERROR(place.status);
   if (place.slices.bytes() >= header.bytes_following) return absl::OkStatus();
   return PlaceHolds(header.index, place.slices.bytes(), header.bytes_following);
@@ -266,17 +299,9 @@ const MethodRule& PutStreamRequest::rule() const {
 bool PutStreamRequest::Parse() { return stream::Decode(body(), request_); }
 
 StreamRequest::Progress PutStreamRequest::Run() {
-  PutRequest request{.space = SpaceOf(request_.scope),
-                     .salt = request_.scope.salt,
-                     .parts = OffersOf(request_.parts),
-                     .reservation = request_.reservation,
-                     .time_to_live_seconds = request_.time_to_live_seconds};
-  if (request_.durability != 0) {
-    request.durability = static_cast<Durability>(request_.durability);
-  }
   absl::Status status = CheckPlaces(request_.places.size(), request_.parts.size());
   if (!status.ok()) return Done(status);
-  absl::StatusOr<std::unique_ptr<PutSession>> session = rooms_.blocks.Put(call_, request);
+  absl::StatusOr<std::unique_ptr<PutSession>> session = rooms_.blocks.Put(call_, PutOf(request_));
   if (!session.ok()) return Done(session.status());
   answer_.parts.resize(request_.parts.size());
   status = Fill(**session);
@@ -287,7 +312,7 @@ StreamRequest::Progress PutStreamRequest::Run() {
 absl::Status PutStreamRequest::Fill(PutSession& session) {
   const std::vector<PartPlace> places =
       FindPlaces(rooms_.regions, request_.places, request_.slices);
-  Take(session.TakeImmediateResults());
+  AddResults(session.TakeImmediateResults(), answer_);
   for (uint32_t i = 0; i < places.size(); ++i) {
     if (session.verdicts()[i].verdict != Verdict::kWant) continue;
     const PartPlace& place = places[i];
@@ -301,19 +326,9 @@ absl::Status PutStreamRequest::Fill(PutSession& session) {
           return place.region->CopyIn(place.slices, offset, to);
         },
         results));
-    Take(results);
+    AddResults(results, answer_);
   }
   return absl::OkStatus();
-}
-
-void PutStreamRequest::Take(const std::vector<PutResult>& results) {
-  for (const PutResult& result : results) {
-    stream::PutAnswer::Part& part = answer_.parts[result.index];
-    part.status = result.outcome.status();
-    if (!part.status.ok()) continue;
-    part.outcome = static_cast<uint8_t>(*result.outcome);
-    part.digest = result.digest;
-  }
 }
 
 std::string PutStreamRequest::Answer() const { return stream::Encode(answer_); }

@@ -22,6 +22,19 @@ std::vector<PartPlace> FindPlaces(const RegionTable& regions,
                                   const std::vector<stream::Place>& places,
                                   const std::vector<stream::Slice>& slices);
 
+// The engine's requests of what frames ask for; views of the same bytes.
+SpaceRef SpaceOf(const stream::Scope& scope);
+GetRequest GetOf(const stream::GetRequest& request);
+PutRequest PutOf(const stream::PutRequest& request);
+// How many parts a GET is answered with.
+size_t PartsOf(const stream::GetRequest& request);
+// Errors: kInvalidArgument.
+absl::Status CheckPlaces(size_t places, size_t parts);
+absl::Status PlaceHolds(size_t index, uint64_t held, uint64_t bytes);
+// What answers say of parts.
+void DescribePart(const ReadStep& header, stream::GetAnswer::Part& part);
+void AddResults(const std::vector<PutResult>& results, stream::PutAnswer& answer);
+
 class MatchStreamRequest final : public StreamRequest {
  public:
   MatchStreamRequest(const RequestRooms& rooms, const stream::Header& header, ByteView body)
@@ -108,7 +121,6 @@ class PutStreamRequest final : public StreamRequest {
   bool Parse() override;
   std::string Answer() const override;
   absl::Status Fill(PutSession& session);
-  void Take(const std::vector<PutResult>& results);
 
   stream::PutRequest request_;
   stream::PutAnswer answer_;

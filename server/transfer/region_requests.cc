@@ -20,10 +20,14 @@ const MethodRule& RegisterStreamRequest::rule() const { return OpenRule(); }
 bool RegisterStreamRequest::Parse() { return stream::Decode(body(), request_); }
 
 bool RegisterStreamRequest::WantsDescriptor() const {
-  return request_.kind == stream::RegisterRequest::Kind::kFile;
+  return rooms_.payload == nullptr && request_.kind == stream::RegisterRequest::Kind::kFile;
 }
 
 absl::StatusOr<uint32_t> RegisterStreamRequest::Add() {
+  if (rooms_.payload != nullptr) {
+    return absl::FailedPreconditionError(
+        "memory is registered over the UNIX socket of streams, by a process of the same host");
+  }
   switch (request_.kind) {
     case stream::RegisterRequest::Kind::kFile:
       return rooms_.regions.AddFile(std::move(file_), request_.bytes);

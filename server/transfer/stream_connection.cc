@@ -2,12 +2,11 @@
 
 #include <fmt/format.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
 
 #include <algorithm>
 #include <utility>
 
-#include "storage/base/local_socket.h"
+#include "server/identity/tls_material.h"
 #include "storage/base/status_macros.h"
 #include "storage/base/units.h"
 
@@ -21,10 +20,8 @@ using stream::FrameType;
 constexpr int kReadsPerTurn = 16;
 // Less than this of a frame does not count as progress.
 constexpr size_t kProgressBytes = 64 * kKiB;
-// What a stream may hold without a claim on the byte budget, each way.
+// Of a frame that comes, without a claim on the byte budget.
 constexpr uint64_t kFreeBytes = 64 * kKiB;
-// Who does not read its answers is not read from.
-constexpr uint64_t kMostUnread = kMiB;
 constexpr size_t kMaxUnboundDescriptors = 8;
 
 std::string_view MessageOf(const absl::Status& status) {
@@ -34,16 +31,18 @@ std::string_view MessageOf(const absl::Status& status) {
 }  // namespace
 
 StreamConnection::StreamConnection(const StreamRooms& rooms, CopyCrew& copies, EventLoop& loop,
-                                   Descriptor socket, Peer peer,
-                                   std::function<void(StreamConnection&)> gone)
+                                   std::unique_ptr<stream::StreamSocket> socket,
+                                   StreamOrigin origin, std::function<void(StreamConnection&)> gone)
     : rooms_(rooms),
       copies_(copies),
       loop_(loop),
       socket_(std::move(socket)),
-      uid_(peer.uid()),
-      pid_(peer.pid()),
+      bulk_(origin.plane == kBulkPlane),
+      address_(std::move(origin.address)),
+      uid_(origin.peer.uid()),
+      pid_(origin.peer.pid()),
       gone_(std::move(gone)),
-      peer_(std::move(peer)),
+      peer_(std::move(origin.peer)),
       incoming_(rooms.gate.bytes()),
       outgoing_claim_(rooms.gate.bytes()) {}
 
@@ -58,46 +57,61 @@ void StreamConnection::Start() {
   {
     MutexLock lock(mutex_);
     interest_ = EPOLLIN;
-    added = loop_.Add(socket_.get(), interest_, *this);
-    if (!added.ok()) interest_ = 0;
+    added = loop_.Add(socket_->descriptor(), interest_, *this);
+    registered_ = added.ok();
   }
   if (!added.ok()) Close(CloseReason::kOverload, MessageOf(added));
 }
 
 void StreamConnection::OnEvents(uint32_t events) {
-  if ((events & EPOLLOUT) != 0) {
-    bool mine = false;
-    {
-      MutexLock lock(mutex_);
-      mine = std::exchange(blocked_, false);
-      if (mine) ChangeInterestLocked();
-    }
-    if (mine) {
-      writing_wait_.End(true);
-      WriteAll();
-    }
+  const bool gone = (events & (EPOLLHUP | EPOLLERR)) != 0;
+  bool mine = false;
+  bool paused = false;
+  {
+    MutexLock lock(mutex_);
+    mine = (events & EPOLLOUT) != 0 && std::exchange(blocked_, false);
+    paused = paused_;
+    if (mine) ChangeInterestLocked();
   }
-  if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0) ReadSome();
+  if (mine) {
+    writing_wait_.End(true);
+    WriteAll();
+  }
+  // What is not read now would be told of again and again.
+  if (paused && gone) return Close(CloseReason::kLost, "");
+  if (gone || (events & EPOLLIN) != 0 || socket_->reading_wants_room()) ReadSome();
 }
 
 void StreamConnection::ReadSome() {
-  for (int i = 0; i < kReadsPerTurn; ++i) {
-    if (!ReadOnce()) break;
+  bool more = true;
+  for (int i = 0; i < kReadsPerTurn && more; ++i) more = ReadOnce();
+  MutexLock lock(mutex_);
+  if (closed_) return;
+  if (more && (!reader_.payload().empty() || socket_->has_more())) {
+    // It is here already, so no event of the socket tells of it.
+    ++working_;
+    loop_.Post([this] {
+      ReadSome();
+      Leave();
+    });
+    return;
   }
   reader_.Rest();
+  ChangeInterestLocked();
 }
 
 bool StreamConnection::ReadOnce() {
   {
     MutexLock lock(mutex_);
-    if (closed_) return false;
+    if (closed_ || paused_) return false;
   }
+  if (reader_.payload_left() > 0) return ReadPayload();
   const MutableByteView room = reader_.Room();
   std::vector<Descriptor> came;
-  const Received received = Receive(socket_.get(), room, came);
+  const Received received = socket_->Receive(room, came);
   if (received.state == Received::State::kNothing) return false;
   if (received.state == Received::State::kEnd) {
-    Close(CloseReason::kLost, "");
+    Lost();
     return false;
   }
   for (Descriptor& descriptor : came) descriptors_.push_back(std::move(descriptor));
@@ -108,14 +122,26 @@ bool StreamConnection::ReadOnce() {
   read_own_ = pid_ != 0 && received.sender == pid_;
   frame_own_ = read_own_ && (reader_.partial() == 0 || frame_own_);
   reader_.Filled(received.bytes);
+  received_ += received.bytes;
   HandleFrames();
-  return received.bytes == room.size();
+  return received.bytes == room.size() || reader_.payload_left() > 0 || socket_->has_more();
+}
+
+void StreamConnection::Lost() {
+  const std::string error = socket_->handshake_error();
+  if (error.empty()) return Close(CloseReason::kLost, "");
+  rooms_.gate.observer().OnAuthenticated(AuthOutcome::kUnauthenticated);
+  rooms_.gate.observer().OnRefused({.method = RuleOf("mnemo.v1.StreamService/Open").method,
+                                    .peer = address_,
+                                    .caller = nullptr,
+                                    .status = absl::UnauthenticatedError("TLS: " + error)});
+  Close(CloseReason::kTls, error);
 }
 
 void StreamConnection::HandleFrames() {
   while (const auto frame = reader_.Next()) {
-    reading_wait_.End(true);
-    marked_ = 0;
+    // While payload is waited for, only bytes count.
+    if (receiver_ == nullptr) reading_wait_.End(true);
     incoming_.Release();
     Handle(*frame);
     frame_own_ = read_own_;
@@ -141,17 +167,20 @@ void StreamConnection::HandleFrames() {
 // A peer that has begun something is waited for, and not for ever.
 void StreamConnection::UpdateWait() {
   const MonoTime now = rooms_.gate.clock().Mono();
-  if (reader_.partial() == 0 && greeted_) {
+  const bool payload = reader_.payload_left() > 0;
+  // Payload for a request that is busy with what came before is waited for by nobody.
+  const bool waits = receiver_ != nullptr || (reader_.partial() > 0 && !payload) || !greeted_;
+  if (!waits) {
     if (reading_wait_.on()) reading_wait_.End(true);
     return;
   }
   if (!reading_wait_.on()) {
     reading_wait_.Begin(now);
-    marked_ = reader_.partial();
-  } else if (reader_.partial() >= marked_ + kProgressBytes) {
+    marked_ = received_;
+  } else if (received_ >= marked_ + kProgressBytes) {
     reading_wait_.End(true);
     reading_wait_.Begin(now);
-    marked_ = reader_.partial();
+    marked_ = received_;
   }
 }
 
@@ -167,13 +196,20 @@ void StreamConnection::Handle(const stream::Frame& frame) {
   }
   if (!greeted_) return Close(CloseReason::kOrder, "HELLO comes first");
   if (frame.header.type == FrameType::kCancel) return Cancel(frame.header.id);
+  if (frame.header.type == FrameType::kData) return HandleData(frame);
   StartRequest(frame);
 }
 
 absl::StatusOr<Identity> StreamConnection::WhoIs(const stream::Hello& hello) {
-  if (hello.ticket.empty()) return rooms_.identity.ResolveUid(uid_);
-  MNEMO_ASSIGN_OR_RETURN(Identity identity, rooms_.tickets.Redeem(hello.ticket, kFastPlane));
-  MNEMO_RETURN_IF_ERROR(rooms_.identity.CheckStream(identity, {}));
+  std::vector<std::string> names;
+  if (socket_->ssl() != nullptr) names = PeerCertificateNames(socket_->ssl());
+  if (hello.ticket.empty()) {
+    return bulk_ ? rooms_.identity.Resolve({.certificate_names = names})
+                 : rooms_.identity.ResolveUid(uid_);
+  }
+  MNEMO_ASSIGN_OR_RETURN(Identity identity,
+                         rooms_.tickets.Redeem(hello.ticket, bulk_ ? kBulkPlane : kFastPlane));
+  MNEMO_RETURN_IF_ERROR(rooms_.identity.CheckStream(identity, names));
   return identity;
 }
 
@@ -208,7 +244,7 @@ void StreamConnection::Greet(const stream::Frame& frame) {
   }
   rooms_.gate.observer().OnRefused(
       {.method = rule.method,
-       .peer = fmt::format("unix:uid={}", uid_),
+       .peer = address_,
        .caller = absl::IsPermissionDenied(status) ? &call.identity : nullptr,
        .status = status});
   Send(stream::MakeFrame(head, stream::EncodeError(status)));
@@ -218,9 +254,11 @@ void StreamConnection::Greet(const stream::Frame& frame) {
 
 absl::StatusOr<std::string> StreamConnection::WelcomeFor(const stream::Hello& hello) {
   const RegionLimits& limits = rooms_.regions.limits();
-  stream::Welcome welcome{.max_requests = kMaxRequests,
-                          .max_regions = static_cast<uint32_t>(limits.tenant_regions),
-                          .max_region_bytes = limits.tenant_bytes};
+  stream::Welcome welcome{.max_requests = kMaxRequests};
+  if (!bulk_) {
+    welcome.max_regions = static_cast<uint32_t>(limits.tenant_regions);
+    welcome.max_region_bytes = limits.tenant_bytes;
+  }
   Authenticator::SessionToken token;
   if (hello.want_token) {
     MNEMO_ASSIGN_OR_RETURN(token, rooms_.identity.IssueSession(identity_));
@@ -239,15 +277,24 @@ void StreamConnection::Cancel(uint64_t id) {
     if (found == requests_.end()) return;  // its answer is on the way
     found->second->call().cancelled = true;
     if (found->second->Withdraw()) waiting = found->second.get();
+    if (receiver_ == found->second.get() || std::erase(waiting_puts_, found->second.get()) > 0) {
+      waiting = found->second.get();
+    }
   }
   if (waiting == nullptr) return;
+  if (receiver_ == waiting) receiver_ = nullptr;
   waiting->Fail(absl::CancelledError("the request was cancelled"));
   Finish(*waiting);
 }
 
 void StreamConnection::StartRequest(const stream::Frame& frame) {
-  std::unique_ptr<StreamRequest> request = StreamRequest::Create(
-      {rooms_.gate, rooms_.blocks, *regions_, copies_}, frame.header, frame.body);
+  std::unique_ptr<StreamRequest> request =
+      StreamRequest::Create({.gate = rooms_.gate,
+                             .blocks = rooms_.blocks,
+                             .regions = *regions_,
+                             .copies = copies_,
+                             .payload = bulk_ ? this : nullptr},
+                            frame.header, frame.body);
   if (request == nullptr) return Close(CloseReason::kBody, "a body that is malformed");
   if (request->WantsDescriptor()) {
     if (descriptors_.empty()) return Close(CloseReason::kOrder, "a descriptor must come along");
@@ -281,7 +328,7 @@ absl::Status StreamConnection::Admit(StreamRequest& request) {
       rooms_.gate.AdmitStream(request.rule(), identity_, deadline, request.call());
   if (absl::IsUnauthenticated(status) || absl::IsPermissionDenied(status)) {
     rooms_.gate.observer().OnRefused({.method = request.rule().method,
-                                      .peer = fmt::format("unix:uid={}", uid_),
+                                      .peer = address_,
                                       .caller = &identity_,
                                       .status = status});
   }
@@ -301,6 +348,7 @@ void StreamConnection::Begin(StreamRequest& request) {
     request.Fail(absl::UnavailableError("no memory for the request now"));
     return Finish(request);
   }
+  if (request.taker() != nullptr) return SubmitPut(request);
   Submit(request);
 }
 
@@ -313,10 +361,16 @@ void StreamConnection::Submit(StreamRequest& request) {
 }
 
 void StreamConnection::Execute(StreamRequest& request) {
+  StreamRequest::Progress progress = StreamRequest::Progress::kDone;
   if (absl::Status status = CheckGoesOn(request.call(), rooms_.gate.clock()); !status.ok()) {
     request.Fail(status);
-  } else if (request.Run() == StreamRequest::Progress::kWaits) {
-    return;
+    progress = request.Stop();
+  } else {
+    progress = request.Run();
+  }
+  if (progress == StreamRequest::Progress::kWaits) return;
+  if (progress == StreamRequest::Progress::kReceives) {
+    return loop_.Post([this, &request] { BeginReceiving(request); });
   }
   Finish(request);
 }
@@ -331,6 +385,14 @@ void StreamConnection::Finish(StreamRequest& request) {
     const auto found = requests_.find(request.header().id);
     ended = std::move(found->second);
     requests_.erase(found);
+  }
+  if (ended->taker() != nullptr) {
+    MutexLock lock(mutex_);
+    ++working_;
+    loop_.Post([this, id = ended->header().id] {
+      PutEnded(id);
+      Leave();
+    });
   }
   std::string answer = ended->TakeAnswer();
   Descriptor descriptor = ended->TakeDescriptor();
@@ -366,79 +428,6 @@ void StreamConnection::CloseSoonLocked(CloseReason reason, std::string message) 
   });
 }
 
-void StreamConnection::Send(std::string frame, Descriptor descriptor) {
-  {
-    MutexLock lock(mutex_);
-    if (closed_) return;
-    outgoing_bytes_ += frame.size();
-    if (outgoing_bytes_ > kFreeBytes && !outgoing_claim_.TryAdd(frame.size())) {
-      outgoing_bytes_ -= frame.size();
-      return CloseSoonLocked(CloseReason::kOverload, "no memory for answers that nobody reads");
-    }
-    outgoing_.push_back({.bytes = std::move(frame), .descriptor = std::move(descriptor)});
-    if (writing_) return;
-    writing_ = true;
-  }
-  WriteAll();
-}
-
-void StreamConnection::WriteAll() {
-  for (;;) {
-    ByteView bytes;
-    int descriptor = -1;
-    {
-      MutexLock lock(mutex_);
-      if (outgoing_.empty()) {
-        outgoing_claim_.Release();
-        writing_ = false;
-        if (!closed_) {
-          ChangeInterestLocked();
-        } else {
-          // The peer sees the end behind what it has not read yet, though requests
-          // that have not noticed keep the descriptor for a while.
-          ::shutdown(socket_.get(), SHUT_RDWR);
-        }
-        return;
-      }
-      // Others only add behind it.
-      const Outgoing& front = outgoing_.front();
-      bytes = AsBytes(front.bytes).subspan(front.sent);
-      if (front.sent == 0) descriptor = front.descriptor.get();
-    }
-    const ssize_t sent = SendSome(socket_.get(), bytes, descriptor);
-    MutexLock lock(mutex_);
-    if (!WroteLocked(sent)) return;
-  }
-}
-
-bool StreamConnection::WroteLocked(ssize_t sent) {
-  if (sent > 0) {
-    Outgoing& front = outgoing_.front();
-    front.sent += static_cast<size_t>(sent);
-    outgoing_bytes_ -= static_cast<uint64_t>(sent);
-    if (front.sent == front.bytes.size()) outgoing_.pop_front();
-    return true;
-  }
-  if (closed_ || sent < 0) {
-    // Nobody reads it any more; whoever reads from the socket sees its end.
-    outgoing_.clear();
-    outgoing_bytes_ = 0;
-    return true;
-  }
-  blocked_ = true;
-  writing_wait_.Begin(rooms_.gate.clock().Mono());
-  ChangeInterestLocked();
-  return false;
-}
-
-void StreamConnection::ChangeInterestLocked() {
-  const uint32_t wanted = (blocked_ ? EPOLLOUT : 0u) |
-                          (outgoing_bytes_ > kMostUnread ? 0u : static_cast<uint32_t>(EPOLLIN));
-  if (wanted == interest_) return;
-  interest_ = wanted;
-  loop_.Change(socket_.get(), wanted, *this);
-}
-
 void StreamConnection::Drain() {
   {
     MutexLock lock(mutex_);
@@ -457,6 +446,7 @@ bool StreamConnection::OnStalled() {
 
 void StreamConnection::Close(CloseReason reason, std::string_view message) {
   std::vector<StreamRequest*> waiting;
+  std::vector<StreamRequest*> unsent;
   bool write = false;
   bool watched = false;
   {
@@ -464,17 +454,17 @@ void StreamConnection::Close(CloseReason reason, std::string_view message) {
     if (closed_) return;
     closed_ = true;
     ++working_;
+    TakeWaitingPuts(waiting);
     for (const auto& [id, request] : requests_) {
       request->call().cancelled = true;
       if (request->Withdraw()) waiting.push_back(request.get());
     }
-    watched = std::exchange(interest_, 0) != 0;
+    watched = std::exchange(registered_, false);
+    interest_ = 0;
     // A socket that is full takes no farewell either.
-    if (blocked_) {
-      outgoing_.clear();
-      outgoing_bytes_ = 0;
-    }
-    if (reason != CloseReason::kDone && reason != CloseReason::kLost && !blocked_) {
+    if (blocked_) DropOutgoingLocked(unsent);
+    if (reason != CloseReason::kDone && reason != CloseReason::kLost &&
+        reason != CloseReason::kTls && !blocked_) {
       outgoing_.push_back({.bytes = stream::MakeFrame({.type = FrameType::kClose},
                                                       stream::Encode(stream::Close{
                                                           .reason = reason, .message = message}))});
@@ -486,8 +476,9 @@ void StreamConnection::Close(CloseReason reason, std::string_view message) {
   rooms_.gate.watchdog().Remove(*this);
   // Before the peer can learn of it.
   rooms_.observer.OnStreamClosed(reason);
-  if (watched) loop_.Remove(socket_.get());
+  if (watched) loop_.Remove(socket_->descriptor());
   if (write) WriteAll();
+  PayloadLeft(unsent);
   for (StreamRequest* request : waiting) {
     request->Fail(absl::CancelledError("the stream ended"));
     Finish(*request);

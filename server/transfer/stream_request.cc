@@ -4,6 +4,7 @@
 
 #include "proto/stream/messages.h"
 #include "server/transfer/block_requests.h"
+#include "server/transfer/bulk_requests.h"
 #include "server/transfer/region_requests.h"
 
 namespace mnemo {
@@ -21,8 +22,10 @@ std::unique_ptr<StreamRequest> Make(const RequestRooms& rooms, const stream::Hea
     case stream::FrameType::kOffer:
       return std::make_unique<OfferStreamRequest>(rooms, header, body);
     case stream::FrameType::kGet:
+      if (rooms.payload != nullptr) return std::make_unique<BulkGetRequest>(rooms, header, body);
       return std::make_unique<GetStreamRequest>(rooms, header, body);
     case stream::FrameType::kPut:
+      if (rooms.payload != nullptr) return std::make_unique<BulkPutRequest>(rooms, header, body);
       return std::make_unique<PutStreamRequest>(rooms, header, body);
     case stream::FrameType::kTouch:
       return std::make_unique<TouchStreamRequest>(rooms, header, body);

@@ -3,11 +3,13 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "absl/status/status.h"
 #include "proto/stream/frame.h"
+#include "proto/stream/messages.h"
 #include "server/engine/block_engine.h"
 #include "server/engine/byte_budget.h"
 #include "server/gate/gate.h"
@@ -17,12 +19,42 @@
 
 namespace mnemo {
 
+class StreamRequest;
+
+// The stream of a request, for payload that travels in it. Thread-safe.
+class PayloadStream {
+ public:
+  virtual ~PayloadStream() = default;
+  // Sends `bytes` of part `index`, from `offset` on, as the payload of request `id`; they
+  // stay pinned until they have left.
+  virtual void SendPayload(uint64_t id, uint32_t index, uint64_t offset,
+                           const PinnedBytes& bytes) = 0;
+  // False: all payload of `request` has left. True: it goes on once it has, or before:
+  // the request may be gone.
+  virtual bool AwaitSent(StreamRequest& request) = 0;
+};
+
+// A request that payload comes for in the stream, while it Receives. Of the loop's thread.
+class PayloadTaker {
+ public:
+  virtual ~PayloadTaker() = default;
+  // What the client is to be told it may send, once.
+  virtual std::optional<stream::Credit> TakeCredit() = 0;
+  // Whether so much payload may come now; otherwise why the stream must end.
+  virtual stream::CloseReason Judge(const stream::Data& data, uint32_t bytes) const = 0;
+  // Some of the next `most` bytes of it, as PartWriter::Fill. Errors: those of `bring`.
+  virtual absl::StatusOr<uint64_t> Take(uint64_t most, const PartWriter::Bring& bring) = 0;
+};
+
 // What requests stand on. All of it outlives them.
 struct RequestRooms {
   Gate& gate;
   BlockEngine& blocks;
   RegionTable& regions;
   CopyCrew& copies;
+  // Not null: a stream of another host, perhaps. Payload travels in it, and no memory is
+  // registered.
+  PayloadStream* payload = nullptr;
 };
 
 // Has one turn, which passes between the loop's thread, the executor and a claim on
@@ -33,6 +65,7 @@ class StreamRequest {
     kDone,       // the answer stands
     kElsewhere,  // goes on with Run, on the executor
     kWaits,      // `resume` will be called, or has been: the request may be gone
+    kReceives,   // goes on with what its taker is given on the loop's thread
   };
 
   // Null for a type that is no request, or a body that is malformed.
@@ -54,6 +87,16 @@ class StreamRequest {
   virtual Progress Begin() { return Progress::kElsewhere; }
   // A step that may wait for the disk.
   virtual Progress Run() = 0;
+  // In the place of a step, when it must not go on: kDone, or kReceives if payload has
+  // to be taken off the stream before.
+  virtual Progress Stop() { return Progress::kDone; }
+  // The payload that it awaited has left. True: its answer stands; false: it goes on with
+  // Run.
+  virtual bool AllSent() { return false; }
+  // Not null for one whose payload comes in the stream.
+  virtual PayloadTaker* taker() { return nullptr; }
+  // What comes after payload was taken: kReceives, kElsewhere or kDone.
+  virtual Progress AfterPayload() { return Progress::kDone; }
 
   // Ends it with `error`, whatever it has answered.
   void Fail(const absl::Status& error) { status_ = error; }

@@ -11,32 +11,47 @@
 #include <utility>
 #include <vector>
 
+#include "server/transfer/tcp_socket.h"
 #include "storage/base/local_socket.h"
 #include "storage/base/status_macros.h"
 
 namespace mnemo {
 namespace {
 
-class StreamServerImpl final : public StreamServer, private EventLoop::Handler {
+class StreamServerImpl final : public StreamServer {
  public:
   StreamServerImpl(const StreamServerOptions& options, const StreamRooms& rooms)
       : options_(options), rooms_(rooms) {}
   ~StreamServerImpl() override { Shutdown(Nanos(0)); }
 
   absl::Status Open() {
-    MNEMO_ASSIGN_OR_RETURN(listener_, ListenUnix(options_.unix_socket, options_.access));
-    // Its sockets inherit it: of bytes that come before Welcome the sender is known, too.
-    ShowSenders(listener_.get());
+    if (!options_.unix_socket.empty()) {
+      MNEMO_ASSIGN_OR_RETURN(unix_.socket, ListenUnix(options_.unix_socket, options_.access));
+      // Its sockets inherit it: of bytes that come before Welcome the sender is known, too.
+      ShowSenders(unix_.socket.get());
+    }
+    if (!options_.tcp_address.empty()) {
+      MNEMO_ASSIGN_OR_RETURN(TcpListener listener, ListenTcp(options_.tcp_address));
+      tcp_.socket = std::move(listener.socket);
+      tcp_address_ = std::move(listener.address);
+    }
     for (size_t i = 0; i < options_.threads; ++i) {
       MNEMO_ASSIGN_OR_RETURN(auto loop,
                              EventLoop::Start(fmt::format("streams-{}", i), options_.busy_poll));
       loops_.push_back(std::move(loop));
     }
     spare_ = Descriptor(::open("/dev/null", O_RDONLY | O_CLOEXEC));
-    absl::Status added = loops_[0]->Add(listener_.get(), EPOLLIN, *this);
-    if (!added.ok()) loops_.clear();
-    return added;
+    for (Listener* const listener : {&unix_, &tcp_}) {
+      if (!listener->socket.valid()) continue;
+      absl::Status added = loops_[0]->Add(listener->socket.get(), EPOLLIN, *listener);
+      if (added.ok()) continue;
+      loops_.clear();
+      return added;
+    }
+    return absl::OkStatus();
   }
+
+  const std::string& tcp_address() const override { return tcp_address_; }
 
   size_t connections() const override {
     MutexLock lock(mutex_);
@@ -51,8 +66,12 @@ class StreamServerImpl final : public StreamServer, private EventLoop::Handler {
     if (loops_.empty()) return;
     // On its own thread no event of it is being handled.
     loops_[0]->Post([this] {
-      loops_[0]->Remove(listener_.get());
-      ::unlink(options_.unix_socket.c_str());
+      for (Listener* const listener : {&unix_, &tcp_}) {
+        if (!listener->socket.valid()) continue;
+        loops_[0]->Remove(listener->socket.get());
+        listener->socket = Descriptor();
+      }
+      if (!options_.unix_socket.empty()) ::unlink(options_.unix_socket.c_str());
       ForEach([](StreamConnection& connection) { connection.Drain(); });
       MutexLock lock(mutex_);
       listening_ = false;
@@ -83,6 +102,13 @@ class StreamServerImpl final : public StreamServer, private EventLoop::Handler {
     std::unique_ptr<StreamConnection> connection;
   };
 
+  struct Listener final : EventLoop::Handler {
+    explicit Listener(StreamServerImpl& to) : server(to) {}
+    void OnEvents(uint32_t) override { server.Accept(*this); }
+    StreamServerImpl& server;
+    Descriptor socket;  // of the first loop's thread
+  };
+
   // Calls `visit` for every connection, each on its loop; does not wait for it.
   void ForEach(void (*visit)(StreamConnection&)) {
     MutexLock lock(mutex_);
@@ -99,31 +125,52 @@ class StreamServerImpl final : public StreamServer, private EventLoop::Handler {
     }
   }
 
-  void OnEvents(uint32_t) override {
+  void Accept(const Listener& listener) {
     for (;;) {
-      Descriptor socket(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+      Descriptor socket(
+          ::accept4(listener.socket.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
       if (!socket.valid() && (errno == EMFILE || errno == ENFILE)) {
         // Whoever waits in the backlog would keep the loop turning: a descriptor that
         // was kept for this turns one away.
         spare_ = Descriptor();
-        socket = Descriptor(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+        socket = Descriptor(::accept4(listener.socket.get(), nullptr, nullptr, SOCK_CLOEXEC));
         socket = Descriptor();
         spare_ = Descriptor(::open("/dev/null", O_RDONLY | O_CLOEXEC));
         return;
       }
       if (!socket.valid()) return;
-      Welcome(std::move(socket));
+      if (&listener == &tcp_) {
+        WelcomeTcp(std::move(socket));
+      } else if (absl::StatusOr<Peer> peer = Peer::Of(socket.get());
+                 peer.ok() && ShowSenders(socket.get())) {
+        std::string address = fmt::format("unix:uid={}", peer->uid());
+        Welcome(stream::StreamSocket::MakePlain(std::move(socket)),
+                {.plane = std::string(kFastPlane),
+                 .address = std::move(address),
+                 .peer = *std::move(peer)});
+      }
     }
   }
 
-  void Welcome(Descriptor socket) {
-    absl::StatusOr<Peer> peer = Peer::Of(socket.get());
-    if (!peer.ok() || !ShowSenders(socket.get())) return;
+  void WelcomeTcp(Descriptor socket) {
+    PrepareTcp(socket.get());
+    StreamOrigin origin{.plane = std::string(kBulkPlane), .address = PeerAddress(socket.get())};
+    if (options_.tls == nullptr) {
+      return Welcome(stream::StreamSocket::MakePlain(std::move(socket)), std::move(origin));
+    }
+    // With what the files hold now.
+    stream::StreamSocket::SslConnection ssl(SSL_new(options_.tls->server_context().get()));
+    if (ssl) SSL_set_accept_state(ssl.get());
+    auto made = stream::StreamSocket::MakeTls(std::move(socket), std::move(ssl));
+    if (made.ok()) Welcome(*std::move(made), std::move(origin));
+  }
+
+  void Welcome(std::unique_ptr<stream::StreamSocket> socket, StreamOrigin origin) {
     MutexLock lock(mutex_);
     if (stopping_ || connections_.size() >= options_.max_connections) return;
     EventLoop& loop = *loops_[turn_++ % loops_.size()];
     auto connection = std::make_unique<StreamConnection>(
-        rooms_, copies_, loop, std::move(socket), *std::move(peer),
+        rooms_, copies_, loop, std::move(socket), std::move(origin),
         [this, &loop](StreamConnection& gone) { Forget(loop, gone); });
     StreamConnection* const raw = connection.get();
     connections_[raw] = {&loop, std::move(connection)};
@@ -149,7 +196,9 @@ class StreamServerImpl final : public StreamServer, private EventLoop::Handler {
   const StreamServerOptions options_;
   const StreamRooms rooms_;
   CopyCrew copies_{CopyCrew::HelpersOfThisMachine()};
-  Descriptor listener_;
+  Listener unix_{*this};
+  Listener tcp_{*this};
+  std::string tcp_address_;
   Descriptor spare_;  // of the first loop's thread
   std::vector<std::unique_ptr<EventLoop>> loops_;
   mutable Mutex mutex_;  // taken before a loop's
@@ -163,6 +212,9 @@ class StreamServerImpl final : public StreamServer, private EventLoop::Handler {
 }  // namespace
 
 absl::Status StreamServerOptions::Validate() const {
+  if (unix_socket.empty() && tcp_address.empty()) {
+    return absl::InvalidArgumentError("neither unix_socket nor tcp_address is given");
+  }
   if (threads < 1 || threads > 64) {
     return absl::InvalidArgumentError(fmt::format("threads is {}; it must be 1 to 64", threads));
   }

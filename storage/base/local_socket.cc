@@ -34,13 +34,12 @@ bool ShowSenders(int socket) {
   return ::setsockopt(socket, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) == 0;
 }
 
-Received Receive(int socket, MutableByteView into, std::vector<Descriptor>& descriptors) {
+Received Receive(int socket, std::span<const iovec> into, std::vector<Descriptor>& descriptors) {
   alignas(
       cmsghdr) char control[CMSG_SPACE(kMaxDescriptors * sizeof(int)) + CMSG_SPACE(sizeof(ucred))];
-  iovec piece{.iov_base = into.data(), .iov_len = into.size()};
   msghdr message{};
-  message.msg_iov = &piece;
-  message.msg_iovlen = 1;
+  message.msg_iov = const_cast<iovec*>(into.data());
+  message.msg_iovlen = into.size();
   message.msg_control = control;
   message.msg_controllen = sizeof(control);
   ssize_t bytes = 0;
@@ -67,12 +66,21 @@ Received Receive(int socket, MutableByteView into, std::vector<Descriptor>& desc
           .sender = sender};
 }
 
+Received Receive(int socket, MutableByteView into, std::vector<Descriptor>& descriptors) {
+  const iovec piece{.iov_base = into.data(), .iov_len = into.size()};
+  return Receive(socket, std::span(&piece, 1), descriptors);
+}
+
 ssize_t SendSome(int socket, ByteView bytes, int descriptor) {
+  const iovec piece{.iov_base = const_cast<uint8_t*>(bytes.data()), .iov_len = bytes.size()};
+  return SendSome(socket, std::span(&piece, 1), descriptor);
+}
+
+ssize_t SendSome(int socket, std::span<const iovec> pieces, int descriptor) {
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  iovec piece{.iov_base = const_cast<uint8_t*>(bytes.data()), .iov_len = bytes.size()};
   msghdr message{};
-  message.msg_iov = &piece;
-  message.msg_iovlen = 1;
+  message.msg_iov = const_cast<iovec*>(pieces.data());
+  message.msg_iovlen = pieces.size();
   if (descriptor >= 0) {
     message.msg_control = control;
     message.msg_controllen = sizeof(control);

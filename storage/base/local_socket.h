@@ -1,8 +1,10 @@
-// Connected UNIX stream sockets, and descriptors that travel over them.
+// Connected stream sockets, and descriptors that travel over those of UNIX.
 #pragma once
 
 #include <sys/types.h>
+#include <sys/uio.h>
 
+#include <span>
 #include <string>
 #include <vector>
 
@@ -28,11 +30,14 @@ struct Received {
 };
 // From now on Receive says who wrote. False: the socket cannot tell.
 bool ShowSenders(int socket);
-// Does not wait. `descriptors` gets what came along, a few.
+// Does not wait. Fills `into` piece after piece, at most 1,024 of them. `descriptors`
+// gets what came along, a few.
+Received Receive(int socket, std::span<const iovec> into, std::vector<Descriptor>& descriptors);
 Received Receive(int socket, MutableByteView into, std::vector<Descriptor>& descriptors);
 
 // Does not wait. Answers how many bytes were taken, `descriptor` (below 0: none) with
 // the first; 0: none now; -1: the peer is gone.
+ssize_t SendSome(int socket, std::span<const iovec> pieces, int descriptor);
 ssize_t SendSome(int socket, ByteView bytes, int descriptor);
 
 }  // namespace mnemo

@@ -105,11 +105,12 @@ class PartWriter {
   // The next bytes of the payload, in order. Errors: kInvalidArgument (more
   // than payload_bytes).
   virtual absl::Status Append(ByteView bytes) = 0;
-  // The next `size` bytes, which `copy` brings into the memory that it is given, piece
-  // after piece; they are checked from there, so nobody else may write to it. Errors:
-  // those of Append; of `copy`, and then the part can only be given up.
-  using Copy = std::function<absl::Status(std::span<const MutableByteView> to)>;
-  virtual absl::Status Fill(uint64_t size, const Copy& copy) = 0;
+  // Some of the next `most` bytes: `bring` writes as many as it has into the memory that
+  // it is given, piece after piece, and answers how many; they are checked from there, so
+  // nobody else may write to it. Answers the same. Errors: those of Append; of `bring`,
+  // and then the part can only be given up.
+  using Bring = std::function<absl::StatusOr<uint64_t>(std::span<const MutableByteView> to)>;
+  virtual absl::StatusOr<uint64_t> Fill(uint64_t most, const Bring& bring) = 0;
   virtual uint64_t received() const = 0;
   // Publishes the part, and returns its digest. Blocks until it is as durable
   // as its class asks. Errors: kInvalidArgument (fewer bytes than announced),

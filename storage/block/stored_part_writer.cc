@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -150,17 +151,23 @@ absl::Status StoredPartWriter::Append(ByteView bytes) {
   return absl::OkStatus();
 }
 
-absl::Status StoredPartWriter::Fill(uint64_t size, const Copy& copy) {
+absl::StatusOr<uint64_t> StoredPartWriter::Fill(uint64_t most, const Bring& bring) {
   if (!open_) return absl::FailedPreconditionError("the part was committed");
-  if (size > envelope_.payload_bytes() - envelope_.received()) {
+  if (most > envelope_.payload_bytes() - envelope_.received()) {
     return absl::InvalidArgumentError(
         fmt::format("payload has more than the {} bytes announced", envelope_.payload_bytes()));
   }
   const std::vector<MutableByteView> room =
-      value_.Room(envelope_.header_bytes() + envelope_.received(), size);
-  MNEMO_RETURN_IF_ERROR(copy(room));
-  for (const MutableByteView piece : room) MNEMO_RETURN_IF_ERROR(envelope_.Update(piece));
-  return absl::OkStatus();
+      value_.Room(envelope_.header_bytes() + envelope_.received(), most);
+  MNEMO_ASSIGN_OR_RETURN(const uint64_t brought, bring(room));
+  MNEMO_CHECK(brought <= most);
+  uint64_t left = brought;
+  for (const MutableByteView piece : room) {
+    const uint64_t filled = std::min<uint64_t>(left, piece.size());
+    MNEMO_RETURN_IF_ERROR(envelope_.Update(piece.first(filled)));
+    left -= filled;
+  }
+  return brought;
 }
 
 absl::StatusOr<Digest128> StoredPartWriter::Commit() {

@@ -22,7 +22,7 @@ class StoredPartWriter final : public PartWriter {
   ~StoredPartWriter() override;
 
   absl::Status Append(ByteView bytes) override;
-  absl::Status Fill(uint64_t size, const Copy& copy) override;
+  absl::StatusOr<uint64_t> Fill(uint64_t most, const Bring& bring) override;
   uint64_t received() const override { return envelope_.received(); }
   absl::StatusOr<Digest128> Commit() override;
 

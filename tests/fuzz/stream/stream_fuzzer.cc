@@ -50,6 +50,10 @@ void CheckBody(FrameType type, bool answer, ByteView body) {
       return;
     case FrameType::kClose:
       return CheckRequest<Close>(body);
+    case FrameType::kCredit:
+      return CheckRequest<Credit>(body);
+    case FrameType::kData:
+      return CheckRequest<Data>(body);
   }
 }
 
@@ -62,8 +66,22 @@ void Read(End end, size_t step, std::string_view bytes) {
     std::copy_n(bytes.data(), size, room.data());
     reader.Filled(size);
     bytes.remove_prefix(size);
-    while (const auto frame = reader.Next()) {
-      CheckBody(frame->header.type, frame->header.answer, frame->body);
+    for (;;) {
+      const auto frame = reader.Next();
+      if (frame) CheckBody(frame->header.type, frame->header.answer, frame->body);
+      // What is here first, then in pieces what comes past the reader.
+      const size_t here = reader.payload().size();
+      MNEMO_CHECK(here <= reader.payload_left());
+      if (here > 0) {
+        reader.TookPayload(std::min(here, step));
+      } else if (reader.payload_left() > 0) {
+        const size_t past = std::min<size_t>({bytes.size(), reader.payload_left(), step});
+        bytes.remove_prefix(past);
+        reader.TookPayload(past);
+        if (past == 0) break;
+      } else if (!frame) {
+        break;
+      }
     }
   }
 }
@@ -83,7 +101,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   const auto type = static_cast<FrameType>(data[1] & ~kAnswerBit);
   const bool answer = (data[1] & kAnswerBit) != 0;
-  if (rest.size() <= MaxBodyBytes(type, answer)) {
+  if (type == FrameType::kData && rest.size() > kDataHeadBytes &&
+      rest.size() <= MaxBodyBytes(type, answer)) {
+    const std::string frame =
+        MakeDataFrame({.type = type, .answer = answer, .id = 1}, rest.substr(0, kDataHeadBytes),
+                      static_cast<uint32_t>(rest.size() - kDataHeadBytes));
+    Read(end, step, frame + std::string(rest.substr(kDataHeadBytes)));
+  } else if (rest.size() <= MaxBodyBytes(type, answer)) {
     Read(end, step, MakeFrame({.type = type, .answer = answer, .id = 1}, rest));
   }
   return 0;

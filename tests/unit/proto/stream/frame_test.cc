@@ -95,6 +95,78 @@ TEST(FrameTest, FramesComeInTheirDirectionOnly) {
   EXPECT_EQ(ParseHeader(Data(answered_cancel), End::kClient, header), CloseReason::kType);
 }
 
+TEST(FrameTest, CreditComesFromTheServerAndDataFromBoth) {
+  Header header;
+  std::string credit = MakeFrame({.type = FrameType::kCredit, .answer = true}, "");
+  EXPECT_EQ(ParseHeader(Data(credit), End::kClient, header), CloseReason::kNone);
+  credit[5] = 18;
+  Reseal(credit);
+  EXPECT_EQ(ParseHeader(Data(credit), End::kServer, header), CloseReason::kType);
+  const std::string head(kDataHeadBytes, 'h');
+  std::string data = MakeDataFrame({.type = FrameType::kData}, head, kMaxDataBytes);
+  EXPECT_EQ(ParseHeader(Data(data), End::kServer, header), CloseReason::kNone);
+  EXPECT_EQ(header.body_bytes, kDataHeadBytes + kMaxDataBytes);
+  StoreLittle(data.data() + 8, kDataHeadBytes + kMaxDataBytes + 1);
+  Reseal(data);
+  EXPECT_EQ(ParseHeader(Data(data), End::kServer, header), CloseReason::kLength);
+  StoreLittle(data.data() + 8, kDataHeadBytes);
+  Reseal(data);
+  EXPECT_EQ(ParseHeader(Data(data), End::kServer, header), CloseReason::kLength)
+      << "payload of nothing";
+}
+
+TEST(FrameReaderTest, PayloadIsItsReadersToTake) {
+  const std::string head(kDataHeadBytes, 'h');
+  const std::string payload(1000, 'p');
+  const std::string bytes =
+      MakeDataFrame({.type = FrameType::kData, .id = 1}, head, 1000) + payload + Request("next", 2);
+  for (const size_t step : {size_t{1}, size_t{100}, bytes.size()}) {
+    FrameReader reader(End::kServer);
+    std::string taken;
+    std::vector<uint64_t> ids;
+    for (size_t at = 0; at < bytes.size(); at += step) {
+      Feed(reader, std::string_view(bytes).substr(at, step));
+      for (;;) {
+        if (const auto frame = reader.Next()) {
+          ids.push_back(frame->header.id);
+          if (ids.size() == 1) {
+            EXPECT_EQ(AsText(frame->body), head);
+            EXPECT_EQ(reader.payload_left(), 1000u);
+          }
+          continue;
+        }
+        if (reader.payload().empty()) break;
+        // Some at a time, of what is here.
+        const size_t some = std::min<size_t>(reader.payload().size(), 7);
+        taken += AsText(reader.payload().first(some));
+        reader.TookPayload(some);
+      }
+    }
+    EXPECT_EQ(taken, payload) << "in pieces of " << step;
+    EXPECT_THAT(ids, ::testing::ElementsAre(1, 2)) << "in pieces of " << step;
+  }
+  // What comes past the reader counts too.
+  FrameReader reader(End::kServer);
+  Feed(reader, std::string_view(bytes).substr(0, kHeaderBytes + kDataHeadBytes));
+  ASSERT_TRUE(reader.Next());
+  EXPECT_TRUE(reader.payload().empty());
+  reader.TookPayload(1000);
+  Feed(reader, Request("next", 2));
+  const auto next = reader.Next();
+  ASSERT_TRUE(next);
+  EXPECT_EQ(next->header.id, 2u);
+}
+
+TEST(FrameReaderTest, TheHeadOfPayloadIsChecked) {
+  std::string bytes =
+      MakeDataFrame({.type = FrameType::kData}, std::string(kDataHeadBytes, 'h'), 5);
+  bytes[kHeaderBytes + 3] ^= 1;
+  FrameReader reader(End::kServer);
+  Feed(reader, bytes);
+  EXPECT_FALSE(reader.Next());
+  EXPECT_EQ(reader.reason(), CloseReason::kChecksum);
+}
+
 TEST(FrameReaderTest, PutsFramesTogetherHoweverTheyAreCut) {
   std::string bytes;
   std::vector<std::string> bodies;

@@ -117,6 +117,10 @@ std::map<std::string, std::string> SampleFrames() {
       {"get", RequestFrame(Type::kGet, Encode(SampleGet()))},
       {"put", RequestFrame(Type::kPut, Encode(SamplePut()))},
       {"touch", RequestFrame(Type::kTouch, Encode(touch))},
+      {"credit", AnswerFrame(Type::kCredit, Encode(Credit{.bytes = 8 << 20, .wanted = {0, 2}}))},
+      {"data", MakeDataFrame({.type = Type::kData, .id = 42},
+                             Encode(Data{.index = 2, .offset = 1 << 20}), 8) +
+                   "payload."},
       {"cancel", MakeFrame({.type = Type::kCancel, .id = 42}, "")},
       {"close", MakeFrame({.type = Type::kClose},
                           Encode(Close{.reason = CloseReason::kShutdown, .message = "stopping"}))},
@@ -300,7 +304,8 @@ TEST(StreamMessagesTest, NumbersThatStandForNothingAreMalformed) {
   body[0] = 0;
   EXPECT_FALSE(Decode(AsBytes(body), region));
   Close close;
-  EXPECT_FALSE(Decode(AsBytes(Encode(Close{.reason = static_cast<CloseReason>(14)})), close));
+  EXPECT_FALSE(
+      Decode(AsBytes(Encode(Close{.reason = static_cast<CloseReason>(kCloseReasonCount)})), close));
   std::string error = EncodeError(absl::NotFoundError("x"));
   error[0] = 17;
   absl::Status status;

@@ -27,10 +27,12 @@ TEST(OptionsTest, SettingsOfStreamsReachTheirRoom) {
       Load({"memory.total=2GiB", "streams.unix_socket=/t", "streams.socket_mode=0640",
             "streams.socket_owner=0:0", "streams.threads=5", "streams.max_connections=6",
             "streams.regions=7", "streams.region_bytes=8MiB", "streams.staging=9MiB",
-            "streams.process_memory=false", "streams.busy_poll=7us"}));
+            "streams.process_memory=false", "streams.busy_poll=7us",
+            "streams.listen=127.0.0.1:0"}));
   EXPECT_EQ(MakeRpcServerOptions(config).stream_socket, "/t");
   ASSERT_OK_AND_ASSIGN(const StreamServerOptions streams, MakeStreamServerOptions(config));
   EXPECT_EQ(streams.unix_socket, "/t");
+  EXPECT_EQ(streams.tcp_address, "127.0.0.1:0");
   EXPECT_EQ(streams.access.mode, 0640u);
   EXPECT_EQ(streams.access.owner, "0:0");
   EXPECT_EQ(streams.threads, 5u);

@@ -1,6 +1,8 @@
 #include "tests/unit/server/transfer/streams/stream_fixture.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -10,8 +12,6 @@
 #include <cstring>
 #include <thread>
 #include <utility>
-
-#include "storage/base/local_socket.h"
 
 namespace mnemo {
 
@@ -55,27 +55,51 @@ SharedMemory::SharedMemory(size_t size)
 
 SharedMemory::~SharedMemory() { ::munmap(data_, size_); }
 
-StreamPeer::StreamPeer(const std::string& path)
-    : socket_(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+StreamPeer::StreamPeer(const std::string& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   MNEMO_CHECK(path.size() < sizeof(address.sun_path));
   std::copy(path.begin(), path.end(), address.sun_path);
-  if (::connect(socket_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
-    socket_ = Descriptor();
+  Descriptor socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0) {
+    socket_ = stream::StreamSocket::MakePlain(std::move(socket));
   }
 }
 
-bool StreamPeer::Write(std::string_view bytes, int descriptor) {
-  if (descriptor >= 0) {
-    // The first byte takes it along; the rest follows as it may.
-    if (SendSome(socket_.get(), AsBytes(bytes.substr(0, 1)), descriptor) != 1) return false;
-    bytes.remove_prefix(1);
+StreamPeer StreamPeer::Tcp(const std::string& address, SSL_CTX* context) {
+  sockaddr_in to{};
+  to.sin_family = AF_INET;
+  to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  to.sin_port = htons(static_cast<uint16_t>(std::stoi(address.substr(address.rfind(':') + 1))));
+  Descriptor socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  MNEMO_CHECK(::connect(socket.get(), reinterpret_cast<const sockaddr*>(&to), sizeof(to)) == 0);
+  StreamPeer peer;
+  if (context == nullptr) {
+    peer.socket_ = stream::StreamSocket::MakePlain(std::move(socket));
+    return peer;
   }
+  stream::StreamSocket::SslConnection ssl(SSL_new(context));
+  SSL_set_connect_state(ssl.get());
+  peer.socket_ = *stream::StreamSocket::MakeTls(std::move(socket), std::move(ssl));
+  return peer;
+}
+
+bool StreamPeer::Write(std::string_view bytes, int descriptor) {
   while (!bytes.empty()) {
-    const ssize_t sent = ::send(socket_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
-    if (sent <= 0) return false;
-    bytes.remove_prefix(static_cast<size_t>(sent));
+    // The first byte takes a descriptor along; the rest follows as it may.
+    const std::string_view next = descriptor >= 0 ? bytes.substr(0, 1) : bytes;
+    const iovec piece{.iov_base = const_cast<char*>(next.data()), .iov_len = next.size()};
+    const ssize_t sent = socket_->Send(std::span(&piece, 1), descriptor);
+    if (sent < 0) return false;
+    if (sent > 0) {
+      descriptor = -1;
+      bytes.remove_prefix(static_cast<size_t>(sent));
+      continue;
+    }
+    // Under TLS, what it waits for may be the peer's part of the handshake.
+    const bool tls = socket_->ssl() != nullptr;
+    pollfd waits{.fd = socket(), .events = static_cast<short>(tls ? POLLIN | POLLOUT : POLLOUT)};
+    ::poll(&waits, 1, -1);
   }
   return true;
 }
@@ -87,6 +111,19 @@ uint64_t StreamPeer::Send(stream::FrameType type, const std::string& body, int d
   return id;
 }
 
+bool StreamPeer::ReadMore() {
+  for (;;) {
+    const Received received = socket_->Receive(reader_.Room(), came_);
+    if (received.state == Received::State::kEnd) return false;
+    if (received.state == Received::State::kBytes) {
+      reader_.Filled(received.bytes);
+      return true;
+    }
+    pollfd waits{.fd = socket(), .events = POLLIN};
+    ::poll(&waits, 1, -1);
+  }
+}
+
 std::optional<StreamPeer::Answer> StreamPeer::Read() {
   for (;;) {
     if (const auto frame = reader_.Next()) {
@@ -95,15 +132,16 @@ std::optional<StreamPeer::Answer> StreamPeer::Read() {
         answer.descriptor = std::move(came_.front());
         came_.erase(came_.begin());
       }
+      while (reader_.payload_left() > 0) {
+        const ByteView here = reader_.payload();
+        answer.payload.append(AsText(here));
+        reader_.TookPayload(here.size());
+        if (reader_.payload_left() > 0 && !ReadMore()) return std::nullopt;
+      }
       return answer;
     }
     EXPECT_EQ(reader_.reason(), stream::CloseReason::kNone);
-    const MutableByteView room = reader_.Room();
-    pollfd waits{.fd = socket_.get(), .events = POLLIN};
-    ::poll(&waits, 1, -1);
-    const Received received = Receive(socket_.get(), room, came_);
-    if (received.state == Received::State::kEnd) return std::nullopt;
-    if (received.state == Received::State::kBytes) reader_.Filled(received.bytes);
+    if (!ReadMore()) return std::nullopt;
   }
 }
 

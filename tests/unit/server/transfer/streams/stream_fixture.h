@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "proto/stream/messages.h"
+#include "proto/stream/stream_socket.h"
 #include "server/engine/block_engine.h"
 #include "server/engine/event_hub.h"
 #include "server/engine/space_engine.h"
@@ -63,10 +64,13 @@ class SharedMemory {
 class StreamPeer {
  public:
   explicit StreamPeer(const std::string& path);
+  // Over TCP to "127.0.0.1:7073", under TLS of `context` where it is not null.
+  static StreamPeer Tcp(const std::string& address, SSL_CTX* context = nullptr);
 
-  bool connected() const { return socket_.valid(); }
-  int socket() const { return socket_.get(); }
-  void Close() { socket_ = Descriptor(); }
+  bool connected() const { return socket_ != nullptr; }
+  int socket() const { return socket_->descriptor(); }
+  SSL* ssl() const { return socket_->ssl(); }
+  void Close() { socket_.reset(); }
   // Raw bytes, all of them; false: the daemon no longer listens.
   bool Write(std::string_view bytes, int descriptor = -1);
   uint64_t Send(stream::FrameType type, const std::string& body, int descriptor = -1,
@@ -78,6 +82,7 @@ class StreamPeer {
   struct Answer {
     stream::Header header;
     std::string body;
+    std::string payload;  // of DATA
     Descriptor descriptor;
   };
   // The next frame; none: the stream has ended.
@@ -108,7 +113,11 @@ class StreamPeer {
   absl::StatusOr<uint32_t> Register(const SharedMemory& memory);
 
  private:
-  Descriptor socket_;
+  StreamPeer() = default;
+  // Takes what comes. False: the stream has ended.
+  bool ReadMore();
+
+  std::unique_ptr<stream::StreamSocket> socket_;
   stream::FrameReader reader_{stream::End::kClient};
   std::vector<Descriptor> came_;
   std::optional<Answer> last_;

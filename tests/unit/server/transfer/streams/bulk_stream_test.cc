@@ -1,0 +1,420 @@
+// Streams over TCP, whose payload travels in them.
+#include <sys/socket.h>
+
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "storage/base/units.h"
+#include "storage/block/envelope.h"
+#include "tests/support/status_matchers.h"
+#include "tests/unit/server/transfer/streams/bulk_peer.h"
+
+namespace mnemo {
+namespace {
+
+using stream::CloseReason;
+using stream::FrameType;
+using ::testing::Each;
+using ::testing::ElementsAre;
+using ::testing::Field;
+using ::testing::HasSubstr;
+
+class BulkStreamTest : public StreamTest {
+ protected:
+  explicit BulkStreamTest(const IdentityOptions& identity = {}, const GateOptions& gate = {})
+      : StreamTest(identity, gate, {.tcp_address = "127.0.0.1:0"}) {
+    OpenSpace("opaque");
+  }
+
+  StreamPeer Unknown() { return StreamPeer::Tcp(server_->tcp_address()); }
+  StreamPeer Known() {
+    StreamPeer peer = Unknown();
+    EXPECT_OK(peer.Hello().status());
+    return peer;
+  }
+  uint64_t BeginPut(StreamPeer& peer, std::string_view key, uint64_t size,
+                    uint32_t timeout_ms = 0) {
+    return peer.Send(FrameType::kPut, Encode(PutOf(stream::kInStream, 0, key, size)), -1,
+                     timeout_ms);
+  }
+  uint64_t BeginGet(StreamPeer& peer, std::string_view key, uint64_t room) {
+    return peer.Send(FrameType::kGet, Encode(GetOf(stream::kInStream, 0, key, room)));
+  }
+  absl::StatusOr<stream::PutAnswer::Part> Put(StreamPeer& peer, std::string_view key,
+                                              std::string_view payload) {
+    const uint64_t id = BeginPut(peer, key, payload.size());
+    if (!SendAll(peer, id, payload)) return absl::UnavailableError("the payload was not taken");
+    stream::PutAnswer answer;
+    if (absl::Status status = ReadAnswer(peer, id, answer); !status.ok()) return status;
+    return answer.parts.at(0);
+  }
+  absl::StatusOr<std::string> Get(StreamPeer& peer, std::string_view key, uint64_t room) {
+    const uint64_t id = BeginGet(peer, key, room);
+    std::vector<std::string> payloads(1);
+    stream::GetAnswer answer;
+    if (absl::Status status = ReadAnswer(peer, id, answer, &payloads); !status.ok()) return status;
+    if (!answer.parts.at(0).status.ok()) return answer.parts[0].status;
+    EXPECT_EQ(answer.parts[0].bytes, payloads[0].size());
+    EXPECT_EQ(answer.parts[0].digest, DigestOf(payloads[0]));
+    return payloads[0];
+  }
+  static Digest128 DigestOf(std::string_view text) {
+    StreamingDigest128 digest;
+    digest.Update(AsBytes(text));
+    return digest.Digest();
+  }
+  bool Holds(std::string_view key) {
+    CallContext call;
+    const auto found =
+        blocks_->Describe(call, {.space = std::string("opaque"), .keys = {.keys = {key}}});
+    return found.ok() && !found->empty();
+  }
+  // For longer than a stream may stand still.
+  void PassTime() {
+    clock_.Advance(GateOptions{}.stall_limit + std::chrono::seconds(1));
+    gate_->watchdog().Scan();
+  }
+};
+
+TEST_F(BulkStreamTest, PutsAndGetsPayloadOfAnySize) {
+  StreamPeer peer = Known();
+  uint32_t seed = 0;
+  // Within a frame, across frames, and beyond what is credited at once.
+  for (const size_t size : {size_t{1}, size_t{4096}, size_t{kMiB}, size_t{kMiB} + 1,
+                            size_t{8 * kMiB} + 3, size_t{20 * kMiB}}) {
+    const std::string key = std::to_string(size);
+    const std::string payload = PayloadOf(size, ++seed);
+    const auto stored = Put(peer, key, payload);
+    ASSERT_OK(stored);
+    EXPECT_OK(stored->status);
+    EXPECT_EQ(stored->outcome, 1);
+    EXPECT_EQ(stored->digest, DigestOf(payload));
+    const auto got = Get(peer, key, size);
+    ASSERT_OK(got);
+    EXPECT_TRUE(*got == payload) << size;
+  }
+}
+
+TEST_F(BulkStreamTest, OnlyWhatIsWantedTravels) {
+  StreamPeer peer = Known();
+  const std::string payload = PayloadOf(3000, 1);
+  ASSERT_OK(Put(peer, "there", payload));
+  stream::PutRequest put{.scope = {.space_name = "opaque"}};
+  put.parts = {
+      {.key = "a", .size = 3000}, {.key = "there", .size = 3000}, {.key = "b", .size = 10}};
+  put.places = {{.first = 0, .count = 1}, {.first = 1, .count = 1}, {.first = 2, .count = 1}};
+  put.slices = {{.length = 3000}, {.length = 3000}, {.length = 10}};
+  const uint64_t id = peer.Send(FrameType::kPut, Encode(put));
+  const auto credit = ReadCredit(peer, id);
+  ASSERT_TRUE(credit);
+  EXPECT_THAT(credit->wanted, ElementsAre(0, 2));
+  EXPECT_EQ(credit->bytes, 3010u);
+  peer.Write(DataFrame(id, 0, 0, payload) + DataFrame(id, 2, 0, "0123456789"));
+  stream::PutAnswer stored;
+  ASSERT_OK(ReadAnswer(peer, id, stored));
+  ASSERT_EQ(stored.parts.size(), 3u);
+  EXPECT_EQ(stored.parts[0].outcome, 1);
+  EXPECT_EQ(stored.parts[1].outcome, 2);
+  EXPECT_EQ(stored.parts[2].outcome, 1);
+  // Nothing is credited where nothing is wanted.
+  stream::PutAnswer again;
+  EXPECT_OK(peer.Call(FrameType::kPut, Encode(put), again));
+  EXPECT_THAT(again.parts, Each(Field(&stream::PutAnswer::Part::outcome, 2)));
+}
+
+TEST_F(BulkStreamTest, APartThatCannotBeHadSendsNothing) {
+  StreamPeer peer = Known();
+  ASSERT_OK(Put(peer, "a", PayloadOf(5000, 1)));
+  ASSERT_OK(Put(peer, "b", PayloadOf(6000, 2)));
+  stream::GetRequest get{.scope = {.space_name = "opaque"}};
+  get.keys.keys = {"a", "none", "b", "a"};
+  get.slices = {{.length = 5000}, {.length = 5000}, {.length = 5999}, {.length = 8000}};
+  for (uint32_t i = 0; i < 4; ++i) get.places.push_back({.first = i, .count = 1});
+  const uint64_t id = peer.Send(FrameType::kGet, Encode(get));
+  std::vector<std::string> payloads(4);
+  stream::GetAnswer got;
+  ASSERT_OK(ReadAnswer(peer, id, got, &payloads));
+  EXPECT_EQ(payloads[0], PayloadOf(5000, 1));
+  EXPECT_THAT(got.parts[1].status, StatusIs(absl::StatusCode::kNotFound, HasSubstr("")));
+  EXPECT_EQ(payloads[1], "");
+  EXPECT_THAT(got.parts[2].status,
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("places[2]")));
+  EXPECT_EQ(payloads[2], "");
+  EXPECT_OK(got.parts[3].status);
+  EXPECT_EQ(payloads[3], PayloadOf(5000, 1));
+}
+
+TEST_F(BulkStreamTest, MemoryIsOfTheSameHostOnly) {
+  StreamPeer peer = Unknown();
+  const auto welcome = peer.Hello();
+  ASSERT_OK(welcome);
+  EXPECT_EQ(welcome->max_regions, 0u);
+  for (const auto kind :
+       {stream::RegisterRequest::Kind::kFile, stream::RegisterRequest::Kind::kProcess,
+        stream::RegisterRequest::Kind::kStaging}) {
+    stream::RegisterAnswer registered;
+    EXPECT_THAT(peer.Call(FrameType::kRegister,
+                          Encode(stream::RegisterRequest{.kind = kind, .bytes = 4096}), registered),
+                StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("UNIX socket")));
+  }
+  ASSERT_OK(Put(peer, "k", "0123456789"));
+  stream::GetAnswer got;
+  ASSERT_OK(peer.Call(FrameType::kGet, Encode(GetOf(1, 0, "k", 10)), got));
+  EXPECT_THAT(got.parts[0].status,
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("places[0].region")));
+  stream::PutAnswer stored;
+  EXPECT_THAT(peer.Call(FrameType::kPut, Encode(PutOf(1, 0, "new", 10)), stored),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("places[0].region")));
+}
+
+TEST_F(BulkStreamTest, ASecondPutWaitsForTheFirst) {
+  StreamPeer peer = Known();
+  const std::string payload = PayloadOf(2 * kMiB, 1);
+  const uint64_t first = BeginPut(peer, "first", payload.size());
+  const uint64_t second = BeginPut(peer, "second", payload.size());
+  const uint64_t third = BeginPut(peer, "third", payload.size());
+  ASSERT_TRUE(SendAll(peer, first, payload));
+  // One that waits can be cancelled, and leaves the others as they are.
+  peer.SendCancel(third);
+  stream::PutAnswer stored;
+  bool first_stored = false;
+  bool third_cancelled = false;
+  bool second_credited = false;
+  while (!first_stored || !third_cancelled || !second_credited) {
+    const auto frame = peer.Read();
+    ASSERT_TRUE(frame);
+    absl::Status status;
+    if (frame->header.id == second) {
+      ASSERT_EQ(frame->header.type, FrameType::kCredit);
+      EXPECT_TRUE(first_stored) << "two receive at once";
+      second_credited = true;
+      continue;
+    }
+    ASSERT_TRUE(stream::Decode(AsBytes(frame->body), status, stored));
+    first_stored = first_stored || (frame->header.id == first && status.ok());
+    third_cancelled = third_cancelled || (frame->header.id == third && absl::IsCancelled(status));
+  }
+  for (uint64_t at = 0; at < payload.size(); at += kMiB) {
+    peer.Write(DataFrame(second, 0, at, std::string_view(payload).substr(at, kMiB)));
+  }
+  EXPECT_OK(ReadAnswer(peer, second, stored));
+  EXPECT_EQ(stored.parts.at(0).outcome, 1);
+  EXPECT_FALSE(Holds("third"));
+}
+
+TEST_F(BulkStreamTest, ACancelledPutLeavesTheStreamGood) {
+  StreamPeer peer = Known();
+  const uint64_t id = BeginPut(peer, "k", 4 * kMiB);
+  ASSERT_TRUE(ReadCredit(peer, id));
+  peer.Write(DataFrame(id, 0, 0, PayloadOf(kMiB, 1)));
+  peer.SendCancel(id);
+  stream::PutAnswer stored;
+  EXPECT_THAT(ReadAnswer(peer, id, stored), StatusIs(absl::StatusCode::kCancelled, HasSubstr("")));
+  EXPECT_FALSE(Holds("k"));
+  EXPECT_EQ(gate_->bytes().used(), 0u);
+  const std::string payload = PayloadOf(4 * kMiB, 2);
+  EXPECT_OK(Put(peer, "k", payload));
+  EXPECT_OK(Get(peer, "k", payload.size()));
+}
+
+TEST_F(BulkStreamTest, APutThatIsTooLateIsTakenOffTheStream) {
+  StreamPeer peer = Known();
+  const std::string payload = PayloadOf(2 * kMiB, 1);
+  const uint64_t id = BeginPut(peer, "k", payload.size(), /*timeout_ms=*/1000);
+  ASSERT_TRUE(ReadCredit(peer, id));
+  clock_.Advance(std::chrono::seconds(2));
+  for (uint64_t at = 0; at < payload.size(); at += kMiB) {
+    peer.Write(DataFrame(id, 0, at, std::string_view(payload).substr(at, kMiB)));
+  }
+  stream::PutAnswer stored;
+  EXPECT_THAT(ReadAnswer(peer, id, stored),
+              StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("")));
+  EXPECT_FALSE(Holds("k"));
+  EXPECT_OK(Put(peer, "k", payload));
+}
+
+TEST_F(BulkStreamTest, OtherRequestsGoOnBesidePayload) {
+  StreamPeer peer = Known();
+  ASSERT_OK(Put(peer, "there", "0123456789"));
+  const uint64_t id = BeginPut(peer, "k", 2 * kMiB);
+  ASSERT_TRUE(ReadCredit(peer, id));
+  const std::string payload = PayloadOf(2 * kMiB, 1);
+  peer.Write(DataFrame(id, 0, 0, std::string_view(payload).substr(0, kMiB)));
+  const auto got = Get(peer, "there", 10);
+  ASSERT_OK(got);
+  EXPECT_EQ(*got, "0123456789");
+  peer.Write(DataFrame(id, 0, kMiB, std::string_view(payload).substr(kMiB)));
+  stream::PutAnswer stored;
+  EXPECT_OK(ReadAnswer(peer, id, stored));
+}
+
+TEST_F(BulkStreamTest, PayloadThatMayNotComeEndsItsStream) {
+  const std::string mega = PayloadOf(kMiB, 1);
+  const auto reason_of = [&](auto&& misbehave) {
+    StreamPeer peer = Known();
+    misbehave(peer);
+    return peer.ReadToEnd();
+  };
+  EXPECT_EQ(reason_of([&](StreamPeer& peer) { peer.Write(DataFrame(7, 0, 0, "x")); }),
+            CloseReason::kOrder)
+      << "for nothing";
+  EXPECT_EQ(reason_of([&](StreamPeer& peer) {
+              const uint64_t id = BeginGet(peer, "k", 10);
+              peer.Write(DataFrame(id, 0, 0, "x"));
+            }),
+            CloseReason::kOrder)
+      << "for a GET";
+  EXPECT_EQ(reason_of([&](StreamPeer& peer) {
+              const uint64_t id = BeginPut(peer, "k", 100);
+              ReadCredit(peer, id);
+              peer.Write(DataFrame(id, 0, 1, "x"));
+            }),
+            CloseReason::kOrder)
+      << "of another offset";
+  EXPECT_EQ(reason_of([&](StreamPeer& peer) {
+              const uint64_t id = BeginPut(peer, "k", 100);
+              ReadCredit(peer, id);
+              peer.Write(DataFrame(id, 1, 0, "x"));
+            }),
+            CloseReason::kOrder)
+      << "of another part";
+  EXPECT_EQ(reason_of([&](StreamPeer& peer) {
+              const uint64_t id = BeginPut(peer, "k", 100);
+              ReadCredit(peer, id);
+              peer.Write(DataFrame(id, 0, 0, mega.substr(0, 101)));
+            }),
+            CloseReason::kOverload)
+      << "more than was credited";
+  AwaitNoConnections();
+  EXPECT_FALSE(Holds("k"));
+}
+
+TEST_F(BulkStreamTest, WhoStandsStillInTheMiddleIsCut) {
+  StreamPeer silent = Known();
+  const uint64_t id = BeginPut(silent, "k", 4 * kMiB);
+  ASSERT_TRUE(ReadCredit(silent, id));
+  silent.Write(DataFrame(id, 0, 0, PayloadOf(kMiB, 1)));
+  while (gate_->watchdog().waiting().for_input == 0) std::this_thread::yield();
+  // A few bytes, or another request, are no progress of it.
+  clock_.Advance(GateOptions{}.stall_limit / 2);
+  silent.Write(DataFrame(id, 0, kMiB, "x"));
+  ASSERT_TRUE(absl::IsNotFound(Get(silent, "none", 10).status()));
+  clock_.Advance(GateOptions{}.stall_limit / 2 + std::chrono::seconds(1));
+  gate_->watchdog().Scan();
+  EXPECT_EQ(silent.ReadToEnd(), CloseReason::kStalled);
+  AwaitNoConnections();
+  EXPECT_EQ(streams_.closed(CloseReason::kStalled), 1u);
+  EXPECT_FALSE(Holds("k"));
+}
+
+TEST_F(BulkStreamTest, WhoDoesNotReadAGetIsCut) {
+  StreamPeer writer = Known();
+  ASSERT_OK(Put(writer, "k", PayloadOf(20 * kMiB, 1)));
+  StreamPeer peer = Known();
+  BeginGet(peer, "k", 20 * kMiB);
+  while (gate_->watchdog().waiting().for_output == 0) std::this_thread::yield();
+  PassTime();
+  streams_.AwaitClosed(CloseReason::kStalled, 1);
+  // The others go on.
+  EXPECT_OK(Get(writer, "k", 20 * kMiB));
+}
+
+TEST_F(BulkStreamTest, AnIdleStreamOutlivesEveryTimeout) {
+  StreamPeer peer = Known();
+  ASSERT_OK(Put(peer, "k", "0123456789"));
+  clock_.Advance(std::chrono::hours(100));
+  gate_->watchdog().Scan();
+  EXPECT_OK(Get(peer, "k", 10));
+}
+
+TEST_F(BulkStreamTest, PeersThatDieInTheMiddleLeaveNothingBehind) {
+  StreamPeer writer = Known();
+  ASSERT_OK(Put(writer, "there", PayloadOf(8 * kMiB, 1)));
+  const uint64_t before = store_->Levels()[0].stats.live_bytes;
+  const std::string mega = PayloadOf(kMiB, 2);
+  const uint64_t streams = 200;
+  for (uint64_t i = 0; i < streams; ++i) {
+    StreamPeer peer = Known();
+    const uint64_t id = BeginPut(peer, "k", 2 * kMiB);
+    ASSERT_TRUE(ReadCredit(peer, id));
+    const std::string frame = DataFrame(id, 0, 0, mega);
+    // In the middle of a frame, mostly; and while payload goes the other way.
+    if (i % 2 == 0) BeginGet(peer, "there", 8 * kMiB);
+    peer.Write(std::string_view(frame).substr(0, i * 5003 % frame.size()));
+    // Half of them by a reset.
+    if (i % 4 < 2) {
+      const linger now{.l_onoff = 1, .l_linger = 0};
+      ::setsockopt(peer.socket(), SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+    }
+  }
+  streams_.AwaitClosed(CloseReason::kLost, streams);
+  while (server_->connections() > 1) std::this_thread::yield();
+  EXPECT_EQ(gate_->bytes().used(), 0u);
+  EXPECT_EQ(store_->Levels()[0].stats.live_bytes, before);
+  EXPECT_FALSE(Holds("k"));
+  EXPECT_OK(Put(writer, "k", mega));
+}
+
+class BulkIdentityTest : public BulkStreamTest {
+ protected:
+  BulkIdentityTest() : BulkStreamTest({.required = true}) {}
+};
+
+TEST_F(BulkIdentityTest, ATicketIsOfItsPlaneAlone) {
+  const auto tenant = identity_->CreateTenant("acme");
+  ASSERT_OK(tenant);
+  OpenSpace("opaque", tenant->id);
+  const auto token = identity_->CreateToken(tenant->id, "app", {Role::kWriter});
+  ASSERT_OK(token);
+  const auto identity = identity_->Resolve({.token = token->text});
+  ASSERT_OK(identity);
+  const auto hello = [&](std::string_view plane) {
+    StreamPeer peer = Unknown();
+    const auto ticket = tickets_.Issue(*identity, plane);
+    return peer.Hello({.ticket = ticket->ticket}).status();
+  };
+  EXPECT_THAT(hello(kFastPlane), StatusIs(absl::StatusCode::kUnauthenticated, HasSubstr("")));
+  EXPECT_OK(hello(kBulkPlane));
+  StreamPeer nobody = Unknown();
+  EXPECT_THAT(nobody.Hello().status(), StatusIs(absl::StatusCode::kUnauthenticated, HasSubstr("")));
+  EXPECT_EQ(nobody.ReadToEnd(), CloseReason::kTicket);
+}
+
+class BulkBudgetTest : public BulkStreamTest {
+ protected:
+  BulkBudgetTest() : BulkStreamTest({}, {.inflight_bytes = 9 * kMiB}) {}
+};
+
+TEST_F(BulkBudgetTest, CreditAndPayloadStayWithinTheBudget) {
+  StreamPeer first = Known();
+  StreamPeer second = Known();
+  const std::string payload = PayloadOf(8 * kMiB, 1);
+  const uint64_t put = BeginPut(first, "a", payload.size());
+  ASSERT_TRUE(ReadCredit(first, put));
+  // The window of the first leaves no room for another's: it waits, and may be given up.
+  const uint64_t waiting = BeginPut(second, "b", payload.size());
+  stream::MatchRequest match{.scope = {.space_name = "opaque"}};
+  match.keys.keys = {"k"};
+  stream::MatchAnswer matched;
+  ASSERT_OK(second.Call(FrameType::kMatch, Encode(match), matched));
+  second.SendCancel(waiting);
+  stream::PutAnswer stored;
+  EXPECT_THAT(ReadAnswer(second, waiting, stored),
+              StatusIs(absl::StatusCode::kCancelled, HasSubstr("")));
+  for (uint64_t at = 0; at < payload.size(); at += kMiB) {
+    first.Write(DataFrame(put, 0, at, std::string_view(payload).substr(at, kMiB)));
+  }
+  ASSERT_OK(ReadAnswer(first, put, stored));
+  // Twelve that do not read hold one part each at most, and no more than the budget.
+  std::vector<StreamPeer> silent;
+  for (int i = 0; i < 12; ++i) {
+    silent.push_back(Known());
+    BeginGet(silent.back(), "a", payload.size());
+  }
+  while (gate_->watchdog().waiting().for_output == 0) std::this_thread::yield();
+  EXPECT_LE(gate_->bytes().used(), 9 * kMiB);
+}
+
+}  // namespace
+}  // namespace mnemo
