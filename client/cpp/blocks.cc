@@ -25,7 +25,9 @@ absl::StatusOr<PutResult> Blocks::Put(const PutRequest& request, const CallOptio
 
 absl::StatusOr<MatchResult> Blocks::Match(const MatchRequest& request, const CallOptions& options) {
   if (auto answer = core_.lane().Match(request, options)) {
-    if (answer->ok()) (*answer)->fetch_time = core_.lane_meter().Estimate(SharesOf(**answer));
+    if (answer->ok()) {
+      (*answer)->fetch_time = core_.lane_meter((*answer)->plane).Estimate(SharesOf(**answer));
+    }
     return *std::move(answer);
   }
   return AsFuture<MatchResult>(
@@ -37,8 +39,9 @@ absl::StatusOr<GetResult> Blocks::Get(const GetRequest& request, const CallOptio
   const auto began = std::chrono::steady_clock::now();
   if (auto answer = core_.lane().Get(request, options)) {
     if (answer->ok()) {
-      core_.lane_meter().Record(SharesOf(**answer, std::max<size_t>(1, request.parts.size())),
-                                std::chrono::steady_clock::now() - began);
+      core_.lane_meter((*answer)->plane)
+          .Record(SharesOf(**answer, std::max<size_t>(1, request.parts.size())),
+                  std::chrono::steady_clock::now() - began);
     }
     return *std::move(answer);
   }

@@ -62,14 +62,20 @@ void KeepGrpc() {
   (void)kept;
 }
 
-absl::StatusOr<LaneAddress> AskForStream(Core& core, LaneTime deadline, CancelSource* cancel) {
+absl::StatusOr<LaneAddress> AskForStream(Core& core, Plane plane, LaneTime deadline,
+                                         CancelSource* cancel) {
+  v1::OpenStreamRequest request;
+  if (plane == Plane::kBulk) request.set_plane(v1::STREAM_PLANE_TCP);
   const auto left = std::chrono::ceil<Millis>(deadline - std::chrono::steady_clock::now());
   MNEMO_ASSIGN_OR_RETURN(
       const v1::OpenStreamResponse answer,
       (CallAndWait<v1::StreamService, v1::OpenStreamRequest, v1::OpenStreamResponse>(
           core, ControlCall(core, {.timeout = std::max(left, Millis(1)), .cancel = cancel}),
-          &v1::StreamService::StubInterface::async_interface::Open, {})));
-  return LaneAddress{.path = answer.unix_socket(), .ticket = answer.ticket()};
+          &v1::StreamService::StubInterface::async_interface::Open, request)));
+  return LaneAddress{.path = answer.unix_socket(),
+                     .tcp_address = answer.tcp_address(),
+                     .tls = answer.tls(),
+                     .ticket = answer.ticket()};
 }
 
 }  // namespace
@@ -86,8 +92,8 @@ Connection::Connection(std::shared_ptr<grpc::Channel> to)
 Core::Core(const ClientOptions& options)
     : options_(options),
       budget_(options.retry),
-      lane_(options, [this](LaneTime deadline, CancelSource* cancel) {
-        return AskForStream(*this, deadline, cancel);
+      lane_(options, [this](Plane plane, LaneTime deadline, CancelSource* cancel) {
+        return AskForStream(*this, plane, deadline, cancel);
       }) {
   KeepGrpc();
   const grpc::ChannelArguments arguments = ArgumentsFor(options);

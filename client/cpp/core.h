@@ -47,9 +47,9 @@ class Core {
 
   const ClientOptions& options() const { return options_; }
   RetryBudget& budget() { return budget_; }
-  // What reads took, inline and by the fast lane.
+  // What reads took, inline and by streams.
   FetchMeter& meter() { return meter_; }
-  FetchMeter& lane_meter() { return lane_meter_; }
+  FetchMeter& lane_meter(Plane plane) { return plane == Plane::kBulk ? bulk_meter_ : lane_meter_; }
   Lane& lane() { return lane_; }
   // What every call shows: call it for each new context.
   void ShowToken(grpc::ClientContext& context) const;
@@ -73,6 +73,7 @@ class Core {
   RetryBudget budget_;
   FetchMeter meter_;
   FetchMeter lane_meter_;
+  FetchMeter bulk_meter_;
   CancelSource::Impl all_;
   Lane lane_;
 

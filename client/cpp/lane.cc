@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "client/cpp/tcp_connect.h"
+#include "storage/base/local_socket.h"
 #include "storage/base/status_macros.h"
 
 namespace mnemo::client {
@@ -43,34 +45,40 @@ Digest FromWire(const Digest128& digest) { return {.high = digest.high, .low = d
 
 }  // namespace
 
-Lane::Lane(const ClientOptions& options, AskForLane ask) : options_(options), ask_(std::move(ask)) {
+Lane::Lane(const ClientOptions& options, AskForLane ask)
+    : options_(options),
+      ask_(std::move(ask)),
+      bulk_(static_cast<size_t>(std::max(1, options.connections))) {
   memory_.OnRemove([this](uint64_t memory) {
     std::shared_ptr<LaneStream> stream;
     {
       MutexLock lock(mutex_);
-      stream = stream_;
+      stream = fast_.stream;
     }
     if (stream) stream->Unregister(memory);
   });
 }
 
-Lane::Way Lane::FindWay(const CallOptions& options, Millis standard, bool shared) {
+Lane::Way Lane::FindWay(const CallOptions& options, Millis standard, const Needs& needs) {
   Way way;
   const PlaneChoice choice =
       options.plane == PlaneChoice::kDefault ? options_.plane : options.plane;
   if (choice == PlaneChoice::kInline) return way;
-  way.must = choice == PlaneChoice::kFast;
+  way.must = choice == PlaneChoice::kFast || choice == PlaneChoice::kBulk;
+  way.plane = choice == PlaneChoice::kBulk ? Plane::kBulk : Plane::kFast;
   if (!way.must && memory_.empty()) return way;
-  if (!shared) {
+  if (!needs.whole || (way.plane == Plane::kFast && !needs.shared)) {
     if (way.must) {
       way.refused = absl::FailedPreconditionError(
-          "the call cannot go by the fast lane: it takes whole parts in shared memory");
+          way.plane == Plane::kFast
+              ? "the call cannot go by the fast lane: it takes whole parts in shared memory"
+              : "the call cannot go by a stream of TCP: it takes whole parts in block order");
     }
     return way;
   }
   way.deadline =
       std::chrono::steady_clock::now() + (options.timeout > Millis(0) ? options.timeout : standard);
-  auto stream = Stream(way.deadline, options.cancel);
+  auto stream = Stream(way.plane, way.deadline, options.cancel);
   if (stream.ok()) {
     way.stream = *std::move(stream);
   } else if (way.must) {
@@ -79,50 +87,72 @@ Lane::Way Lane::FindWay(const CallOptions& options, Millis standard, bool shared
   return way;
 }
 
-absl::StatusOr<std::shared_ptr<LaneStream>> Lane::Stream(LaneTime deadline, CancelSource* cancel) {
+absl::StatusOr<std::shared_ptr<LaneStream>> Lane::Stream(Plane plane, LaneTime deadline,
+                                                         CancelSource* cancel) {
+  Link* link = nullptr;
   {
     MutexLock lock(mutex_);
-    while (connecting_) {
+    link = plane == Plane::kFast ? &fast_ : &bulk_[turn_++ % bulk_.size()];
+    while (link->connecting) {
       const LaneTime now = std::chrono::steady_clock::now();
       if (now >= deadline) return absl::DeadlineExceededError("no stream in time");
       changed_.WaitFor(mutex_, deadline - now);
     }
-    if (stream_ && !stream_->lost()) return stream_;
-    if (!failure_.ok() && std::chrono::steady_clock::now() < not_before_) return failure_;
-    connecting_ = true;
+    if (link->stream && !link->stream->lost()) return link->stream;
+    if (!link->failure.ok() && std::chrono::steady_clock::now() < link->not_before) {
+      return link->failure;
+    }
+    link->connecting = true;
   }
-  absl::StatusOr<std::shared_ptr<LaneStream>> made = Connect(deadline, cancel);
+  absl::StatusOr<std::shared_ptr<LaneStream>> made = Connect(plane, deadline, cancel);
   MutexLock lock(mutex_);
-  connecting_ = false;
+  link->connecting = false;
   changed_.SignalAll();
   // Who was cancelled knows nothing of the daemon.
-  failure_ = absl::IsCancelled(made.status()) ? absl::OkStatus() : made.status();
+  link->failure = absl::IsCancelled(made.status()) ? absl::OkStatus() : made.status();
   if (made.ok()) {
-    stream_ = *made;
+    link->stream = *made;
   } else {
-    const bool has_none = absl::IsUnimplemented(failure_) || absl::IsFailedPrecondition(failure_);
-    not_before_ = std::chrono::steady_clock::now() + (has_none ? kLongPause : kPause);
+    const bool has_none =
+        absl::IsUnimplemented(link->failure) || absl::IsFailedPrecondition(link->failure);
+    link->not_before = std::chrono::steady_clock::now() + (has_none ? kLongPause : kPause);
   }
   return made;
 }
 
-absl::StatusOr<std::shared_ptr<LaneStream>> Lane::Connect(LaneTime deadline, CancelSource* cancel) {
+absl::StatusOr<std::shared_ptr<LaneStream>> Lane::Connect(Plane plane, LaneTime deadline,
+                                                          CancelSource* cancel) {
   LaneAddress address{.path = options_.stream_socket};
-  if (address.path.empty()) {
-    MNEMO_ASSIGN_OR_RETURN(address, ask_(deadline, cancel));
+  if (plane == Plane::kBulk || address.path.empty()) {
+    MNEMO_ASSIGN_OR_RETURN(address, ask_(plane, deadline, cancel));
+  }
+  std::unique_ptr<stream::StreamSocket> socket;
+  if (plane == Plane::kBulk) {
+    // A daemon that does not know of planes answers with its UNIX socket.
+    if (address.tcp_address.empty()) {
+      return absl::FailedPreconditionError("this node serves no streams over TCP");
+    }
+    const StreamHost to = HostOfStream(options_.target, address.tcp_address);
+    std::optional<TlsOptions> tls;
+    if (address.tls) tls = options_.tls.value_or(TlsOptions());
+    MNEMO_ASSIGN_OR_RETURN(socket, ConnectTcp(to.address, to.host, tls, deadline));
+  } else {
+    MNEMO_ASSIGN_OR_RETURN(Descriptor local, ConnectLocal(address.path));
+    socket = stream::StreamSocket::MakePlain(std::move(local));
   }
   MNEMO_ASSIGN_OR_RETURN(
       std::unique_ptr<LaneStream> made,
-      LaneStream::Connect(address.path, {.ticket = address.ticket, .client = options_.user_agent},
-                          options_.busy_poll, deadline, cancel));
+      LaneStream::Open(std::move(socket), {.ticket = address.ticket, .client = options_.user_agent},
+                       options_.busy_poll, deadline, cancel));
   return std::shared_ptr<LaneStream>(std::move(made));
 }
 
 template <typename Answer>
 absl::Status Lane::Ask(const Way& way, FrameType type, const std::string& request,
-                       CancelSource* cancel, std::string& body, Answer& answer) {
+                       CancelSource* cancel, std::string& body, Answer& answer,
+                       const LaneStream::Payload& payload) {
   MNEMO_ASSIGN_OR_RETURN(LaneStream::Reply reply,
-                         way.stream->Call(type, request, -1, way.deadline, cancel));
+                         way.stream->Call(type, request, -1, way.deadline, cancel, payload));
   body = std::move(reply.body);
   absl::Status status;
   if (!stream::Decode(AsBytes(body), status, answer)) {
@@ -135,22 +165,23 @@ absl::Status Lane::Ask(const Way& way, FrameType type, const std::string& reques
 }
 
 absl::StatusOr<std::vector<stream::Place>> Lane::PlacesOf(
-    LaneStream& stream, const std::vector<MemoryRegistry::Place>& at, LaneTime deadline) {
+    const Way& way, const std::vector<MemoryRegistry::Place>& at) {
   std::vector<stream::Place> places(at.size());
   for (uint32_t i = 0; i < at.size(); ++i) {
-    places[i] = {.first = i, .count = 1};
+    places[i] = {.region = stream::kInStream, .first = i, .count = 1};
+    if (way.plane == Plane::kBulk) continue;
     if (i > 0 && at[i].memory == at[i - 1].memory) {
       places[i].region = places[i - 1].region;
       continue;
     }
-    MNEMO_ASSIGN_OR_RETURN(places[i].region,
-                           stream.RegionOf(at[i].memory, at[i].descriptor, at[i].bytes, deadline));
+    MNEMO_ASSIGN_OR_RETURN(places[i].region, way.stream->RegionOf(at[i].memory, at[i].descriptor,
+                                                                  at[i].bytes, way.deadline));
   }
   return places;
 }
 
 Lane::Outcome<MatchResult> Lane::Match(const MatchRequest& request, const CallOptions& options) {
-  const Way way = FindWay(options, options_.timeout, /*shared=*/true);
+  const Way way = FindWay(options, options_.timeout, Needs());
   if (!way.refused.ok()) return way.refused;
   if (!way.stream) return std::nullopt;
   std::string body;
@@ -174,7 +205,7 @@ Lane::Outcome<MatchResult> Lane::Match(const MatchRequest& request, const CallOp
                      .lease = answer.lease,
                      .lease_ms = answer.lease_ms,
                      .fetch_bytes = answer.fetch_bytes,
-                     .plane = Plane::kFast};
+                     .plane = way.plane};
   for (const auto& run : answer.runs) {
     result.runs.push_back({run.first, run.count, static_cast<Level>(run.level)});
   }
@@ -190,7 +221,7 @@ Lane::Outcome<MatchResult> Lane::Match(const MatchRequest& request, const CallOp
 }
 
 Lane::Outcome<OfferResult> Lane::Offer(const OfferRequest& request, const CallOptions& options) {
-  const Way way = FindWay(options, options_.timeout, /*shared=*/true);
+  const Way way = FindWay(options, options_.timeout, Needs());
   if (!way.refused.ok()) return way.refused;
   if (!way.stream) return std::nullopt;
   stream::OfferRequest message{.scope = ScopeOf(request.space, request.salt),
@@ -209,7 +240,7 @@ Lane::Outcome<OfferResult> Lane::Offer(const OfferRequest& request, const CallOp
   // Not repeated: a second Offer would find the parts reserved by the first.
   MNEMO_RETURN_IF_ERROR(
       Ask(way, FrameType::kOffer, stream::Encode(message), options.cancel, body, answer));
-  OfferResult result{.reservation = answer.reservation, .plane = Plane::kFast};
+  OfferResult result{.reservation = answer.reservation, .plane = way.plane};
   for (const auto& verdict : answer.verdicts) {
     result.verdicts.push_back({.verdict = static_cast<Verdict>(verdict.verdict),
                                .reason = verdict.reason,
@@ -219,7 +250,7 @@ Lane::Outcome<OfferResult> Lane::Offer(const OfferRequest& request, const CallOp
 }
 
 Lane::Outcome<uint32_t> Lane::Touch(const KeysRequest& request, const CallOptions& options) {
-  const Way way = FindWay(options, options_.timeout, /*shared=*/true);
+  const Way way = FindWay(options, options_.timeout, Needs());
   if (!way.refused.ok()) return way.refused;
   if (!way.stream) return std::nullopt;
   std::string body;
@@ -236,41 +267,46 @@ Lane::Outcome<uint32_t> Lane::Touch(const KeysRequest& request, const CallOption
 
 Lane::Outcome<GetResult> Lane::Get(const GetRequest& request, const CallOptions& options) {
   std::vector<MemoryRegistry::Place> at;
-  bool shared = request.first_layer == 0 && request.layer_count == 0 &&
+  Needs needs;
+  needs.whole = request.first_layer == 0 && request.layer_count == 0 &&
                 request.order != ReadOrder::kLayerMajor &&
                 request.destinations.size() ==
                     request.keys.size() * std::max<size_t>(1, request.parts.size());
   for (const Destination& to : request.destinations) {
+    needs.whole = needs.whole && to.part_offset == 0 && !to.memory.empty();
     const auto place = memory_.Find(to.memory);
-    shared = shared && place && to.part_offset == 0 && !to.memory.empty();
-    if (!shared) break;
-    at.push_back(*place);
+    needs.shared = needs.shared && place;
+    at.push_back(place.value_or(MemoryRegistry::Place()));
   }
-  const Way way = FindWay(options, options_.transfer_timeout, shared);
+  const Way way = FindWay(options, options_.transfer_timeout, needs);
   if (!way.refused.ok()) return way.refused;
   if (!way.stream) return std::nullopt;
   stream::GetRequest message{.scope = ScopeOf(request.space, request.salt),
                              .keys = KeysOf(request.keys, request.stretches),
                              .lease = request.lease};
   for (const PartId& part : request.parts) message.parts.push_back(PartOf(part));
+  const bool bulk = way.plane == Plane::kBulk;
+  LaneStream::Payload payload;
   for (size_t i = 0; i < at.size(); ++i) {
-    message.slices.push_back(
-        {.offset = at[i].offset, .length = request.destinations[i].memory.size()});
+    const MutableBytes memory = request.destinations[i].memory;
+    message.slices.push_back({.offset = bulk ? 0 : at[i].offset, .length = memory.size()});
+    if (bulk) payload.into.push_back(memory);
   }
   stream::GetAnswer answer;
   std::string body;
-  absl::StatusOr<std::vector<stream::Place>> places = PlacesOf(*way.stream, at, way.deadline);
+  absl::StatusOr<std::vector<stream::Place>> places = PlacesOf(way, at);
   absl::Status status = places.status();
   if (status.ok()) {
     message.places = *std::move(places);
-    status = Ask(way, FrameType::kGet, stream::Encode(message), options.cancel, body, answer);
+    status =
+        Ask(way, FrameType::kGet, stream::Encode(message), options.cancel, body, answer, payload);
   }
   if (absl::IsUnavailable(status) && !way.must) return std::nullopt;
   if (!status.ok()) return status;
   if (answer.parts.size() != at.size()) {
     return absl::InternalError("the daemon's answer is of other parts");
   }
-  GetResult result{.plane = Plane::kFast};
+  GetResult result{.plane = way.plane};
   for (size_t i = 0; i < at.size(); ++i) {
     const stream::GetAnswer::Part& got = answer.parts[i];
     PartRead read{.status = got.status,
@@ -292,20 +328,22 @@ Lane::Outcome<GetResult> Lane::Get(const GetRequest& request, const CallOptions&
 
 Lane::Outcome<PutResult> Lane::Put(const PutRequest& request, const CallOptions& options) {
   std::vector<MemoryRegistry::Place> at;
-  bool shared = true;
+  Needs needs;
   for (const PartPut& part : request.parts) {
+    needs.whole = needs.whole && !part.data.empty();
     const auto place = memory_.Find(part.data);
-    shared = shared && place && !part.data.empty();
-    if (!shared) break;
-    at.push_back(*place);
+    needs.shared = needs.shared && place;
+    at.push_back(place.value_or(MemoryRegistry::Place()));
   }
-  const Way way = FindWay(options, options_.transfer_timeout, shared);
+  const Way way = FindWay(options, options_.transfer_timeout, needs);
   if (!way.refused.ok()) return way.refused;
   if (!way.stream) return std::nullopt;
   stream::PutRequest message{.scope = ScopeOf(request.space, request.salt),
                              .reservation = request.reservation,
                              .durability = static_cast<uint8_t>(request.durability),
                              .time_to_live_seconds = request.time_to_live_seconds};
+  const bool bulk = way.plane == Plane::kBulk;
+  LaneStream::Payload payload;
   for (size_t i = 0; i < at.size(); ++i) {
     const PartPut& part = request.parts[i];
     message.parts.push_back({.key = part.key,
@@ -315,22 +353,24 @@ Lane::Outcome<PutResult> Lane::Put(const PutRequest& request, const CallOptions&
                              .parent = part.parent,
                              .stretch = part.stretch});
     if (request.send_digests) message.parts.back().digest = ToWire(DigestOf(part.data));
-    message.slices.push_back({.offset = at[i].offset, .length = part.data.size()});
+    message.slices.push_back({.offset = bulk ? 0 : at[i].offset, .length = part.data.size()});
+    if (bulk) payload.from.push_back(part.data);
   }
   stream::PutAnswer answer;
   std::string body;
-  absl::StatusOr<std::vector<stream::Place>> places = PlacesOf(*way.stream, at, way.deadline);
+  absl::StatusOr<std::vector<stream::Place>> places = PlacesOf(way, at);
   absl::Status status = places.status();
   if (status.ok()) {
     message.places = *std::move(places);
-    status = Ask(way, FrameType::kPut, stream::Encode(message), options.cancel, body, answer);
+    status =
+        Ask(way, FrameType::kPut, stream::Encode(message), options.cancel, body, answer, payload);
   }
   if (absl::IsUnavailable(status) && !way.must) return std::nullopt;
   if (!status.ok()) return status;
   if (answer.parts.size() != at.size()) {
     return absl::InternalError("the daemon's answer is of other parts");
   }
-  PutResult result{.plane = Plane::kFast};
+  PutResult result{.plane = way.plane};
   for (const stream::PutAnswer::Part& part : answer.parts) {
     PartStored stored{.outcome = static_cast<PutOutcome>(part.outcome),
                       .digest = FromWire(part.digest),

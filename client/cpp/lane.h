@@ -1,4 +1,5 @@
-// The fast lane of a client: which calls go by it, and the stream that carries them.
+// The streams of a client: which calls go by them, and who carries each: the fast lane of
+// the host, or TCP with the payload in the stream.
 #pragma once
 
 #include <functional>
@@ -17,12 +18,15 @@ namespace mnemo::client {
 // How a stream is come by. Errors: kFailedPrecondition, kUnimplemented (the daemon has
 // none: it is not asked again soon), others.
 struct LaneAddress {
-  std::string path;
-  std::string ticket;  // empty: by uid
+  std::string path;         // of kFast
+  std::string tcp_address;  // of kBulk
+  bool tls = false;         // of kBulk
+  std::string ticket;       // empty: by uid
 };
-using AskForLane = std::function<absl::StatusOr<LaneAddress>(LaneTime, CancelSource*)>;
+// For kFast or kBulk.
+using AskForLane = std::function<absl::StatusOr<LaneAddress>(Plane, LaneTime, CancelSource*)>;
 
-// Thread-safe. A call that does not go by the lane answers nothing here: because it was
+// Thread-safe. A call that does not go by a lane answers nothing here: because it was
 // told so, its memory is not shared, no stream can be had, or the stream was lost in the
 // middle of a call that may be repeated.
 class Lane {
@@ -47,28 +51,42 @@ class Lane {
     absl::Status refused;
     LaneTime deadline;
     bool must = false;
+    Plane plane = Plane::kFast;
   };
-  Way FindWay(const CallOptions& options, Millis standard, bool shared);
-  absl::StatusOr<std::shared_ptr<LaneStream>> Stream(LaneTime deadline, CancelSource* cancel);
-  absl::StatusOr<std::shared_ptr<LaneStream>> Connect(LaneTime deadline, CancelSource* cancel);
-  absl::StatusOr<std::vector<stream::Place>> PlacesOf(LaneStream& stream,
-                                                      const std::vector<MemoryRegistry::Place>& at,
-                                                      LaneTime deadline);
+  // One stream, or none yet.
+  struct Link {
+    // Calls keep a stream that was lost until they have noticed: hence shared.
+    std::shared_ptr<LaneStream> stream;
+    bool connecting = false;
+    LaneTime not_before;
+    absl::Status failure;
+  };
+  // What a call needs: memory that is shared, where it has payload; whole parts.
+  struct Needs {
+    bool shared = true;
+    bool whole = true;
+  };
+  Way FindWay(const CallOptions& options, Millis standard, const Needs& needs);
+  absl::StatusOr<std::shared_ptr<LaneStream>> Stream(Plane plane, LaneTime deadline,
+                                                     CancelSource* cancel);
+  absl::StatusOr<std::shared_ptr<LaneStream>> Connect(Plane plane, LaneTime deadline,
+                                                      CancelSource* cancel);
+  absl::StatusOr<std::vector<stream::Place>> PlacesOf(const Way& way,
+                                                      const std::vector<MemoryRegistry::Place>& at);
   // Sends, and reads the answer into `body` and `answer`, which is views of it.
   template <typename Answer>
   absl::Status Ask(const Way& way, stream::FrameType type, const std::string& request,
-                   CancelSource* cancel, std::string& body, Answer& answer);
+                   CancelSource* cancel, std::string& body, Answer& answer,
+                   const LaneStream::Payload& payload = {});
 
   const ClientOptions options_;
   const AskForLane ask_;
   MemoryRegistry memory_;
   Mutex mutex_;
   CondVar changed_;
-  // Calls keep a stream that was lost until they have noticed: hence shared.
-  std::shared_ptr<LaneStream> stream_ ABSL_GUARDED_BY(mutex_);
-  bool connecting_ ABSL_GUARDED_BY(mutex_) = false;
-  LaneTime not_before_ ABSL_GUARDED_BY(mutex_);
-  absl::Status failure_ ABSL_GUARDED_BY(mutex_);
+  Link fast_ ABSL_GUARDED_BY(mutex_);
+  std::vector<Link> bulk_ ABSL_GUARDED_BY(mutex_);  // taken in turn
+  size_t turn_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace mnemo::client

@@ -6,9 +6,10 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <optional>
+#include <span>
 #include <utility>
 
-#include "storage/base/local_socket.h"
 #include "storage/base/status_macros.h"
 
 namespace mnemo::client {
@@ -47,16 +48,24 @@ struct LaneStream::Waiter final : Cancellable {
   bool done = false;
   std::string body;
   FrameType type = FrameType::kHello;
+  const Payload* payload = nullptr;
+  std::vector<uint64_t> got;  // bytes of each place
+  bool told = false;          // the daemon was, that it is cancelled
+  LaneTime until;             // how long its answer to that is waited for
+  std::optional<stream::Credit> credit;
+  uint64_t sent = 0;       // bytes of payload
+  size_t part = 0;         // of credit->wanted, that comes next
+  uint64_t part_sent = 0;  // bytes of it
+  bool MaySend() const { return credit && credit->bytes > sent && !cancelled && !told; }
 };
 
-LaneStream::LaneStream(Descriptor socket, Descriptor wake, Nanos busy_poll)
+LaneStream::LaneStream(std::unique_ptr<stream::StreamSocket> socket, Descriptor wake,
+                       Nanos busy_poll)
     : socket_(std::move(socket)), wake_(std::move(wake)), busy_(clock_, busy_poll) {}
 
-absl::StatusOr<std::unique_ptr<LaneStream>> LaneStream::Connect(const std::string& path,
-                                                                const stream::Hello& hello,
-                                                                Nanos busy_poll, LaneTime deadline,
-                                                                CancelSource* cancel) {
-  MNEMO_ASSIGN_OR_RETURN(Descriptor socket, ConnectLocal(path));
+absl::StatusOr<std::unique_ptr<LaneStream>> LaneStream::Open(
+    std::unique_ptr<stream::StreamSocket> socket, const stream::Hello& hello, Nanos busy_poll,
+    LaneTime deadline, CancelSource* cancel) {
   Descriptor wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!wake.valid()) return absl::ResourceExhaustedError("no descriptor for an eventfd");
   std::unique_ptr<LaneStream> made(new LaneStream(std::move(socket), std::move(wake), busy_poll));
@@ -74,9 +83,10 @@ absl::StatusOr<std::unique_ptr<LaneStream>> LaneStream::Connect(const std::strin
 LaneStream::~LaneStream() {
   if (lost()) return;
   // Whether it is read or not, the daemon sees the end.
-  SendSome(socket_.get(),
-           AsBytes(stream::MakeFrame({.type = FrameType::kClose}, stream::Encode(stream::Close{}))),
-           -1);
+  const std::string frame =
+      stream::MakeFrame({.type = FrameType::kClose}, stream::Encode(stream::Close{}));
+  const iovec piece{.iov_base = const_cast<char*>(frame.data()), .iov_len = frame.size()};
+  socket_->Send(std::span(&piece, 1), -1);
 }
 
 void LaneStream::Unregister(uint64_t memory) {
@@ -106,34 +116,52 @@ void LaneStream::Wake() {
   if (::write(wake_.get(), &one, sizeof(one)) < 0) return;
 }
 
-absl::Status LaneStream::SendAll(const std::string& frame, int descriptor,
-                                 LaneTime deadline) const {
-  ByteView rest = AsBytes(frame);
+absl::Status LaneStream::SendAll(std::vector<iovec> pieces, int descriptor, LaneTime deadline) {
+  std::span<iovec> rest = pieces;
   while (!rest.empty()) {
-    const ssize_t sent = SendSome(socket_.get(), rest, descriptor);
+    ssize_t sent = 0;
+    if (socket_->ssl() == nullptr) {
+      sent = socket_->Send(rest, descriptor);
+    } else {
+      MutexLock lock(io_);
+      sent = socket_->Send(rest, descriptor);
+    }
     if (sent < 0) return absl::UnavailableError("the stream to the daemon has ended");
     if (sent > 0) {
       descriptor = -1;
-      rest = rest.subspan(static_cast<size_t>(sent));
+      auto left = static_cast<size_t>(sent);
+      while (!rest.empty() && left >= rest.front().iov_len) {
+        left -= rest.front().iov_len;
+        rest = rest.subspan(1);
+      }
+      if (left > 0) {
+        rest.front().iov_base = static_cast<char*>(rest.front().iov_base) + left;
+        rest.front().iov_len -= left;
+      }
       continue;
     }
     if (std::chrono::steady_clock::now() >= deadline) {
       return absl::DeadlineExceededError("the daemon did not read the request in time");
     }
-    pollfd waits{.fd = socket_.get(), .events = POLLOUT, .revents = 0};
+    pollfd waits{.fd = socket_->descriptor(), .events = POLLOUT, .revents = 0};
     ::poll(&waits, 1, PollMillis(deadline));
   }
   return absl::OkStatus();
 }
 
-absl::Status LaneStream::Write(const std::string& frame, int descriptor, LaneTime deadline) {
+absl::Status LaneStream::Write(const std::string& frame, int descriptor, LaneTime deadline,
+                               Bytes payload) {
   {
     MutexLock lock(mutex_);
     while (writing_) changed_.Wait(mutex_);
     if (lost_) return absl::UnavailableError(why_);
     writing_ = true;
   }
-  const absl::Status status = SendAll(frame, descriptor, deadline);
+  std::vector<iovec> pieces = {{const_cast<char*>(frame.data()), frame.size()}};
+  if (!payload.empty()) {
+    pieces.push_back({const_cast<uint8_t*>(payload.data()), payload.size()});
+  }
+  const absl::Status status = SendAll(std::move(pieces), descriptor, deadline);
   MutexLock lock(mutex_);
   writing_ = false;
   // A frame that is there in part leaves nothing that could follow it.
@@ -142,8 +170,46 @@ absl::Status LaneStream::Write(const std::string& frame, int descriptor, LaneTim
   return status;
 }
 
+absl::Status LaneStream::SendPayload(Waiter& waiter, LaneTime deadline) {
+  for (;;) {
+    stream::Data data;
+    uint64_t size = 0;
+    {
+      MutexLock lock(mutex_);
+      if (!waiter.MaySend() || std::chrono::steady_clock::now() >= deadline) {
+        return absl::OkStatus();
+      }
+      const std::vector<uint32_t>& wanted = waiter.credit->wanted;
+      if (waiter.part == wanted.size()) {
+        return absl::InternalError("the daemon credits more than it wants");
+      }
+      data = {.index = wanted[waiter.part], .offset = waiter.part_sent};
+      const uint64_t part = waiter.payload->from[data.index].size();
+      size = std::min<uint64_t>(
+          {stream::kMaxDataBytes, part - data.offset, waiter.credit->bytes - waiter.sent});
+      waiter.sent += size;
+      waiter.part_sent += size;
+      if (waiter.part_sent == part) {
+        ++waiter.part;
+        waiter.part_sent = 0;
+      }
+    }
+    MNEMO_RETURN_IF_ERROR(
+        Write(stream::MakeDataFrame({.type = FrameType::kData, .id = waiter.id},
+                                    stream::Encode(data), static_cast<uint32_t>(size)),
+              -1, deadline, waiter.payload->from[data.index].subspan(data.offset, size)));
+  }
+}
+
+Received LaneStream::Receive(MutableByteView into) {
+  std::vector<Descriptor> dropped;  // no answer that is asked for here has one
+  if (socket_->ssl() == nullptr) return socket_->Receive(into, dropped);
+  MutexLock lock(io_);
+  return socket_->Receive(into, dropped);
+}
+
 bool LaneStream::Sleep(LaneTime until) {
-  pollfd waits[2] = {{.fd = socket_.get(), .events = POLLIN, .revents = 0},
+  pollfd waits[2] = {{.fd = socket_->descriptor(), .events = POLLIN, .revents = 0},
                      {.fd = wake_.get(), .events = POLLIN, .revents = 0}};
   ::poll(waits, 2, PollMillis(until));
   if ((waits[1].revents & POLLIN) != 0) {
@@ -153,34 +219,103 @@ bool LaneStream::Sleep(LaneTime until) {
   return true;
 }
 
-bool LaneStream::ReadSome(LaneTime until, std::vector<stream::Frame>& frames) {
-  std::vector<Descriptor> dropped;  // no answer that is asked for here has one
-  Received received;
-  const auto look = [&] {
-    received = Receive(socket_.get(), reader_.Room(), dropped);
-    return received.state != Received::State::kNothing;
-  };
+bool LaneStream::ReadSome(LaneTime until) {
+  bool good = true;
+  const auto look = [&] { return TakeSome(good); };
   if (!busy_.For(look)) {
     if (!Sleep(until)) return false;
     look();
     busy_.Woke();
   }
-  if (received.state == Received::State::kEnd) return false;
-  reader_.Filled(received.bytes);
-  while (const auto frame = reader_.Next()) frames.push_back(*frame);
-  return reader_.reason() == stream::CloseReason::kNone;
+  return good;
+}
+
+bool LaneStream::TakeSome(bool& good) {
+  bool came = false;
+  do {
+    Received received;
+    if (reader_.payload_left() == 0) {
+      received = Receive(reader_.Room());
+      if (received.state == Received::State::kBytes) reader_.Filled(received.bytes);
+    } else {
+      const ByteView here = reader_.payload();
+      if (here.empty()) {
+        received = Receive(target_);
+      } else {
+        CopyInto(here, target_.data());
+        received = {.state = Received::State::kBytes, .bytes = here.size()};
+      }
+      reader_.TookPayload(received.bytes);
+      target_ = target_.subspan(received.bytes);
+    }
+    good = received.state != Received::State::kEnd;
+    if (received.state != Received::State::kBytes) return came || !good;
+    came = true;
+    while (const auto frame = reader_.Next()) {
+      good = Deliver(*frame);
+      if (!good) return true;
+    }
+    // Under TLS, what is held back here is told of by nobody.
+  } while (reader_.payload_left() > 0 || socket_->has_more());
+  good = reader_.reason() == stream::CloseReason::kNone;
+  return true;
+}
+
+bool LaneStream::Deliver(const stream::Frame& frame) {
+  MutexLock lock(mutex_);
+  if (frame.header.type == FrameType::kClose) {
+    stream::Close close;
+    if (stream::Decode(frame.body, close)) {
+      why_ = "the daemon ended the stream: " + std::string(close.message);
+    }
+    lost_ = true;
+    return true;
+  }
+  const auto found = waiters_.find(frame.header.id);
+  if (found != waiters_.end()) return DeliverLocked(frame, *found->second);
+  return reader_.payload_left() == 0;
+}
+
+bool LaneStream::DeliverLocked(const stream::Frame& frame, Waiter& waiter) {
+  if (frame.header.type == FrameType::kCredit) {
+    stream::Credit credit;
+    if (waiter.type != FrameType::kPut || !stream::Decode(frame.body, credit)) return false;
+    if (!waiter.credit) {
+      waiter.credit = std::move(credit);
+      for (const uint32_t index : waiter.credit->wanted) {
+        if (index >= waiter.payload->from.size()) return false;
+      }
+    } else {
+      waiter.credit->bytes = std::max(waiter.credit->bytes, credit.bytes);
+    }
+    return true;
+  }
+  if (frame.header.type == FrameType::kData) {
+    stream::Data data;
+    if (!stream::Decode(frame.body, data) || data.index >= waiter.got.size()) return false;
+    const MutableBytes into = waiter.payload->into[data.index];
+    uint64_t& got = waiter.got[data.index];
+    if (data.offset != got || reader_.payload_left() > into.size() - got) return false;
+    target_ = into.subspan(got, reader_.payload_left());
+    got += reader_.payload_left();
+    return true;
+  }
+  if (waiter.type != frame.header.type) return true;
+  waiter.body = std::string(AsText(frame.body));
+  waiter.done = true;
+  return true;
 }
 
 absl::Status LaneStream::Await(Waiter& waiter, LaneTime deadline) {
-  bool told = false;
-  LaneTime until = deadline;
   for (;;) {
     bool tell = false;
+    LaneTime until = deadline;
     {
       MutexLock lock(mutex_);
       if (waiter.done) return absl::OkStatus();
       const LaneTime now = std::chrono::steady_clock::now();
-      if (told && now >= until) {
+      if (waiter.told) until = waiter.until;
+      if (waiter.told && now >= until) {
         lost_ = true;
         why_ = "the daemon did not answer";
         changed_.SignalAll();
@@ -188,9 +323,13 @@ absl::Status LaneStream::Await(Waiter& waiter, LaneTime deadline) {
         return absl::DeadlineExceededError("the daemon did not answer in time");
       }
       if (lost_) return absl::UnavailableError(why_);
-      tell = !told && (waiter.cancelled || now >= deadline);
+      tell = !waiter.told && (waiter.cancelled || now >= deadline);
       if (tell) {
         waiter.timed_out = !waiter.cancelled;
+        waiter.told = true;
+        waiter.until = now + kGrace;
+      } else if (waiter.MaySend()) {
+        return absl::OkStatus();
       } else if (reading_) {
         changed_.WaitFor(mutex_, until - now);
         continue;
@@ -199,30 +338,13 @@ absl::Status LaneStream::Await(Waiter& waiter, LaneTime deadline) {
       }
     }
     if (tell) {
-      told = true;
-      until = std::chrono::steady_clock::now() + kGrace;
       // Its failure is seen above.
-      Write(stream::MakeFrame({.type = FrameType::kCancel, .id = waiter.id}, ""), -1, until)
+      Write(stream::MakeFrame({.type = FrameType::kCancel, .id = waiter.id}, ""), -1, waiter.until)
           .IgnoreError();
       continue;
     }
-    std::vector<stream::Frame> frames;
-    const bool good = ReadSome(until, frames);
+    const bool good = ReadSome(until);
     MutexLock lock(mutex_);
-    for (const stream::Frame& frame : frames) {
-      if (frame.header.type == FrameType::kClose) {
-        stream::Close close;
-        if (stream::Decode(frame.body, close)) {
-          why_ = "the daemon ended the stream: " + std::string(close.message);
-        }
-        lost_ = true;
-        continue;
-      }
-      const auto found = waiters_.find(frame.header.id);
-      if (found == waiters_.end() || found->second->type != frame.header.type) continue;
-      found->second->body = std::string(AsText(frame.body));
-      found->second->done = true;
-    }
     if (!good) lost_ = true;
     reading_ = false;
     changed_.SignalAll();
@@ -231,12 +353,14 @@ absl::Status LaneStream::Await(Waiter& waiter, LaneTime deadline) {
 
 absl::StatusOr<LaneStream::Reply> LaneStream::Call(FrameType type, const std::string& body,
                                                    int descriptor, LaneTime deadline,
-                                                   CancelSource* cancel) {
+                                                   CancelSource* cancel, const Payload& payload) {
   if (body.size() > stream::MaxBodyBytes(type, false)) {
     return absl::InvalidArgumentError("the request is longer than a frame of a stream");
   }
   Waiter waiter(*this);
   waiter.type = type;
+  waiter.payload = &payload;
+  waiter.got.resize(payload.into.size());
   {
     MutexLock lock(mutex_);
     if (lost_) return absl::UnavailableError(why_);
@@ -250,12 +374,30 @@ absl::StatusOr<LaneStream::Reply> LaneStream::Call(FrameType type, const std::st
   absl::Status status =
       Write(stream::MakeFrame({.type = type, .timeout_ms = timeout, .id = waiter.id}, body),
             descriptor, deadline);
-  if (status.ok()) status = Await(waiter, deadline);
+  while (status.ok()) {
+    status = Await(waiter, deadline);
+    if (!status.ok() || IsDone(waiter)) break;
+    status = SendPayload(waiter, deadline);
+  }
+  // It has ended without an answer: who reads may be in the middle of its memory.
+  if (!status.ok() && !payload.into.empty()) AwaitNoReader();
   if (cancel != nullptr) cancel->impl().Remove(waiter);
   MutexLock lock(mutex_);
   waiters_.erase(waiter.id);
   MNEMO_RETURN_IF_ERROR(status);
   return Reply{.body = std::move(waiter.body), .timed_out = waiter.timed_out};
+}
+
+bool LaneStream::IsDone(const Waiter& waiter) const {
+  MutexLock lock(mutex_);
+  return waiter.done;
+}
+
+void LaneStream::AwaitNoReader() {
+  Wake();
+  MutexLock lock(mutex_);
+  lost_ = true;  // so that nobody begins to read
+  while (reading_) changed_.Wait(mutex_);
 }
 
 absl::StatusOr<uint32_t> LaneStream::RegionOf(uint64_t memory, int descriptor, uint64_t bytes,

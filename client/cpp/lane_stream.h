@@ -1,4 +1,5 @@
-// One stream to the daemon of this host: requests out, answers in, by id.
+// One stream to a daemon: requests out, answers in, by id, and payload where it travels
+// in the stream.
 #pragma once
 
 #include <chrono>
@@ -11,8 +12,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "client/cpp/cancel.h"
+#include "mnemo/blocks.h"
 #include "mnemo/options.h"
 #include "proto/stream/messages.h"
+#include "proto/stream/stream_socket.h"
 #include "storage/base/busy_wait.h"
 #include "storage/base/descriptor.h"
 #include "storage/base/mutex.h"
@@ -24,12 +27,11 @@ using LaneTime = std::chrono::steady_clock::time_point;
 // Thread-safe. It has no thread: of the calls that wait, one reads for all.
 class LaneStream {
  public:
-  // Connects and says hello. `busy_poll`: as of ClientOptions. Errors: kUnavailable (nobody there),
-  // those of the daemon.
-  static absl::StatusOr<std::unique_ptr<LaneStream>> Connect(const std::string& path,
-                                                             const stream::Hello& hello,
-                                                             Nanos busy_poll, LaneTime deadline,
-                                                             CancelSource* cancel);
+  // Says hello over `socket`, which is connected. `busy_poll`: as of ClientOptions. Errors:
+  // kUnavailable (lost), those of the daemon.
+  static absl::StatusOr<std::unique_ptr<LaneStream>> Open(
+      std::unique_ptr<stream::StreamSocket> socket, const stream::Hello& hello, Nanos busy_poll,
+      LaneTime deadline, CancelSource* cancel);
   // No call is under way.
   ~LaneStream();
   LaneStream(const LaneStream&) = delete;
@@ -39,13 +41,23 @@ class LaneStream {
     std::string body;
     bool timed_out = false;  // it was cancelled because its deadline had passed
   };
+  // Payload that travels in the stream: where that of a GET goes, by place, and where that
+  // of a PUT lies, by part. Borrowed while the call lasts, and not touched after it.
+  struct Payload {
+    std::vector<MutableBytes> into;
+    std::vector<Bytes> from;
+  };
   // Sends a request and waits for its answer. A call that is given up is cancelled at
   // the daemon, and waits for that: until then its memory is in use. A daemon that does
   // not answer to that within two seconds is one that was lost. `descriptor`: below 0
   // for none. Errors: kUnavailable (lost; the request may have been done),
   // kDeadlineExceeded and kCancelled (lost in this way).
   absl::StatusOr<Reply> Call(stream::FrameType type, const std::string& body, int descriptor,
-                             LaneTime deadline, CancelSource* cancel);
+                             LaneTime deadline, CancelSource* cancel) {
+    return Call(type, body, descriptor, deadline, cancel, Payload());
+  }
+  absl::StatusOr<Reply> Call(stream::FrameType type, const std::string& body, int descriptor,
+                             LaneTime deadline, CancelSource* cancel, const Payload& payload);
 
   // The region of `memory` in this stream, registered by the first who asks.
   absl::StatusOr<uint32_t> RegionOf(uint64_t memory, int descriptor, uint64_t bytes,
@@ -60,24 +72,39 @@ class LaneStream {
  private:
   struct Waiter;
 
-  LaneStream(Descriptor socket, Descriptor wake, Nanos busy_poll);
-  absl::Status Write(const std::string& frame, int descriptor, LaneTime deadline);
-  absl::Status SendAll(const std::string& frame, int descriptor, LaneTime deadline) const;
-  // Blocks until the waiter has its answer, or nothing is to be expected any more.
+  LaneStream(std::unique_ptr<stream::StreamSocket> socket, Descriptor wake, Nanos busy_poll);
+  absl::Status Write(const std::string& frame, int descriptor, LaneTime deadline,
+                     Bytes payload = {});
+  absl::Status SendAll(std::vector<iovec> pieces, int descriptor, LaneTime deadline);
+  // Blocks until the waiter has its answer, or may send payload, or nothing is to be
+  // expected any more.
   absl::Status Await(Waiter& waiter, LaneTime deadline);
+  bool IsDone(const Waiter& waiter) const;
+  void AwaitNoReader();
+  // Sends payload as far as the waiter's credit goes.
+  absl::Status SendPayload(Waiter& waiter, LaneTime deadline);
   // With the turn of reading: takes what is there, waiting for it until `until`.
   // False: the stream has ended.
-  bool ReadSome(LaneTime until, std::vector<stream::Frame>& frames);
+  bool ReadSome(LaneTime until);
+  // Takes what is there. False: nothing was. `good` is false if the stream has ended.
+  bool TakeSome(bool& good);
   // Sleeps until something has come, or Wake was called.
   bool Sleep(LaneTime until);
+  // False: it breaks the protocol.
+  bool Deliver(const stream::Frame& frame);
+  bool DeliverLocked(const stream::Frame& frame, Waiter& waiter)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Received Receive(MutableByteView into);
   void Wake();
 
-  const Descriptor socket_;
+  const std::unique_ptr<stream::StreamSocket> socket_;
   const Descriptor wake_;  // an eventfd: interrupts who reads
   const SystemClock clock_;
   // Of who reads.
   stream::FrameReader reader_{stream::End::kClient};
+  MutableBytes target_;  // where payload goes
   BusyWait busy_;
+  Mutex io_;  // under TLS, around calls to the socket, none of which waits; innermost
 
   mutable Mutex mutex_;
   CondVar changed_;

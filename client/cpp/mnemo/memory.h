@@ -16,11 +16,11 @@
 namespace mnemo::client {
 
 // The way that bytes take. kInline: in gRPC messages. kFast: a socket of the daemon's
-// host, with payload through shared memory.
-enum class Plane { kInline = 1, kFast = 2 };
+// host, with payload through shared memory. kBulk: TCP streams with the payload in them.
+enum class Plane { kInline = 1, kFast = 2, kBulk = 3 };
 
 // What a call may choose from: kAuto takes kFast where it can.
-enum class PlaneChoice { kDefault = 0, kInline = 1, kFast = 2, kAuto = 3 };
+enum class PlaneChoice { kDefault = 0, kInline = 1, kFast = 2, kAuto = 3, kBulk = 4 };
 
 class MemoryRegistry;
 

@@ -72,7 +72,8 @@ struct ClientOptions {
   // 0: not at all. Other threads have the core in between.
   std::chrono::microseconds busy_poll{200};
 
-  // Connections that calls are spread over, 1 to 16. One saturates a core.
+  // Connections that calls are spread over, 1 to 16. One saturates a core. Of kBulk too,
+  // whose streams are opened as calls need them.
   int connections = 1;
 
   // The name of this client in the server's logs; at most 64 bytes.
@@ -108,7 +109,8 @@ struct CallOptions {
   // May be null.
   CancelSource* cancel = nullptr;
   // Of Match, Offer, Get, Put and Touch that wait for their answer. With kFast, a call
-  // that cannot go by the fast lane is kFailedPrecondition.
+  // that cannot go by the fast lane is kFailedPrecondition. So is, with kBulk, a Get of
+  // other than whole parts in block order, and any call to a daemon without such streams.
   PlaneChoice plane = PlaneChoice::kDefault;
 };
 
