@@ -3,10 +3,18 @@
 import argparse
 import json
 import pathlib
+import socket
 import subprocess
 import sys
 import tempfile
 from typing import Callable, Mapping, Sequence
+
+
+def free_port() -> int:
+    """A port that nobody has now; Redis cannot be asked for port 0."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def start_redis(*listen: str, memory: str) -> subprocess.Popen:
@@ -40,11 +48,12 @@ def start_mnemod(binary: pathlib.Path, folder: pathlib.Path,
 Start = Callable[[pathlib.Path, pathlib.Path, list], Sequence[str]]
 
 
-def run(description: str, program: str, start: Start, at_least: Mapping[str, float],
+def run(description: str, programs: Mapping[str, Start], at_least: Mapping[str, float],
         at_most: Mapping[str, float]) -> int:
     """The main of such a bench: measures, writes --out, and names what missed its bar.
 
-    `program` is below build/tests/bench. The exit code is 1 if a bar was missed.
+    `programs` are below build/tests/bench, each with servers of its own, one after the
+    other. The exit code is 1 if a bar was missed.
     """
     parser = argparse.ArgumentParser(description=description,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -52,7 +61,30 @@ def run(description: str, program: str, start: Start, at_least: Mapping[str, flo
     parser.add_argument("--mnemod", type=pathlib.Path, help="default: the one of --build")
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", nargs="*", choices=[pathlib.Path(name).name for name in programs],
+                        help="these programs, and the bars that they have figures for")
     options = parser.parse_args()
+    figures: dict = {}
+    for program, start in programs.items():
+        if not options.only or pathlib.Path(program).name in options.only:
+            figures |= _measure(program, start, options)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(figures, indent=2) + "\n")
+    if options.only:
+        at_least = {key: bar for key, bar in at_least.items() if key in figures}
+        at_most = {key: bar for key, bar in at_most.items() if key in figures}
+    for key in (*at_least, *at_most):
+        print(f"{key}: {figures[key]:.3f}")
+    missed = [f"{key}: {figures[key]:.3f}, at least {bar}" for key, bar in at_least.items()
+              if figures[key] < bar]
+    missed += [f"{key}: {figures[key]:.3f}, at most {bar}" for key, bar in at_most.items()
+               if figures[key] > bar]
+    for line in missed:
+        print(f"missed {line}", file=sys.stderr)
+    return 1 if missed else 0
+
+
+def _measure(program: str, start: Start, options: argparse.Namespace) -> dict:
     running: list[subprocess.Popen] = []
     with tempfile.TemporaryDirectory(prefix="mnemo-bench-") as folder:
         try:
@@ -66,15 +98,4 @@ def run(description: str, program: str, start: Start, at_least: Mapping[str, flo
                 process.terminate()
             for process in running:
                 process.wait(60)
-    figures = json.loads(done.stdout)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(figures, indent=2) + "\n")
-    for key in (*at_least, *at_most):
-        print(f"{key}: {figures[key]:.3f}")
-    missed = [f"{key}: {figures[key]:.3f}, at least {bar}" for key, bar in at_least.items()
-              if figures[key] < bar]
-    missed += [f"{key}: {figures[key]:.3f}, at most {bar}" for key, bar in at_most.items()
-               if figures[key] > bar]
-    for line in missed:
-        print(f"missed {line}", file=sys.stderr)
-    return 1 if missed else 0
+    return json.loads(done.stdout)

@@ -7,7 +7,6 @@ and the exit code is then 1.
 """
 
 import pathlib
-import socket
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "common"))
@@ -18,15 +17,8 @@ import side_by_side
 BARS = {"get_ratio_2MiB": 0.35, "put_ratio_2MiB": 0.2}
 
 
-def free_port() -> int:
-    """A port that nobody has now; Redis cannot be asked for port 0."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def start(mnemod: pathlib.Path, folder: pathlib.Path, running: list) -> list[str]:
-    port = str(free_port())
+    port = str(side_by_side.free_port())
     running.append(side_by_side.start_redis("--port", port, "--bind", "127.0.0.1", memory="4gb"))
     daemon, bound = side_by_side.start_mnemod(mnemod, folder)
     running.append(daemon)
@@ -34,4 +26,4 @@ def start(mnemod: pathlib.Path, folder: pathlib.Path, running: list) -> list[str
 
 
 if __name__ == "__main__":
-    sys.exit(side_by_side.run(__doc__, "inline/bench_inline", start, BARS, {}))
+    sys.exit(side_by_side.run(__doc__, {"inline/bench_inline": start}, BARS, {}))

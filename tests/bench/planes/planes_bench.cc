@@ -8,19 +8,14 @@
 //
 // Prints one flat JSON object.
 #include <fmt/format.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cstring>
-#include <fstream>
 #include <functional>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <random>
-#include <sstream>
 #include <string>
 #include <thread>
 #include <vector>
@@ -29,17 +24,11 @@
 #include "storage/base/status_macros.h"
 #include "storage/base/units.h"
 #include "tests/bench/common/bench_support.h"
-#include "tests/bench/common/redis_client.h"
+#include "tests/bench/planes/rounds.h"
 
 namespace mnemo::bench {
 namespace {
 
-struct Size {
-  const char* name;
-  const char* plane;  // what its bars are called
-  uint64_t bytes;
-  uint32_t calls;  // of each client in a round
-};
 constexpr Size kSizes[] = {
     {"4KiB", "fast", 4 * kKiB, 2000},          {"128KiB", "fast", 128 * kKiB, 500},
     {"512KiB", "registered", 512 * kKiB, 128}, {"2MiB", "registered", 2 * kMiB, 64},
@@ -55,57 +44,6 @@ struct Arguments {
   int rounds = 5;
 };
 
-double CpuSecondsOf(int pid) {
-  std::ifstream file(fmt::format("/proc/{}/stat", pid));
-  std::string line;
-  std::getline(file, line);
-  std::istringstream rest(line.substr(line.rfind(')') + 2));
-  std::string word;
-  double ticks = 0;
-  for (int field = 3; rest >> word; ++field) {
-    if (field == 14 || field == 15) ticks += std::stod(word);
-  }
-  return ticks / static_cast<double>(::sysconf(_SC_CLK_TCK));
-}
-
-double OwnCpuSeconds() {
-  rusage usage{};
-  ::getrusage(RUSAGE_SELF, &usage);
-  return static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-         static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
-}
-
-// One client of one server: its connection, and memory for one value each way.
-class Peer {
- public:
-  virtual ~Peer() = default;
-  virtual std::span<uint8_t> out() = 0;  // puts come from here
-  virtual std::span<uint8_t> in() = 0;   // gets go here
-  virtual absl::Status Put(const std::string& key, uint64_t size, bool checked) = 0;
-  virtual absl::Status Get(const std::string& key, uint64_t size) = 0;
-};
-
-class RedisPeer final : public Peer {
- public:
-  RedisPeer(std::unique_ptr<RedisClient> redis, uint64_t size)
-      : redis_(std::move(redis)), out_(size), in_(size) {}
-  std::span<uint8_t> out() override { return out_; }
-  std::span<uint8_t> in() override { return in_; }
-  absl::Status Put(const std::string& key, uint64_t size, bool checked) override {
-    if (checked && client::DigestOf(out().first(size)) == client::Digest{}) {
-      return absl::InternalError("no digest");
-    }
-    return redis_->Set(key, out().first(size));
-  }
-  absl::Status Get(const std::string& key, uint64_t size) override {
-    return redis_->Get(key, in().first(size));
-  }
-
- private:
-  const std::unique_ptr<RedisClient> redis_;
-  std::vector<uint8_t> out_, in_;
-};
-
 class MnemoPeer final : public Peer {
  public:
   MnemoPeer(std::unique_ptr<client::Client> mnemo, std::unique_ptr<client::SharedMemory> memory)
@@ -119,7 +57,7 @@ class MnemoPeer final : public Peer {
     if (result.parts[0].outcome == client::PutOutcome::kStored) return absl::OkStatus();
     return absl::InternalError("not stored: " + result.parts[0].status.ToString());
   }
-  absl::Status Get(const std::string& key, uint64_t size) override {
+  absl::Status Get(const std::string& key, uint64_t size, const client::Digest* digest) override {
     const std::string_view view = key;
     const client::Destination to{.memory = in().first(size)};
     MNEMO_ASSIGN_OR_RETURN(
@@ -127,8 +65,10 @@ class MnemoPeer final : public Peer {
         mnemo_->blocks().Get(
             {.space = "bench-planes", .keys = {&view, 1}, .destinations = {&to, 1}}, kFast));
     MNEMO_RETURN_IF_ERROR(result.parts[0].status);
-    if (result.parts[0].level == client::Level::kL1) return absl::OkStatus();
-    return absl::InternalError("not read from L1");
+    if (result.parts[0].level != client::Level::kL1) {
+      return absl::InternalError("not read from L1");
+    }
+    return CheckDigest(in().first(size), digest);
   }
   client::Client& client() { return *mnemo_; }
 
@@ -139,8 +79,6 @@ class MnemoPeer final : public Peer {
   const std::unique_ptr<client::SharedMemory> memory_;
 };
 
-using MakePeer = std::function<absl::StatusOr<std::unique_ptr<Peer>>(uint64_t size)>;
-
 absl::StatusOr<std::unique_ptr<MnemoPeer>> MakeMnemo(const Arguments& arguments, uint64_t size) {
   MNEMO_ASSIGN_OR_RETURN(auto mnemo, client::Client::Connect({.target = arguments.target,
                                                               .stream_socket = arguments.streams}));
@@ -148,127 +86,29 @@ absl::StatusOr<std::unique_ptr<MnemoPeer>> MakeMnemo(const Arguments& arguments,
   return std::make_unique<MnemoPeer>(std::move(mnemo), std::move(memory));
 }
 
-struct Rates {
-  double put_gbps = 0;
-  double get_gbps = 0;
-  double cpu_per_gb = 0;  // of server and client
-};
-
-// Runs `body(client)` on a thread each and returns the seconds until all ended.
-absl::StatusOr<double> Timed(int clients, const std::function<absl::Status(size_t)>& body) {
-  std::vector<absl::Status> status(static_cast<size_t>(clients));
-  const auto start = BenchClock::now();
-  std::vector<std::thread> threads;
-  for (size_t c = 0; c < status.size(); ++c) {
-    threads.emplace_back([&, c] { status[c] = body(c); });
-  }
-  for (std::thread& thread : threads) thread.join();
-  const double seconds = Seconds(BenchClock::now() - start);
-  for (const absl::Status& s : status) MNEMO_RETURN_IF_ERROR(s);
-  return seconds;
-}
-
-// One round of one server: every client puts its blocks, then gets them back.
-absl::StatusOr<Rates> Round(const MakePeer& make, int server_pid, const std::string& name,
-                            const Size& size, int clients, std::span<const uint8_t> payload,
-                            bool checked) {
-  std::vector<std::unique_ptr<Peer>> peers;
-  for (int c = 0; c < clients; ++c) {
-    MNEMO_ASSIGN_OR_RETURN(auto peer, make(size.bytes));
-    std::copy(payload.begin(), payload.end(), peer->out().begin());
-    std::fill(peer->in().begin(), peer->in().end(), uint8_t{0});
-    // Connects, and registers its memory.
-    MNEMO_RETURN_IF_ERROR(peer->Put(fmt::format("{}-{}-warm", name, c), size.bytes, false));
-    peers.push_back(std::move(peer));
-  }
-  const client::Digest digest = client::DigestOf(payload);
-  const auto key = [&](size_t c, uint32_t i) { return fmt::format("{}-{}-{}", name, c, i); };
-  const double cpu = CpuSecondsOf(server_pid) + OwnCpuSeconds();
-  MNEMO_ASSIGN_OR_RETURN(const double put, Timed(clients, [&](size_t c) -> absl::Status {
-                           for (uint32_t i = 0; i < size.calls; ++i) {
-                             MNEMO_RETURN_IF_ERROR(peers[c]->Put(key(c, i), size.bytes, checked));
-                           }
-                           return absl::OkStatus();
-                         }));
-  MNEMO_ASSIGN_OR_RETURN(
-      const double get, Timed(clients, [&](size_t c) -> absl::Status {
-        for (uint32_t i = 0; i < size.calls; ++i) {
-          MNEMO_RETURN_IF_ERROR(peers[c]->Get(key(c, i), size.bytes));
-          if (checked && client::DigestOf(peers[c]->in().first(size.bytes)) != digest) {
-            return absl::DataLossError("other bytes came back");
-          }
-        }
-        return absl::OkStatus();
-      }));
-  const double bytes = static_cast<double>(size.bytes) * size.calls * clients;
-  return Rates{
-      .put_gbps = bytes / put / 1e9,
-      .get_gbps = bytes / get / 1e9,
-      .cpu_per_gb = (CpuSecondsOf(server_pid) + OwnCpuSeconds() - cpu) / (2 * bytes / 1e9)};
-}
-
-void Report(nlohmann::ordered_json& out, const std::string& name, std::vector<double> all) {
-  out[name] = Percentile(all, 0.5);
-  out[name + "_min"] = all.front();
-  out[name + "_max"] = all.back();
-}
-
-// Rounds of both servers in turn, the first to go changing; a ratio is of the two
-// rates of one round.
-absl::Status Compare(const Arguments& arguments, const Size& size, int clients, bool checked,
-                     nlohmann::ordered_json& out) {
-  std::vector<uint8_t> payload(size.bytes);
-  std::mt19937_64 random(size.bytes);
-  for (size_t i = 0; i + 8 <= payload.size(); i += 8) {
-    const uint64_t word = random();
-    std::memcpy(payload.data() + i, &word, 8);
-  }
-  const MakePeer mnemo = [&](uint64_t bytes) -> absl::StatusOr<std::unique_ptr<Peer>> {
-    return MakeMnemo(arguments, bytes);
-  };
-  const MakePeer redis = [&](uint64_t bytes) -> absl::StatusOr<std::unique_ptr<Peer>> {
-    MNEMO_ASSIGN_OR_RETURN(auto own, RedisClient::ConnectUnix(arguments.redis));
-    return std::make_unique<RedisPeer>(std::move(own), bytes);
-  };
-  std::vector<double> get[2], put[2], get_ratio, put_ratio, cpu_ratio;
-  for (int round = 0; round <= arguments.rounds; ++round) {
-    Rates rates[2];
-    for (int turn = 0; turn < 2; ++turn) {
-      const int server = (round + turn) % 2;
-      const std::string name = fmt::format("{}-{}-{}-{}", size.name, clients, checked, round);
-      // Of what earlier rounds left it would evict this round's, which are as old to it:
-      // its clock counts seconds.
-      MNEMO_ASSIGN_OR_RETURN(auto cleared, RedisClient::ConnectUnix(arguments.redis));
-      MNEMO_RETURN_IF_ERROR(cleared->FlushAll());
-      MNEMO_ASSIGN_OR_RETURN(
-          rates[server], Round(server == 0 ? mnemo : redis,
-                               server == 0 ? arguments.mnemod_pid : arguments.redis_pid, name, size,
-                               clients, payload, checked));
-    }
-    if (round == 0) continue;  // both warm up
-    for (int server = 0; server < 2; ++server) {
-      get[server].push_back(rates[server].get_gbps);
-      put[server].push_back(rates[server].put_gbps);
-    }
-    get_ratio.push_back(rates[0].get_gbps / rates[1].get_gbps);
-    put_ratio.push_back(rates[0].put_gbps / rates[1].put_gbps);
-    cpu_ratio.push_back(rates[0].cpu_per_gb / rates[1].cpu_per_gb);
-  }
-  const std::string plane = size.plane;
-  const std::string suffix =
-      fmt::format("{}_{}_c{}", checked ? "" : "_unchecked", size.name, clients);
-  Report(out, plane + "_get_gbps" + suffix, get[0]);
-  Report(out, plane + "_put_gbps" + suffix, put[0]);
-  Report(out, "redis_get_gbps" + suffix, get[1]);
-  Report(out, "redis_put_gbps" + suffix, put[1]);
-  Report(out, plane + "_get_ratio" + suffix, get_ratio);
-  Report(out, plane + "_put_ratio" + suffix, put_ratio);
-  Report(out, plane + "_cpu_seconds_per_gb_over_redis" + suffix, cpu_ratio);
-  if (clients == 1 && checked) {
-    out[fmt::format("{}_get_ratio_{}", plane, size.name)] = Percentile(get_ratio, 0.5);
-    out[fmt::format("{}_put_ratio_{}", plane, size.name)] = Percentile(put_ratio, 0.5);
-  }
-  return absl::OkStatus();
+// Beside Redis on its UNIX socket.
+absl::Status CompareWithRedis(const Arguments& arguments, const Size& size, int clients,
+                              bool checked, nlohmann::ordered_json& out) {
+  const Comparison comparison{
+      .ours = {.name = size.plane,
+               .pid = arguments.mnemod_pid,
+               .make = [&](uint64_t bytes) -> absl::StatusOr<std::unique_ptr<Peer>> {
+                 return MakeMnemo(arguments, bytes);
+               }},
+      .theirs = {.name = "redis",
+                 .pid = arguments.redis_pid,
+                 .make = [&](uint64_t bytes) -> absl::StatusOr<std::unique_ptr<Peer>> {
+                   MNEMO_ASSIGN_OR_RETURN(auto own, RedisClient::ConnectUnix(arguments.redis));
+                   return std::make_unique<RedisPeer>(std::move(own), bytes);
+                 }},
+      .rounds = arguments.rounds,
+      // Of what earlier rounds left it would evict this round's, which are as old to it: its
+      // clock counts seconds.
+      .clear = [&]() -> absl::Status {
+        MNEMO_ASSIGN_OR_RETURN(auto redis, RedisClient::ConnectUnix(arguments.redis));
+        return redis->FlushAll();
+      }};
+  return Compare(comparison, size, clients, checked, out).status();
 }
 
 // Two ends of a UNIX socket, and a thread that sends every byte back.
@@ -327,7 +167,7 @@ absl::Status Latencies(const Arguments& arguments, nlohmann::ordered_json& out) 
       ping_pong.Once();
       std::memcpy(to.data(), from.data(), kBytes);
     }));
-    gets.push_back(Micros([&] { status = peer->Get("latency", kBytes); }));
+    gets.push_back(Micros([&] { status = peer->Get("latency", kBytes, nullptr); }));
     if (!status.ok()) break;
     pings.push_back(Micros([&] { ping_pong.Once(); }));
     matches.push_back(Micros([&] {
@@ -404,8 +244,8 @@ absl::StatusOr<nlohmann::ordered_json> Run(const Arguments& arguments) {
       for (const bool checked : {true, false}) {
         if (!checked && clients != 1) continue;
         std::cerr << fmt::format("{} with {} clients\n", size.name, clients);
-        MNEMO_RETURN_IF_ERROR(
-            in_a_fresh_space([&] { return Compare(arguments, size, clients, checked, out); }));
+        MNEMO_RETURN_IF_ERROR(in_a_fresh_space(
+            [&] { return CompareWithRedis(arguments, size, clients, checked, out); }));
       }
     }
   }

@@ -1,17 +1,20 @@
 #!/usr/bin/env python3
 """bench-planes: the daemon's planes and Redis 7 side by side -> one flat JSON.
 
-Starts both on this host, runs bench_planes against them, holds the keys that have a
-bar against it, and leaves nothing running. A bar that is missed is named, and the exit
-code is then 1.
+Starts both on this host, runs bench_planes and then bench_bulk against them, holds the
+keys that have a bar against it, and leaves nothing running. A bar that is missed is named,
+and the exit code is then 1.
 """
 
 import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "common"))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3]))
 
 import side_by_side
+
+from tests.support.python.certificates import Authority, install
 
 AT_LEAST = {
     "registered_get_ratio_2MiB": 2.0,
@@ -21,11 +24,19 @@ AT_LEAST = {
     "registered_batch_get_of_memcpy": 0.6,
     "fast_get_ratio_4KiB": 1.0,
     "fast_get_ratio_128KiB": 2.0,
+    "bulk_get_ratio_2MiB": 1.0,
+    "bulk_get_ratio_8MiB": 1.8,
+    "bulk_put_ratio_2MiB": 0.8,
+    "bulk_put_ratio_8MiB": 1.8,
+    "bulk_get_of_raw_tcp": 0.85,
+    "bulk_tls_get_of_raw_tls": 0.8,
 }
 AT_MOST = {
     "fast_get_128KiB_p99_over_floor": 3.0,
     "fast_match_256_over_pingpong": 4.0,
     "idle_cpu_share": 0.01,
+    "bulk_cpu_seconds_per_gb_over_redis_2MiB_c1": 1.0,
+    "bulk_cpu_seconds_per_gb_over_redis_8MiB_c1": 1.0,
 }
 
 
@@ -39,5 +50,27 @@ def start(mnemod: pathlib.Path, folder: pathlib.Path, running: list) -> list[str
     return [bound["grpc"], bound["streams"], str(daemon.pid), socket, str(redis.pid)]
 
 
+def start_bulk(mnemod: pathlib.Path, folder: pathlib.Path, running: list) -> list[str]:
+    port = str(side_by_side.free_port())
+    redis = side_by_side.start_redis("--port", port, "--bind", "127.0.0.1", memory="2gb")
+    running.append(redis)
+    (folder / "plain").mkdir()
+    daemon, bound = side_by_side.start_mnemod(mnemod, folder / "plain", "--streams-listen",
+                                              "127.0.0.1:0")
+    running.append(daemon)
+    nodes = Authority(folder / "nodes")
+    certificate, key = nodes.issue_server()
+    for source, name in ((nodes.certificate, "ca.pem"), (certificate, "node.pem"),
+                         (key, "node.key")):
+        install(source, folder / name)
+    (folder / "tls").mkdir()
+    secured, under_tls = side_by_side.start_mnemod(
+        mnemod, folder / "tls", "--streams-listen", "127.0.0.1:0",
+        f"--set=tls.certificate={folder / 'node.pem'}", f"--set=tls.key={folder / 'node.key'}")
+    running.append(secured)
+    return [bound["grpc"], str(daemon.pid), port, str(redis.pid), under_tls["grpc"], str(folder)]
+
+
 if __name__ == "__main__":
-    sys.exit(side_by_side.run(__doc__, "planes/bench_planes", start, AT_LEAST, AT_MOST))
+    sys.exit(side_by_side.run(__doc__, {"planes/bench_planes": start,
+                                        "planes/bench_bulk": start_bulk}, AT_LEAST, AT_MOST))

@@ -4,7 +4,11 @@
 #include <algorithm>
 #include <string>
 #include <string_view>
+#include <thread>
+#include <vector>
 
+#include "storage/block/envelope.h"
+#include "tests/support/status_matchers.h"
 #include "tests/unit/server/transfer/streams/stream_fixture.h"
 
 namespace mnemo {
@@ -81,5 +85,70 @@ absl::Status ReadAnswer(StreamPeer& peer, uint64_t id, AnswerBody& answer,
   }
   return absl::UnavailableError("the stream has ended");
 }
+
+// A server with streams over TCP.
+class BulkStreamTest : public StreamTest {
+ protected:
+  explicit BulkStreamTest(const IdentityOptions& identity = {}, const GateOptions& gate = {})
+      : StreamTest(identity, gate, {.tcp_address = "127.0.0.1:0"}) {
+    OpenSpace("opaque");
+  }
+
+  StreamPeer Unknown() { return StreamPeer::Tcp(server_->tcp_address()); }
+  StreamPeer Known() {
+    StreamPeer peer = Unknown();
+    EXPECT_OK(peer.Hello().status());
+    return peer;
+  }
+  uint64_t BeginPut(StreamPeer& peer, std::string_view key, uint64_t size,
+                    uint32_t timeout_ms = 0) {
+    return peer.Send(stream::FrameType::kPut, Encode(PutOf(stream::kInStream, 0, key, size)), -1,
+                     timeout_ms);
+  }
+  uint64_t BeginGet(StreamPeer& peer, std::string_view key, uint64_t room) {
+    return peer.Send(stream::FrameType::kGet, Encode(GetOf(stream::kInStream, 0, key, room)));
+  }
+  absl::StatusOr<stream::PutAnswer::Part> Put(StreamPeer& peer, std::string_view key,
+                                              std::string_view payload) {
+    const uint64_t id = BeginPut(peer, key, payload.size());
+    if (!SendAll(peer, id, payload)) return absl::UnavailableError("the payload was not taken");
+    stream::PutAnswer answer;
+    if (absl::Status status = ReadAnswer(peer, id, answer); !status.ok()) return status;
+    return answer.parts.at(0);
+  }
+  absl::StatusOr<std::string> Get(StreamPeer& peer, std::string_view key, uint64_t room) {
+    const uint64_t id = BeginGet(peer, key, room);
+    std::vector<std::string> payloads(1);
+    stream::GetAnswer answer;
+    if (absl::Status status = ReadAnswer(peer, id, answer, &payloads); !status.ok()) return status;
+    if (!answer.parts.at(0).status.ok()) return answer.parts[0].status;
+    EXPECT_EQ(answer.parts[0].bytes, payloads[0].size());
+    EXPECT_EQ(answer.parts[0].digest, DigestOf(payloads[0]));
+    return payloads[0];
+  }
+  static Digest128 DigestOf(std::string_view text) {
+    StreamingDigest128 digest;
+    digest.Update(AsBytes(text));
+    return digest.Digest();
+  }
+  bool Holds(std::string_view key) {
+    CallContext call;
+    const auto found =
+        blocks_->Describe(call, {.space = std::string("opaque"), .keys = {.keys = {key}}});
+    return found.ok() && !found->empty();
+  }
+  // For longer than a stream may stand still.
+  void PassTime() {
+    clock_.Advance(GateOptions{}.stall_limit + std::chrono::seconds(1));
+    gate_->watchdog().Scan();
+  }
+  // Until so many have been cut for it: one may have begun to stand still only now.
+  void PassUntilStalled(uint64_t count) {
+    while (streams_.closed(stream::CloseReason::kStalled) < count) {
+      PassTime();
+      std::this_thread::yield();
+    }
+  }
+};
 
 }  // namespace mnemo

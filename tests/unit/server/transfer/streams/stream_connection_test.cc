@@ -21,14 +21,16 @@ TEST_F(StreamTest, WhatIsDrainedBehindItsEndIsGoneOnce) {
   std::unique_ptr<StreamConnection> connection;
   {
     ASSERT_OK_AND_ASSIGN(const auto loop, EventLoop::Start("test", Nanos(0)));
-    connection = std::make_unique<StreamConnection>(StreamRooms{.gate = *gate_,
-                                                                .blocks = *blocks_,
-                                                                .identity = *identity_,
-                                                                .tickets = tickets_,
-                                                                .regions = regions_,
-                                                                .observer = streams_},
-                                                    copies, *loop, std::move(ours), std::move(peer),
-                                                    [&](StreamConnection&) { ++gone; });
+    connection = std::make_unique<StreamConnection>(
+        StreamRooms{.gate = *gate_,
+                    .blocks = *blocks_,
+                    .identity = *identity_,
+                    .tickets = tickets_,
+                    .regions = regions_,
+                    .observer = streams_},
+        copies, *loop, stream::StreamSocket::MakePlain(std::move(ours)),
+        StreamOrigin{.plane = std::string(kFastPlane), .peer = std::move(peer)},
+        [&](StreamConnection&) { ++gone; });
     // As when the server begins to drain before it has heard that one has ended.
     loop->Post([&] {
       connection->Start();
