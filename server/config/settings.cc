@@ -13,6 +13,11 @@ namespace {
     [](Config & config) -> auto& { return config.member; } \
   }
 
+AddressField MaybeOff(AddressField field) {
+  field.is_http = true;
+  return field;
+}
+
 std::vector<Setting> AddressSettings() {
   return {
       {.key = "data_dir",
@@ -105,12 +110,14 @@ std::vector<Setting> IdentitySettings() {
        .field = MNEMO_FIELD(TextField, tls.key),
        .default_text = "",
        .description = "PEM file of the certificate's private key, without a passphrase."},
+      {.key = "streams.listen",
+       .field = MaybeOff(MNEMO_FIELD(AddressField, streams.listen)),
+       .default_text = "off",
+       .description =
+           "TCP address of the streams in which payload travels to other hosts, off for none; 7073 "
+           "is their usual port, 0 any free one. With tls.certificate, TLS as of `listen`.",
+       .has_flag = true},
   };
-}
-
-AddressField MaybeOff(AddressField field) {
-  field.is_http = true;
-  return field;
 }
 
 std::vector<Setting> StreamSettings() {
@@ -123,13 +130,6 @@ std::vector<Setting> StreamSettings() {
        .description = "How long a thread of the streams looks for the next request before it "
                       "sleeps, while requests follow one another within twice that; 0 for not "
                       "at all."},
-      {.key = "streams.listen",
-       .field = MaybeOff(MNEMO_FIELD(AddressField, streams.listen)),
-       .default_text = "off",
-       .description =
-           "TCP address of the streams in which payload travels to other hosts, off for none; 7073 "
-           "is their usual port, 0 any free one. With tls.certificate, TLS as of `listen`.",
-       .has_flag = true},
       {.key = "streams.max_connections",
        .field = MNEMO_FIELD(IntegerField, streams.max_connections),
        .default_text = "4096",
