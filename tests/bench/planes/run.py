@@ -66,7 +66,8 @@ def start_bulk(mnemod: pathlib.Path, folder: pathlib.Path, running: list) -> lis
     (folder / "tls").mkdir()
     secured, under_tls = side_by_side.start_mnemod(
         mnemod, folder / "tls", "--streams-listen", "127.0.0.1:0",
-        f"--set=tls.certificate={folder / 'node.pem'}", f"--set=tls.key={folder / 'node.key'}")
+        f"--set=tls.certificate={folder / 'node.pem'}", f"--set=tls.key={folder / 'node.key'}",
+        "--set=tls.clients=off")
     running.append(secured)
     return [bound["grpc"], str(daemon.pid), port, str(redis.pid), under_tls["grpc"], str(folder)]
 
