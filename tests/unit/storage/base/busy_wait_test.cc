@@ -16,11 +16,12 @@ class BusyWaitTest : public ::testing::Test {
   int LooksOf(BusyWait& wait, Nanos time) {
     int looks = 0;
     const MonoTime end = clock_.Mono() + time;
-    const bool came = wait.For([&] {
+    const auto look = [&] {
       ++looks;
       clock_.Advance(microseconds(10));
       return clock_.Mono() >= end;
-    });
+    };
+    const bool came = wait.For(look, [&] { clock_.Advance(taken_); });
     if (came) return looks;
     if (clock_.Mono() < end) clock_.Advance(end - clock_.Mono());
     wait.Woke();
@@ -28,6 +29,7 @@ class BusyWaitTest : public ::testing::Test {
   }
 
   FakeClock clock_;
+  Nanos taken_{0};  // how long others have the core when it is offered
 };
 
 TEST_F(BusyWaitTest, LooksWhereTheLastWaitWasShort) {
@@ -50,6 +52,20 @@ TEST_F(BusyWaitTest, SleepsAtOnceWhereTheLastWaitWasLong) {
   EXPECT_EQ(LooksOf(wait, microseconds(200)), 10);
   EXPECT_EQ(LooksOf(wait, std::chrono::hours(1)), 0);
   EXPECT_EQ(LooksOf(wait, microseconds(50)), 0);
+  EXPECT_EQ(LooksOf(wait, microseconds(50)), 5);
+}
+
+TEST_F(BusyWaitTest, SleepsForAWhileAfterOthersTookTheCore) {
+  BusyWait wait(clock_, microseconds(100));
+  LooksOf(wait, microseconds(50));
+  taken_ = BusyWait::kTaken;  // no longer than it may be
+  EXPECT_EQ(LooksOf(wait, microseconds(70)), 2);
+  taken_ += Nanos(1);
+  EXPECT_EQ(LooksOf(wait, microseconds(190)), 2);
+  taken_ = Nanos(0);
+  const MonoTime end = clock_.Mono() + BusyWait::kPause - microseconds(200);
+  while (clock_.Mono() < end) EXPECT_EQ(LooksOf(wait, microseconds(50)), 0);
+  clock_.Advance(microseconds(200));
   EXPECT_EQ(LooksOf(wait, microseconds(50)), 5);
 }
 
