@@ -15,8 +15,9 @@ namespace mnemo {
 // docs/decisions/0120. Not thread-safe.
 class BusyWait {
  public:
-  // An offer that took longer was taken.
-  static constexpr Nanos kTaken = std::chrono::microseconds(50);
+  // An offer that took longer was taken by somebody who has much to do: not by the peer
+  // that is waited for, which may run on the same core.
+  static constexpr Nanos kTaken = std::chrono::microseconds(500);
   // How long it sleeps at once then.
   static constexpr Nanos kPause = std::chrono::milliseconds(200);
 
