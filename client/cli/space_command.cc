@@ -194,7 +194,7 @@ ExitCode Set(Invocation& run, const SetOptions& options) {
   auto listed = (*client)->spaces().Get(*space, run.call_options());
   if (!listed.ok()) return run.Fail(listed.status());
   const client::SpacePolicy before = listed->space.policy;
-  const auto policy = Changed(before, options);
+  auto policy = Changed(before, options);
   if (!policy.ok()) return run.Fail(policy.status());
   const uint32_t floor_before = before.floor_bits_per_value.value_or(0);
   const uint32_t floor = policy->floor_bits_per_value.value_or(0);
@@ -216,6 +216,8 @@ ExitCode Set(Invocation& run, const SetOptions& options) {
     run.err() << "nothing was changed\n";
     return ExitCode::kFailure;
   }
+  // What was not asked for stays as it is by then, not as it was read.
+  if (!options.floor) policy->floor_bits_per_value.reset();
   const auto updated =
       (*client)->spaces().Update(client::SpaceRef(listed->space.id), *policy, run.call_options());
   if (!updated.ok()) return run.Fail(updated.status());

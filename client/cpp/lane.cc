@@ -315,10 +315,12 @@ Lane::Outcome<GetResult> Lane::Get(const GetRequest& request, const CallOptions&
                   .digest = FromWire(got.digest),
                   .level = static_cast<Level>(got.level),
                   .depth = got.depth};
+    const auto& memory = request.destinations[i].memory;
+    if (read.status.ok() && read.bytes > memory.size()) {
+      read.status = absl::InternalError("the daemon answers more bytes than there is room for");
+    }
     if (read.status.ok() && request.on_data) request.on_data(i, 0, read.bytes);
-    if (read.status.ok() && request.verify &&
-        DigestOf(request.destinations[i].memory.first(
-            std::min<size_t>(read.bytes, request.destinations[i].memory.size()))) != read.digest) {
+    if (read.status.ok() && request.verify && DigestOf(memory.first(read.bytes)) != read.digest) {
       read.status = absl::DataLossError("the bytes have another digest than the part");
     }
     result.parts.push_back(std::move(read));

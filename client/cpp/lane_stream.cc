@@ -277,14 +277,16 @@ bool LaneStream::Deliver(const stream::Frame& frame) {
 }
 
 bool LaneStream::DeliverLocked(const stream::Frame& frame, Waiter& waiter) {
+  // The call may have returned: its memory is nobody's to write to.
+  if (waiter.done) return false;
   if (frame.header.type == FrameType::kCredit) {
     stream::Credit credit;
     if (waiter.type != FrameType::kPut || !stream::Decode(frame.body, credit)) return false;
     if (!waiter.credit) {
-      waiter.credit = std::move(credit);
-      for (const uint32_t index : waiter.credit->wanted) {
+      for (const uint32_t index : credit.wanted) {
         if (index >= waiter.payload->from.size()) return false;
       }
+      waiter.credit = std::move(credit);
     } else {
       waiter.credit->bytes = std::max(waiter.credit->bytes, credit.bytes);
     }

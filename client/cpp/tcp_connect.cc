@@ -174,7 +174,11 @@ absl::StatusOr<std::unique_ptr<stream::StreamSocket>> ConnectTcp(
   // An address is checked as one, and is no name that a server could be asked for.
   if (X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl.get()), expected.c_str()) != 1) {
     ERR_clear_error();
-    SSL_set1_host(ssl.get(), expected.c_str());
+    // An empty name would be no check at all.
+    if (expected.empty() || SSL_set1_host(ssl.get(), expected.c_str()) != 1) {
+      return absl::InvalidArgumentError(
+          "the target names no host whose certificate could be checked");
+    }
     SSL_set_tlsext_host_name(ssl.get(), expected.c_str());
   }
   MNEMO_ASSIGN_OR_RETURN(auto made,

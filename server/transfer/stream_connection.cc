@@ -357,7 +357,8 @@ void StreamConnection::Submit(StreamRequest& request) {
       rooms_.gate.Submit(request.call(), [this, &request] { Execute(request); });
   if (status.ok()) return;
   request.Fail(status);
-  Finish(request);
+  // What a PUT was credited is taken off the stream before.
+  GoOn(request, request.Stop());
 }
 
 void StreamConnection::Execute(StreamRequest& request) {
@@ -368,6 +369,10 @@ void StreamConnection::Execute(StreamRequest& request) {
   } else {
     progress = request.Run();
   }
+  GoOn(request, progress);
+}
+
+void StreamConnection::GoOn(StreamRequest& request, StreamRequest::Progress progress) {
   if (progress == StreamRequest::Progress::kWaits) return;
   if (progress == StreamRequest::Progress::kReceives) {
     return loop_.Post([this, &request] { BeginReceiving(request); });
@@ -386,11 +391,13 @@ void StreamConnection::Finish(StreamRequest& request) {
     ended = std::move(found->second);
     requests_.erase(found);
   }
-  if (ended->taker() != nullptr) {
+  // One that ended while it waited has left another's turn as it was; its id may be that
+  // of a new one by then.
+  if (ended->has_turn()) {
     MutexLock lock(mutex_);
     ++working_;
-    loop_.Post([this, id = ended->header().id] {
-      PutEnded(id);
+    loop_.Post([this] {
+      PutEnded();
       Leave();
     });
   }

@@ -122,13 +122,15 @@ class StreamConnection final : public EventLoop::Handler,
   void GoOnReceiving();
   // A PUT waits for the one that receives, if there is one.
   void SubmitPut(StreamRequest& request);
-  void PutEnded(uint64_t id);
+  // The PUT that had the turn has ended.
+  void PutEnded();
   void SetPaused(bool paused);
   // Those that wait on the loop, for its closing; they are its caller's to end.
   void TakeWaitingPuts(std::vector<StreamRequest*>& waiting);
 
   // Of any thread.
   void Submit(StreamRequest& request);
+  void GoOn(StreamRequest& request, StreamRequest::Progress progress);
   void Execute(StreamRequest& request);
   void Finish(StreamRequest& request);
   void Send(std::string frame, Descriptor descriptor = {});

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "server/transfer/stream_connection.h"
+#include "storage/base/status_macros.h"
 #include "storage/base/units.h"
 
 namespace mnemo {
@@ -69,17 +70,17 @@ void StreamConnection::SetPaused(bool paused) {
 void StreamConnection::SubmitPut(StreamRequest& request) {
   if (putting_) return waiting_puts_.push_back(&request);
   putting_ = request.header().id;
+  request.TakeTurn();
   Submit(request);
 }
 
-void StreamConnection::PutEnded(uint64_t id) {
-  // One that ended while it waited has left another's turn as it was.
-  if (putting_ != id) return;
+void StreamConnection::PutEnded() {
   putting_.reset();
   if (!waiting_puts_.empty()) {
     StreamRequest& next = *waiting_puts_.front();
     waiting_puts_.pop_front();
     putting_ = next.header().id;
+    next.TakeTurn();
     Submit(next);
   }
   if (reader_.payload_left() > 0) JudgeData();
@@ -119,6 +120,7 @@ void StreamConnection::BeginReceiving(StreamRequest& request) {
     request.Fail(absl::CancelledError("the request was cancelled"));
     return Finish(request);
   }
+  MNEMO_CHECK(receiver_ == nullptr);
   receiver_ = &request;
   if (auto credit = request.taker()->TakeCredit()) {
     Send(stream::MakeFrame({.type = FrameType::kCredit, .answer = true, .id = request.header().id},

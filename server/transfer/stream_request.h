@@ -95,6 +95,9 @@ class StreamRequest {
   virtual bool AllSent() { return false; }
   // Not null for one whose payload comes in the stream.
   virtual PayloadTaker* taker() { return nullptr; }
+  // It is the one of its stream that payload comes for, from before its first Run on.
+  void TakeTurn() { has_turn_ = true; }
+  bool has_turn() const { return has_turn_; }
   // What comes after payload was taken: kReceives, kElsewhere or kDone.
   virtual Progress AfterPayload() { return Progress::kDone; }
 
@@ -148,6 +151,7 @@ class StreamRequest {
   ByteBudget::Claim held_;   // of the request itself
   const MonoTime started_;
   absl::Status status_;
+  bool has_turn_ = false;
 };
 
 }  // namespace mnemo

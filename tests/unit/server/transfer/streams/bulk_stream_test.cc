@@ -18,6 +18,7 @@ using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::Field;
 using ::testing::HasSubstr;
+using ::testing::UnorderedElementsAre;
 
 TEST_F(BulkStreamTest, PutsAndGetsPayloadOfAnySize) {
   StreamPeer peer = Known();
@@ -153,6 +154,58 @@ TEST_F(BulkStreamTest, ASecondPutWaitsForTheFirst) {
   EXPECT_OK(ReadAnswer(peer, second, stored));
   EXPECT_EQ(stored.parts.at(0).outcome, 1);
   EXPECT_FALSE(Holds("third"));
+}
+
+TEST_F(BulkStreamTest, AnIdThatIsUsedAgainAtOnceHasOneTurn) {
+  StreamPeer peer = Known();
+  const std::string payload = PayloadOf(kMiB, 1);
+  const uint64_t first = BeginPut(peer, "first", payload.size());
+  ASSERT_TRUE(ReadCredit(peer, first));
+  const uint64_t again = first + 100;
+  const uint64_t last = first + 200;
+  const auto put = [&](uint64_t id, std::string_view key) {
+    return stream::MakeFrame({.type = FrameType::kPut, .id = id},
+                             Encode(PutOf(stream::kInStream, 0, key, payload.size())));
+  };
+  const auto cancel = [](uint64_t id) {
+    return stream::MakeFrame({.type = FrameType::kCancel, .id = id}, "");
+  };
+  // One write, so that all is handled before the turns that end are passed on.
+  peer.Write(put(again, "given up") + cancel(first) + cancel(again) + put(again, "again") +
+             put(last, "last"));
+  stream::PutAnswer stored;
+  EXPECT_THAT(ReadAnswer(peer, first, stored),
+              StatusIs(absl::StatusCode::kCancelled, HasSubstr("")));
+  EXPECT_THAT(ReadAnswer(peer, again, stored),
+              StatusIs(absl::StatusCode::kCancelled, HasSubstr("")));
+  ASSERT_TRUE(ReadCredit(peer, again));
+  // Nothing comes for the last before that one has ended.
+  stream::MatchRequest match{.scope = {.space_name = "opaque"}};
+  match.keys.keys = {"first"};
+  stream::MatchAnswer matched;
+  ASSERT_OK(peer.Call(FrameType::kMatch, Encode(match), matched));
+  peer.Write(DataFrame(again, 0, 0, payload));
+  // The answers, and the credit of the last, in whichever order.
+  std::vector<uint64_t> answered;
+  while (answered.size() < 2) {
+    const auto frame = peer.Read();
+    ASSERT_TRUE(frame);
+    if (frame->header.type == FrameType::kCredit) {
+      ASSERT_EQ(frame->header.id, last);
+      peer.Write(DataFrame(last, 0, 0, payload));
+      continue;
+    }
+    absl::Status status;
+    ASSERT_TRUE(stream::Decode(AsBytes(frame->body), status, stored));
+    ASSERT_OK(status);
+    EXPECT_EQ(stored.parts.at(0).outcome, 1);
+    answered.push_back(frame->header.id);
+  }
+  EXPECT_THAT(answered, UnorderedElementsAre(again, last));
+  EXPECT_TRUE(Holds("again"));
+  EXPECT_TRUE(Holds("last"));
+  EXPECT_FALSE(Holds("given up"));
+  EXPECT_EQ(gate_->bytes().used(), 0u);
 }
 
 TEST_F(BulkStreamTest, ACancelledPutLeavesTheStreamGood) {
