@@ -32,7 +32,7 @@ using Addresses = std::unique_ptr<addrinfo, Freed<::freeaddrinfo>>;
 using Bio = std::unique_ptr<BIO, Freed<BIO_free>>;
 using Certificate = std::unique_ptr<X509, Freed<X509_free>>;
 using Key = std::unique_ptr<EVP_PKEY, Freed<EVP_PKEY_free>>;
-using Context = std::unique_ptr<SSL_CTX, Freed<SSL_CTX_free>>;
+using TlsContext = std::unique_ptr<SSL_CTX, Freed<SSL_CTX_free>>;
 
 // "host" and "port" of "host:port" and "[host]:port".
 std::pair<std::string, std::string> Split(const std::string& address) {
@@ -97,8 +97,8 @@ absl::Status Show(SSL_CTX* context, const TlsOptions& tls) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<Context> MakeContext(const TlsOptions& tls) {
-  Context context(SSL_CTX_new(TLS_client_method()));
+absl::StatusOr<TlsContext> MakeContext(const TlsOptions& tls) {
+  TlsContext context(SSL_CTX_new(TLS_client_method()));
   if (!context) return absl::ResourceExhaustedError("no memory for TLS");
   SSL_CTX_set_min_proto_version(context.get(), TLS1_2_VERSION);
   SSL_CTX_set_verify(context.get(), SSL_VERIFY_PEER, nullptr);
@@ -166,7 +166,7 @@ absl::StatusOr<std::unique_ptr<stream::StreamSocket>> ConnectTcp(
   }
   MNEMO_RETURN_IF_ERROR(socket.status());
   if (!tls) return stream::StreamSocket::MakePlain(*std::move(socket));
-  MNEMO_ASSIGN_OR_RETURN(const Context context, MakeContext(*tls));
+  MNEMO_ASSIGN_OR_RETURN(const TlsContext context, MakeContext(*tls));
   stream::StreamSocket::SslConnection ssl(SSL_new(context.get()));
   if (!ssl) return absl::ResourceExhaustedError("no memory for TLS");
   SSL_set_connect_state(ssl.get());
