@@ -219,7 +219,8 @@ absl::StatusOr<std::vector<SegmentRecord>> StoredContextEngine::SegmentsOf(
   return ranges;
 }
 
-absl::Status StoredContextEngine::DescribePlaces(const ContextRecord& context, uint32_t max_runs,
+absl::Status StoredContextEngine::DescribePlaces(const CallContext& call,
+                                                 const ContextRecord& context, uint32_t max_runs,
                                                  const std::vector<SegmentRecord>& segments,
                                                  ContextDescription& out) const {
   const uint64_t tokens = out.info.tokens;
@@ -229,6 +230,7 @@ absl::Status StoredContextEngine::DescribePlaces(const ContextRecord& context, u
   const uint64_t group = context.spec.group_tokens();
   for (uint64_t first = 0; first < tokens; first += kChunkTokens) {
     if (first % kRangeTokens == 0) {
+      MNEMO_RETURN_IF_ERROR(CheckGoesOn(call, clock_));
       MNEMO_ASSIGN_OR_RETURN(archived, store_.reader().ArchivedRuns(context, first / kRangeTokens));
     }
     const uint64_t count = std::min(kChunkTokens, tokens - first);
@@ -279,7 +281,7 @@ absl::StatusOr<ContextDescription> StoredContextEngine::Describe(const CallConte
   MNEMO_ASSIGN_OR_RETURN(const auto segments, SegmentsOf(context, head.next_position));
   for (const SegmentRecord& record : segments) out.indexed_tokens += record.rows();
   MNEMO_RETURN_IF_ERROR(
-      DescribePlaces(context, max_runs == 0 ? kDefaultRuns : max_runs, segments, out));
+      DescribePlaces(call, context, max_runs == 0 ? kDefaultRuns : max_runs, segments, out));
   return out;
 }
 

@@ -72,8 +72,8 @@ class StoredContextEngine final : public ContextEngine {
   absl::StatusOr<std::vector<SegmentRecord>> SegmentsOf(const ContextRecord& context,
                                                         uint64_t tokens) const;
   // Where its chunks lie. O(chunks), without reading any. Errors: the store's.
-  absl::Status DescribePlaces(const ContextRecord& context, uint32_t max_runs,
-                              const std::vector<SegmentRecord>& segments,
+  absl::Status DescribePlaces(const CallContext& call, const ContextRecord& context,
+                              uint32_t max_runs, const std::vector<SegmentRecord>& segments,
                               ContextDescription& out) const;
 
   ContextStore& store_;

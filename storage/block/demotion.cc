@@ -234,14 +234,12 @@ absl::StatusOr<DiskPlace> Demotion::CopyToArchive(const DirectoryEntry& entry) {
   }
   const DiskPlace place{Level::kDisk, entry.durability, encoded->size(), encoded->form()};
   // What was lossless, of zeros for example, may be larger in few bits a value.
-  absl::Status room;
+  core_.disks().Give(Level::kDisk, before);
   if (place.stored_bytes > before) {
-    room = TakeOnDisk(Level::kDisk, place.stored_bytes);
+    MNEMO_RETURN_IF_ERROR(TakeOnDisk(Level::kDisk, place.stored_bytes));
   } else {
     core_.disks().Take(Level::kDisk, place.stored_bytes);
   }
-  core_.disks().Give(Level::kDisk, before);
-  MNEMO_RETURN_IF_ERROR(room);
   MNEMO_RETURN_IF_ERROR(PutTaken(entry, place, *encoded));
   return place;
 }

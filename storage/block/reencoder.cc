@@ -160,7 +160,10 @@ Reencoding Reencoder::ProgressOf(KeyScope scope) const {
   const uint64_t parts = core_.directory.Usage(scope).parts;
   MutexLock lock(mutex_);
   if (look_ && look_->scope == scope) {
-    return {.under_way = true, .looked_at = look_->looked_at, .parts = look_->parts};
+    // Parts that came since the look began are looked at, too.
+    return {.under_way = true,
+            .looked_at = look_->looked_at,
+            .parts = std::max(look_->parts, look_->looked_at)};
   }
   return {.under_way = core_.spaces.IsChanged(scope), .parts = parts};
 }

@@ -91,7 +91,8 @@ class Client {
  private:
   bool Create(ContextStore& store, const std::string& name) {
     if (unsure_.contains(name)) return true;
-    Known known{.spec = TestContext(name)};
+    // Embeddings of a chunk as one value, or as 8.
+    Known known{.spec = TestContext(name, random_() % 2 == 0 ? 8 : 132)};
     if (random_() % 3 == 0) known.spec.durability = Durability::kInterval;
     known.spec.labels = {{"name", name}};
     if (!store.Create(kTenant, known.spec).ok()) {
