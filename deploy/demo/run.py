@@ -19,33 +19,22 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
-import os
 import pathlib
-import shutil
-import signal
 import subprocess
 import sys
-import tempfile
 from typing import Any
 
 import corrupt
-import inputs
 from processes import Daemon, DemoError, Engine
-from report import Progress, Row, table
+from report import Row, table
+from stage import BLOCK_TOKENS, PROMPT_TOKENS, STEPS, Stage, add_arguments, perform
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent.parent / "client" / "python"))
 
 from mnemod import hash_chain  # noqa: E402
 
-BLOCK_TOKENS = 256
-# 16 whole blocks and a last batch that is computed in every run.
-PROMPT_TOKENS = 16 * BLOCK_TOKENS + 40
 SHARED_TOKENS = PROMPT_TOKENS // BLOCK_TOKENS * BLOCK_TOKENS // 2
 OTHER_TOKENS = 296  # what the second engine's prompt has behind the shared half
-CONTEXT_TOKENS = 4608
-THREADS = 2
-STEPS = 64
 
 FLIPPED_BLOCK = 14  # of 0 to 15: late, so that little has to be computed again
 SWAPPED_BLOCKS = [3, 5]
@@ -59,46 +48,21 @@ MEASURES = 3
 PLANE = "inline"
 
 
-class Demo:
+class Demo(Stage):
     """One run. `rows` and `facts` fill up as it goes."""
+
+    context_tokens = 4608
 
     def __init__(
         self, arguments: argparse.Namespace, scratch: pathlib.Path, stack: contextlib.ExitStack
     ) -> None:
-        self.arguments = arguments
-        self.model = inputs.MODELS[arguments.model]
-        self.scratch = scratch
-        self.data_dir = scratch / "data"
-        self.data_dir.mkdir()
-        self.stack = stack
-        self.progress = Progress()
+        super().__init__(arguments, scratch, stack)
+        self.facts["short"] = arguments.short
         self.rows: list[Row] = []
-        self.facts: dict[str, Any] = {"model": self.model.title, "short": arguments.short}
         self.prompt: list[int] = []
         self.reference: dict[str, Any] = {}
         self.pieces: dict[str, Any] = {}
         self.placement = ""
-        self.model_file = inputs.model_path(self.model, scratch)
-
-    def start_engine(self, name: str) -> Engine:
-        engine = Engine(
-            name,
-            self.scratch / f"{name.replace(' ', '-')}.log",
-            [
-                f"--model-file={self.model_file}",
-                f"--space=demo-{self.model.name}",
-                f"--threads={THREADS}",
-                f"--context-tokens={CONTEXT_TOKENS}",
-                f"--block-tokens={BLOCK_TOKENS}",
-            ],
-        )
-        self.stack.callback(engine.kill)
-        return engine
-
-    def start_daemon(self) -> Daemon:
-        daemon = Daemon(self.arguments.mnemod, self.data_dir, self.scratch / "mnemod.log")
-        self.stack.callback(daemon.kill)
-        return daemon
 
     def run(self) -> None:
         self.progress.say("starting")
@@ -359,44 +323,11 @@ def show(demo: Demo, failed: list[str]) -> None:
         print(f"FAILED: {bar}")
 
 
-def write_json(path: pathlib.Path, facts: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(facts, indent=1) + "\n")
-    os.replace(partial, path)
-
-
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", choices=sorted(inputs.MODELS), default="smollm2")
-    parser.add_argument("--mnemod", type=pathlib.Path, required=True, help="the daemon's program")
-    parser.add_argument("--mnemoctl", type=pathlib.Path, required=True, help="the admin tool")
-    parser.add_argument("--out", type=pathlib.Path, required=True, help="the JSON to write")
-    parser.add_argument("--short", action="store_true", help="leave out rows 3 and 6")
-    return parser.parse_args()
-
-
 def main() -> int:
-    arguments = parse_arguments()
-    # A signal ends the run the way an error does: children and files are cleaned up.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    scratch = pathlib.Path(tempfile.mkdtemp(prefix="mnemo-demo-"))
-    try:
-        with contextlib.ExitStack() as stack:
-            demo = Demo(arguments, scratch, stack)
-            demo.run()
-    except (DemoError, RuntimeError, ValueError) as error:
-        print(f"\ndemo: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    failed = [bar for bar, held in demo.bars().items() if not held]
-    demo.facts |= {"seconds": round(demo.progress.seconds, 1), "failed_bars": failed}
-    write_json(arguments.out, demo.facts)
-    show(demo, failed)
-    return 1 if failed else 0
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_arguments(parser)
+    parser.add_argument("--short", action="store_true", help="leave out rows 3 and 6")
+    return perform(Demo, parser.parse_args(), show)
 
 
 if __name__ == "__main__":

@@ -19,61 +19,28 @@ import argparse
 import contextlib
 import math
 import pathlib
-import shutil
-import signal
 import subprocess
 import sys
-import tempfile
 import time
 from typing import Any
 
-import inputs
 from processes import Daemon, DemoError, Engine
-from report import Progress
-from run import BLOCK_TOKENS, PROMPT_TOKENS, STEPS, THREADS, write_json
+from stage import PROMPT_TOKENS, STEPS, Stage, add_arguments, perform
 
 FOLLOWING_TOKENS = 1024
-# The prompt, what follows, and room to generate.
-CONTEXT_TOKENS = 5376
 ENCODE_SECONDS = 300.0
 
 
-class FloorDemo:
+class FloorDemo(Stage):
     """One run; `facts` fill up as it goes."""
+
+    context_tokens = 5376
 
     def __init__(
         self, arguments: argparse.Namespace, scratch: pathlib.Path, stack: contextlib.ExitStack
     ) -> None:
-        self.arguments = arguments
-        self.model = inputs.MODELS[arguments.model]
-        self.space = f"demo-{self.model.name}"
-        self.scratch = scratch
-        self.data_dir = scratch / "data"
-        self.data_dir.mkdir()
-        self.stack = stack
-        self.progress = Progress()
-        self.facts: dict[str, Any] = {"model": self.model.title, "floor_bits": arguments.floor}
-        self.model_file = inputs.model_path(self.model, scratch)
-
-    def start_engine(self, name: str) -> Engine:
-        engine = Engine(
-            name,
-            self.scratch / f"{name}.log",
-            [
-                f"--model-file={self.model_file}",
-                f"--space={self.space}",
-                f"--threads={THREADS}",
-                f"--context-tokens={CONTEXT_TOKENS}",
-                f"--block-tokens={BLOCK_TOKENS}",
-            ],
-        )
-        self.stack.callback(engine.kill)
-        return engine
-
-    def start_daemon(self) -> Daemon:
-        daemon = Daemon(self.arguments.mnemod, self.data_dir, self.scratch / "mnemod.log")
-        self.stack.callback(daemon.kill)
-        return daemon
+        super().__init__(arguments, scratch, stack)
+        self.facts["floor_bits"] = arguments.floor
 
     def run(self) -> None:
         self.progress.say("starting")
@@ -204,30 +171,9 @@ def show(demo: FloorDemo, failed: list[str]) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", choices=sorted(inputs.MODELS), default="smollm2")
+    add_arguments(parser)
     parser.add_argument("--floor", type=int, choices=(2, 3, 4, 5, 8), required=True)
-    parser.add_argument("--mnemod", type=pathlib.Path, required=True, help="the daemon's program")
-    parser.add_argument("--mnemoctl", type=pathlib.Path, required=True, help="the admin tool")
-    parser.add_argument("--out", type=pathlib.Path, required=True, help="the JSON to write")
-    arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    scratch = pathlib.Path(tempfile.mkdtemp(prefix="mnemo-demo-"))
-    try:
-        with contextlib.ExitStack() as stack:
-            demo = FloorDemo(arguments, scratch, stack)
-            demo.run()
-    except (DemoError, RuntimeError, ValueError) as error:
-        print(f"\ndemo: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    failed = [bar for bar, held in demo.bars().items() if not held]
-    demo.facts |= {"seconds": round(demo.progress.seconds, 1), "failed_bars": failed}
-    write_json(arguments.out, demo.facts)
-    show(demo, failed)
-    return 1 if failed else 0
+    return perform(FloorDemo, parser.parse_args(), show)
 
 
 if __name__ == "__main__":
