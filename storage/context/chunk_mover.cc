@@ -15,19 +15,12 @@ namespace {
 
 constexpr uint64_t kRunChunks = kRunTokens / kChunkTokens;
 
-using Values = std::vector<std::pair<StoredKey, std::string>>;
-
 // The embeddings of a run as they lie in `store`, verified.
-absl::StatusOr<Values> ReadRun(const Store& store, const ContextRecord& context, uint64_t run) {
-  Values values;
-  const auto bound = [&](uint64_t at) {
-    return ChunkBound(context.scope, ChunkPart::kRows, run / kRunsPerRange, at * kRunChunks);
-  };
-  MNEMO_RETURN_IF_ERROR(store.Scan(bound(run).bytes(), bound(run + 1).bytes(),
-                                   [&](const StoredKey& key, std::string_view value) {
-                                     values.emplace_back(key, value);
-                                     return true;
-                                   }));
+absl::StatusOr<ChunkValues> ReadRun(const Store& store, const ContextRecord& context,
+                                    uint64_t run) {
+  MNEMO_ASSIGN_OR_RETURN(ChunkValues values,
+                         ReadRowValues(store, context.scope, run / kRunsPerRange, run * kRunChunks,
+                                       (run + 1) * kRunChunks));
   // Nothing that is damaged is copied, and nothing good deleted for it.
   uint64_t next = run * kRunTokens;
   for (const auto& [key, value] : values) {
@@ -80,7 +73,7 @@ absl::Status ChunkMover::Move(const ContextRecord& context, uint64_t run, bool t
     MNEMO_ASSIGN_OR_RETURN(const uint64_t archived,
                            contexts_.reader().ArchivedRuns(context, run / kRunsPerRange));
     if (((archived & bit) != 0) == to_archive) return absl::OkStatus();
-    MNEMO_ASSIGN_OR_RETURN(Values values, ReadRun(to_archive ? near : *archive, context, run));
+    MNEMO_ASSIGN_OR_RETURN(ChunkValues values, ReadRun(to_archive ? near : *archive, context, run));
     const Operation operation =
         MoveOperation(placement, run, to_archive ? Level::kDisk : Level::kL3);
     StoreBatch far;

@@ -46,6 +46,21 @@ absl::StatusOr<ChunkColumns> DecodeColumnsAt(const ContextRecord& context, const
 
 }  // namespace
 
+absl::StatusOr<ChunkValues> ReadRowValues(const Store& store, KeyScope scope, uint64_t range,
+                                          uint64_t first_chunk, uint64_t end_chunk,
+                                          const StoreSnapshot* snapshot) {
+  ChunkValues values;
+  MNEMO_RETURN_IF_ERROR(store.Scan(
+      ChunkBound(scope, ChunkPart::kRows, range, first_chunk).bytes(),
+      ChunkBound(scope, ChunkPart::kRows, range, end_chunk).bytes(),
+      [&](const StoredKey& key, std::string_view value) {
+        values.emplace_back(key, value);
+        return true;
+      },
+      snapshot));
+  return values;
+}
+
 std::string EncodeMovedMark(uint64_t seed) {
   std::string value{static_cast<char>(kVersion), static_cast<char>(kMoved)};
   SealValue(value, seed);
@@ -184,22 +199,15 @@ absl::Status ContextReader::ReadWindow(const ContextRecord& context, uint64_t ra
     pieces.push_back({.columns = *std::move(decoded)});
     return true;
   };
-  const auto bound = [&](ChunkPart part, uint64_t chunk) {
-    return ChunkBound(context.scope, part, range, chunk);
+  const auto bound = [&](uint64_t chunk) {
+    return ChunkBound(context.scope, ChunkPart::kColumns, range, chunk);
   };
-  MNEMO_RETURN_IF_ERROR(store.Scan(bound(ChunkPart::kColumns, first_chunk).bytes(),
-                                   bound(ChunkPart::kColumns, end_chunk).bytes(), columns,
-                                   snapshot.get()));
+  MNEMO_RETURN_IF_ERROR(
+      store.Scan(bound(first_chunk).bytes(), bound(end_chunk).bytes(), columns, snapshot.get()));
   MNEMO_RETURN_IF_ERROR(damage);
   if (!with_rows) return absl::OkStatus();
-  std::vector<std::pair<StoredKey, std::string>> values;
-  MNEMO_RETURN_IF_ERROR(store.Scan(
-      bound(ChunkPart::kRows, first_chunk).bytes(), bound(ChunkPart::kRows, end_chunk).bytes(),
-      [&](const StoredKey& key, std::string_view value) {
-        values.emplace_back(key, value);
-        return true;
-      },
-      snapshot.get()));
+  MNEMO_ASSIGN_OR_RETURN(ChunkValues values, ReadRowValues(store, context.scope, range, first_chunk,
+                                                           end_chunk, snapshot.get()));
   // A fragment of columns has one of rows, a complete chunk has groups of them.
   auto value = values.begin();
   for (ChunkPiece& piece : pieces) {
@@ -274,15 +282,9 @@ absl::StatusOr<std::vector<ChunkCache::RowsPtr>> ContextReader::ReadStoredRows(
     }
   }
   // Fragments, or all of the chunk as one value.
-  const uint64_t range = chunk / kChunksPerRange;
-  std::vector<std::pair<StoredKey, std::string>> values;
-  MNEMO_RETURN_IF_ERROR(
-      store.Scan(ChunkKey(context.scope, ChunkPart::kRows, chunk, 0).bytes(),
-                 ChunkBound(context.scope, ChunkPart::kRows, range, chunk + 1).bytes(),
-                 [&](const StoredKey& key, std::string_view value) {
-                   values.emplace_back(key, value);
-                   return true;
-                 }));
+  MNEMO_ASSIGN_OR_RETURN(
+      ChunkValues values,
+      ReadRowValues(store, context.scope, chunk / kChunksPerRange, chunk, chunk + 1));
   for (auto& [key, value] : values) {
     MNEMO_ASSIGN_OR_RETURN(parts.emplace_back(), DecodeRows(context, key, std::move(value), level));
   }

@@ -4,6 +4,8 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -111,6 +113,14 @@ class ContextReader {
   RunUses& uses_;
   const SummaryReader summaries_;
 };
+
+// Values as they are stored, by key.
+using ChunkValues = std::vector<std::pair<StoredKey, std::string>>;
+// The embeddings of chunks [first_chunk, end_chunk), which lie in `range`, and of no
+// other; marks among them.
+absl::StatusOr<ChunkValues> ReadRowValues(const Store& store, KeyScope scope, uint64_t range,
+                                          uint64_t first_chunk, uint64_t end_chunk,
+                                          const StoreSnapshot* snapshot = nullptr);
 
 // Stands in the place of embeddings that were moved to the archive.
 std::string EncodeMovedMark(uint64_t seed);
