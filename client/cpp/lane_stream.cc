@@ -10,6 +10,7 @@
 #include <span>
 #include <utility>
 
+#include "storage/base/iovecs.h"
 #include "storage/base/status_macros.h"
 
 namespace mnemo::client {
@@ -117,7 +118,7 @@ void LaneStream::Wake() {
 }
 
 absl::Status LaneStream::SendAll(std::vector<iovec> pieces, int descriptor, LaneTime deadline) {
-  std::span<iovec> rest = pieces;
+  IovecSpan rest = pieces;
   while (!rest.empty()) {
     ssize_t sent = 0;
     if (socket_->ssl() == nullptr) {
@@ -129,15 +130,7 @@ absl::Status LaneStream::SendAll(std::vector<iovec> pieces, int descriptor, Lane
     if (sent < 0) return absl::UnavailableError("the stream to the daemon has ended");
     if (sent > 0) {
       descriptor = -1;
-      auto left = static_cast<size_t>(sent);
-      while (!rest.empty() && left >= rest.front().iov_len) {
-        left -= rest.front().iov_len;
-        rest = rest.subspan(1);
-      }
-      if (left > 0) {
-        rest.front().iov_base = static_cast<char*>(rest.front().iov_base) + left;
-        rest.front().iov_len -= left;
-      }
+      rest = Advance(rest, static_cast<uint64_t>(sent));
       continue;
     }
     if (std::chrono::steady_clock::now() >= deadline) {

@@ -14,9 +14,9 @@
 #include <vector>
 
 #include "server/transfer/guarded_copy.h"
-#include "server/transfer/iovecs.h"
 #include "server/transfer/region.h"
 #include "storage/base/errno_status.h"
+#include "storage/base/iovecs.h"
 #include "storage/base/status_macros.h"
 
 namespace mnemo {

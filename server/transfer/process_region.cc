@@ -8,9 +8,9 @@
 #include <utility>
 #include <vector>
 
-#include "server/transfer/iovecs.h"
 #include "server/transfer/region.h"
 #include "storage/base/errno_status.h"
+#include "storage/base/iovecs.h"
 #include "storage/base/status_macros.h"
 
 namespace mnemo {

@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <utility>
 
-#include "server/transfer/iovecs.h"
 #include "server/transfer/stream_connection.h"
+#include "storage/base/iovecs.h"
 #include "storage/base/units.h"
 
 namespace mnemo {
