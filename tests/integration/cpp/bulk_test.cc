@@ -1,15 +1,11 @@
 // The C++ client and the real daemon over streams of TCP, with the payload in them.
 #include <algorithm>
-#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
-#include "mnemo/client.h"
+#include "tests/integration/cpp/daemon_test.h"
 #include "tests/support/certificates.h"
-#include "tests/support/daemon/daemon_process.h"
-#include "tests/support/status_matchers.h"
-#include "tests/support/temp_dir.h"
 
 namespace mnemo::client {
 namespace {
@@ -29,43 +25,13 @@ std::vector<uint8_t> BytesOf(size_t size, uint32_t seed) {
   return bytes;
 }
 
-class BulkTest : public ::testing::Test {
+class BulkTest : public DaemonTest {
  protected:
-  void StartDaemon(const std::vector<std::string>& settings) {
-    std::vector<std::string> all = {"--memory-total=512MiB", "--disk-total=1GiB"};
-    all.insert(all.end(), settings.begin(), settings.end());
-    auto daemon = DaemonProcess::Start(folder_.path(), all);
-    ASSERT_OK(daemon);
-    daemon_ = *std::move(daemon);
-  }
-  void Connect(const ClientOptions& options) {
-    auto client = Client::Connect(options);
-    ASSERT_OK(client);
-    client_ = *std::move(client);
-    Space space{.name = "opaque", .tokens_per_block = 16};
-    space.groups = {{.name = "bytes", .kind = GroupKind::kOpaque, .layers = 1}};
-    ASSERT_OK(client_->spaces().Open(space));
-  }
+  BulkTest() : DaemonTest("512MiB", kByBulk) {}
   void StartAndConnect() {
     StartDaemon({"--streams-listen=127.0.0.1:0"});
     Connect({.target = daemon_->tcp(), .connections = 2});
   }
-
-  absl::StatusOr<PutResult> Put(const std::string& key, Bytes data,
-                                const CallOptions& options = kByBulk) {
-    return client_->blocks().Put({.space = "opaque", .parts = {{.key = key, .data = data}}},
-                                 options);
-  }
-  absl::StatusOr<GetResult> Get(std::string_view key, MutableBytes into,
-                                const CallOptions& options = kByBulk) {
-    const Destination to{.memory = into};
-    return client_->blocks().Get(
-        {.space = "opaque", .keys = {&key, 1}, .destinations = {&to, 1}, .verify = true}, options);
-  }
-
-  TempDir folder_;
-  std::unique_ptr<DaemonProcess> daemon_;
-  std::unique_ptr<Client> client_;
 };
 
 TEST_F(BulkTest, BytesOfAnyMemoryTravelInTheStream) {

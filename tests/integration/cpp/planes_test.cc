@@ -9,10 +9,7 @@
 #include <thread>
 #include <vector>
 
-#include "mnemo/client.h"
-#include "tests/support/daemon/daemon_process.h"
-#include "tests/support/status_matchers.h"
-#include "tests/support/temp_dir.h"
+#include "tests/integration/cpp/daemon_test.h"
 
 namespace mnemo::client {
 namespace {
@@ -21,28 +18,17 @@ using ::testing::HasSubstr;
 
 constexpr size_t kMiB = 1 << 20;
 
-class PlanesTest : public ::testing::Test {
+class PlanesTest : public DaemonTest {
  protected:
+  PlanesTest() : DaemonTest("256MiB") {}
   void SetUp() override {
     StartDaemon();
     Connect({.target = daemon_->tcp()});
   }
 
-  void StartDaemon(const std::vector<std::string>& settings = {"--memory-total=256MiB",
-                                                               "--disk-total=1GiB"}) {
-    auto daemon = DaemonProcess::Start(folder_.path(), settings);
-    ASSERT_OK(daemon);
-    daemon_ = *std::move(daemon);
-  }
-
   void Connect(const ClientOptions& options) {
     memory_.reset();
-    auto client = Client::Connect(options);
-    ASSERT_OK(client);
-    client_ = *std::move(client);
-    Space space{.name = "opaque", .tokens_per_block = 16};
-    space.groups = {{.name = "bytes", .kind = GroupKind::kOpaque, .layers = 1}};
-    ASSERT_OK(client_->spaces().Open(space));
+    ASSERT_NO_FATAL_FAILURE(DaemonTest::Connect(options));
     auto memory = client_->AllocateShared(16 * kMiB);
     ASSERT_OK(memory);
     memory_ = *std::move(memory);
@@ -51,21 +37,6 @@ class PlanesTest : public ::testing::Test {
     }
   }
 
-  absl::StatusOr<PutResult> Put(const std::string& key, Bytes data,
-                                const CallOptions& options = {}) {
-    return client_->blocks().Put({.space = "opaque", .parts = {{.key = key, .data = data}}},
-                                 options);
-  }
-  absl::StatusOr<GetResult> Get(std::string_view key, MutableBytes into,
-                                const CallOptions& options = {}) {
-    const Destination to{.memory = into};
-    return client_->blocks().Get(
-        {.space = "opaque", .keys = {&key, 1}, .destinations = {&to, 1}, .verify = true}, options);
-  }
-
-  TempDir folder_;
-  std::unique_ptr<DaemonProcess> daemon_;
-  std::unique_ptr<Client> client_;
   std::unique_ptr<SharedMemory> memory_;
 };
 
