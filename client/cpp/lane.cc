@@ -292,6 +292,8 @@ Lane::Outcome<GetResult> Lane::Get(const GetRequest& request, const CallOptions&
     message.slices.push_back({.offset = bulk ? 0 : at[i].offset, .length = memory.size()});
     if (bulk) payload.into.push_back(memory);
   }
+  std::vector<StreamingDigest128> digests(bulk && request.verify ? at.size() : 0);
+  if (!digests.empty()) payload.digests = &digests;
   stream::GetAnswer answer;
   std::string body;
   absl::StatusOr<std::vector<stream::Place>> places = PlacesOf(way, at);
@@ -320,7 +322,10 @@ Lane::Outcome<GetResult> Lane::Get(const GetRequest& request, const CallOptions&
       read.status = absl::InternalError("the daemon answers more bytes than there is room for");
     }
     if (read.status.ok() && request.on_data) request.on_data(i, 0, read.bytes);
-    if (read.status.ok() && request.verify && DigestOf(memory.first(read.bytes)) != read.digest) {
+    const auto digest = [&] {
+      return bulk ? FromWire(digests[i].Digest()) : DigestOf(memory.first(read.bytes));
+    };
+    if (read.status.ok() && request.verify && digest() != read.digest) {
       read.status = absl::DataLossError("the bytes have another digest than the part");
     }
     result.parts.push_back(std::move(read));

@@ -12,6 +12,7 @@
 
 #include "storage/base/iovecs.h"
 #include "storage/base/status_macros.h"
+#include "storage/base/units.h"
 
 namespace mnemo::client {
 namespace {
@@ -21,6 +22,8 @@ using stream::FrameType;
 // How long a daemon may take to answer what was cancelled.
 constexpr std::chrono::seconds kGrace(2);
 constexpr int64_t kLongestWaitMs = 60'000;
+// Of payload, taken at once: it is digested while the processor's cache has it.
+constexpr size_t kTakeBytes = 256 * kKiB;
 
 int PollMillis(LaneTime until) {
   const auto left =
@@ -233,12 +236,13 @@ bool LaneStream::TakeSome(bool& good) {
     } else {
       const ByteView here = reader_.payload();
       if (here.empty()) {
-        received = Receive(target_);
+        received = Receive(target_.first(std::min(target_.size(), kTakeBytes)));
       } else {
         CopyInto(here, target_.data());
         received = {.state = Received::State::kBytes, .bytes = here.size()};
       }
       reader_.TookPayload(received.bytes);
+      if (digest_ != nullptr) digest_->Update(target_.first(received.bytes));
       target_ = target_.subspan(received.bytes);
     }
     good = received.state != Received::State::kEnd;
@@ -293,6 +297,8 @@ bool LaneStream::DeliverLocked(const stream::Frame& frame, Waiter& waiter) {
     if (data.offset != got || reader_.payload_left() > into.size() - got) return false;
     target_ = into.subspan(got, reader_.payload_left());
     got += reader_.payload_left();
+    auto* const digests = waiter.payload->digests;
+    digest_ = digests != nullptr ? &(*digests)[data.index] : nullptr;
     return true;
   }
   if (waiter.type != frame.header.type) return true;

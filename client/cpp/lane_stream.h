@@ -17,6 +17,7 @@
 #include "proto/stream/messages.h"
 #include "proto/stream/stream_socket.h"
 #include "storage/base/busy_wait.h"
+#include "storage/base/checksum.h"
 #include "storage/base/descriptor.h"
 #include "storage/base/mutex.h"
 
@@ -45,6 +46,8 @@ class LaneStream {
   // of a PUT lies, by part. Borrowed while the call lasts, and not touched after it.
   struct Payload {
     std::vector<MutableBytes> into;
+    // Not null: of what has come, by place, made while it comes.
+    std::vector<StreamingDigest128>* digests = nullptr;
     std::vector<Bytes> from;
   };
   // Sends a request and waits for its answer. A call that is given up is cancelled at
@@ -102,7 +105,8 @@ class LaneStream {
   const SystemClock clock_;
   // Of who reads.
   stream::FrameReader reader_{stream::End::kClient};
-  MutableBytes target_;  // where payload goes
+  MutableBytes target_;                   // where payload goes
+  StreamingDigest128* digest_ = nullptr;  // what else it goes to, or null
   BusyWait busy_;
   Mutex io_;  // under TLS, around calls to the socket, none of which waits; innermost
 

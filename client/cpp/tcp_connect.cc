@@ -14,6 +14,7 @@
 #include <cstring>
 #include <utility>
 
+#include "storage/base/local_socket.h"
 #include "storage/base/status_macros.h"
 
 namespace mnemo::client {
@@ -60,6 +61,7 @@ absl::StatusOr<Descriptor> ConnectTo(const addrinfo& to, const std::string& addr
                                      Time deadline) {
   Descriptor socket(::socket(to.ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!socket.valid()) return absl::ResourceExhaustedError("no descriptor for a socket");
+  SendUnpacedWithinHost(socket.get(), to.ai_addr);
   int error = ::connect(socket.get(), to.ai_addr, to.ai_addrlen) == 0 ? 0 : errno;
   if (error == EINPROGRESS) {
     if (!PollUntil(socket.get(), POLLOUT, deadline)) {

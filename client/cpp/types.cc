@@ -1,13 +1,7 @@
 #include "mnemo/types.h"
 
-#define XXH_STATIC_LINKING_ONLY
-#include <xxhash.h>
-#if defined(__x86_64__)
-// As in storage/base/checksum.cc: the plain functions are built for SSE2.
-#include <xxh_x86dispatch.h>
-#endif
-
 #include "mnemo/blocks.h"
+#include "storage/base/checksum.h"
 
 namespace mnemo::client {
 
@@ -16,8 +10,8 @@ std::vector<std::string_view> ViewsOf(std::span<const std::string> strings) {
 }
 
 Digest DigestOf(Bytes bytes) {
-  const XXH128_hash_t hash = XXH3_128bits(bytes.data(), bytes.size());
-  return {.high = hash.high64, .low = hash.low64};
+  const Digest128 digest = mnemo::DigestOf(bytes);
+  return {.high = digest.high, .low = digest.low};
 }
 
 bool MatchResult::ShouldFetch(double prefill_tokens_per_second) const {

@@ -189,13 +189,15 @@ class ReadSink {
   // The header of a part, before its bytes; again if they come anew, from the beginning.
   // An error is the part's answer, and none of its bytes come.
   virtual absl::Status Begin(const ReadStep& header) = 0;
-  // Bytes of the part, `position` bytes behind the first that was asked for. Called by the
-  // work of ForEach. An error is the part's answer.
-  virtual absl::Status Take(uint32_t index, uint64_t position, std::span<const ByteView> bytes) = 0;
+  // Bytes of the part, `position` bytes behind the first that was asked for; they may be
+  // kept. Called by the work of ForEach. An error is the part's answer.
+  virtual absl::Status Take(uint32_t index, uint64_t position, const PinnedBytes& bytes) = 0;
   // The part has ended: all of its bytes were taken, or why not.
   virtual void End(uint32_t index, const absl::Status& status) = 0;
   // As PartSink::ForEach.
-  virtual void ForEach(size_t count, const std::function<void(size_t)>& work) = 0;
+  virtual void ForEach(size_t count, const std::function<void(size_t)>& work) {
+    for (size_t i = 0; i < count; ++i) work(i);
+  }
 };
 
 // A read in progress. Not thread-safe. Pins at most one part at a time for

@@ -55,7 +55,7 @@ class RunSink final : public PartSink {
     return sink_.Begin(
         HeaderOf(index_, part, bytes_of_all_runs_ != 0 ? bytes_of_all_runs_ : bytes));
   }
-  absl::Status Take(uint64_t offset, std::span<const ByteView> bytes) override {
+  absl::Status Take(uint64_t offset, const PinnedBytes& bytes) override {
     return sink_.Take(index_, position_ + offset, bytes);
   }
   void ForEach(size_t count, const std::function<void(size_t)>& work) override {

@@ -280,10 +280,9 @@ absl::Status GetStreamRequest::Begin(const ReadStep& header) {
   return PlaceHolds(header.index, place.slices.bytes(), header.bytes_following);
 }
 
-absl::Status GetStreamRequest::Take(uint32_t index, uint64_t position,
-                                    std::span<const ByteView> bytes) {
+absl::Status GetStreamRequest::Take(uint32_t index, uint64_t position, const PinnedBytes& bytes) {
   const PartPlace& place = places_[index];
-  return place.region->CopyOut(bytes, place.slices, position);
+  return place.region->CopyOut(bytes.pieces(), place.slices, position);
 }
 
 void GetStreamRequest::End(uint32_t index, const absl::Status& status) {

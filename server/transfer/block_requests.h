@@ -95,7 +95,7 @@ class GetStreamRequest final : public StreamRequest, private ReadSink {
   Progress Read(bool on_loop);
 
   absl::Status Begin(const ReadStep& header) override;
-  absl::Status Take(uint32_t index, uint64_t position, std::span<const ByteView> bytes) override;
+  absl::Status Take(uint32_t index, uint64_t position, const PinnedBytes& bytes) override;
   void End(uint32_t index, const absl::Status& status) override;
   void ForEach(size_t count, const std::function<void(size_t)>& work) override {
     rooms_.copies.ForEach(count, work);

@@ -80,28 +80,36 @@ StreamRequest::Progress BulkGetRequest::Run() {
           granted_ = false;
       }
     }
-    absl::StatusOr<std::optional<ReadStep>> step = session_->Next();
-    if (!step.ok() || !step->has_value()) return End(step.status());
-    Take(**step);
+    const absl::StatusOr<bool> more = session_->NextInto(*this);
+    if (!more.ok() || !*more) return End(more.status());
   }
 }
 
-void BulkGetRequest::Take(const ReadStep& step) {
-  stream::GetAnswer::Part& part = answer_.parts[step.index];
-  if (step.kind == ReadStep::Kind::kData) {
-    if (!part.status.ok() || step.bytes.size() == 0) return;
-    rooms_.payload->SendPayload(header().id, step.index, part.bytes, step.bytes);
-    part.bytes += step.bytes.size();
-    unsent_ = true;
-    return;
+absl::Status BulkGetRequest::Begin(const ReadStep& header) {
+  stream::GetAnswer::Part& part = answer_.parts[header.index];
+  if (part.bytes > 0 && header.digest != begun_) {
+    return absl::AbortedError("the part was replaced during the read; read it again");
   }
-  DescribePart(step, part);
-  if (!part.status.ok()) return;
-  const absl::StatusOr<uint64_t>& room = room_[step.index];
-  part.status = room.status();
-  if (room.ok() && *room < step.bytes_following) {
-    part.status = PlaceHolds(step.index, *room, step.bytes_following);
-  }
+  begun_ = header.digest;
+  DescribePart(header, part);
+  const absl::StatusOr<uint64_t>& room = room_[header.index];
+  MNEMO_RETURN_IF_ERROR(room.status());
+  if (*room >= header.bytes_following) return absl::OkStatus();
+  return PlaceHolds(header.index, *room, header.bytes_following);
+}
+
+absl::Status BulkGetRequest::Take(uint32_t index, uint64_t position, const PinnedBytes& bytes) {
+  uint64_t& sent = answer_.parts[index].bytes;
+  const uint64_t end = position + bytes.size();
+  if (end <= sent) return absl::OkStatus();
+  rooms_.payload->SendPayload(header().id, index, sent, bytes.Slice(sent - position, end - sent));
+  sent = end;
+  unsent_ = true;
+  return absl::OkStatus();
+}
+
+void BulkGetRequest::End(uint32_t index, const absl::Status& status) {
+  answer_.parts[index].status = status;
 }
 
 const MethodRule& BulkPutRequest::rule() const {

@@ -11,13 +11,15 @@
 
 namespace mnemo {
 
-// Sends from pinned extents, a part at a time: the bytes of one are claimed when those of
-// the one before have left, so a peer that does not read holds up its own request alone.
-class BulkGetRequest final : public StreamRequest {
+// Sends from pinned extents, each piece once it was checked, a part at a time: the bytes of
+// one are claimed when those of the one before have left, so a peer that does not read
+// holds up its own request alone.
+class BulkGetRequest final : public StreamRequest, private ReadSink {
  public:
   BulkGetRequest(const RequestRooms& rooms, const stream::Header& header, ByteView body)
       : StreamRequest(rooms, header, body) {}
   const MethodRule& rule() const override;
+  using StreamRequest::Begin;
   Progress Run() override;
   bool AllSent() override { return ended_; }
 
@@ -27,10 +29,14 @@ class BulkGetRequest final : public StreamRequest {
   absl::Status Open();
   // The answer stands once what was sent has left.
   Progress End(const absl::Status& status);
-  void Take(const ReadStep& step);
+  absl::Status Begin(const ReadStep& header) override;
+  absl::Status Take(uint32_t index, uint64_t position, const PinnedBytes& bytes) override;
+  void End(uint32_t index, const absl::Status& status) override;
 
   stream::GetRequest request_;
   stream::GetAnswer answer_;
+  // What was sent of a part that comes anew from another copy is not sent again.
+  Digest128 begun_;
   std::vector<absl::StatusOr<uint64_t>> room_;  // that the client has for each part
   std::unique_ptr<GetSession> session_;
   bool granted_ = false;  // when it goes on, the next part's bytes are claimed

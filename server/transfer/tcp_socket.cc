@@ -11,6 +11,7 @@
 #include <memory>
 #include <string_view>
 
+#include "storage/base/local_socket.h"
 #include "storage/base/status_macros.h"
 
 namespace mnemo {
@@ -61,6 +62,8 @@ absl::StatusOr<TcpListener> ListenTcp(const std::string& address) {
   MNEMO_ASSIGN_OR_RETURN(const Addresses found, Resolve(address));
   Descriptor socket(
       ::socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP));
+  // Inherited by the sockets that it accepts.
+  if (socket.valid()) SendUnpacedWithinHost(socket.get(), found->ai_addr);
   const int on = 1;
   // A port that a daemon before this one has just left is free.
   if (!socket.valid() ||

@@ -37,6 +37,31 @@ void StreamingChecksum64::Update(ByteView bytes) {
 }
 uint64_t StreamingChecksum64::Digest() const { return XXH3_64bits_digest(&state_->xxh); }
 
+struct StreamingDigest128::State {
+  XXH3_state_t xxh;
+};
+
+StreamingDigest128::StreamingDigest128() : state_(new State) {
+  MNEMO_CHECK(XXH3_128bits_reset(&state_->xxh) == XXH_OK);
+}
+StreamingDigest128::~StreamingDigest128() = default;
+StreamingDigest128::StreamingDigest128(StreamingDigest128&&) noexcept = default;
+StreamingDigest128& StreamingDigest128::operator=(StreamingDigest128&&) noexcept = default;
+
+void StreamingDigest128::Update(ByteView bytes) {
+  MNEMO_CHECK(XXH3_128bits_update(&state_->xxh, bytes.data(), bytes.size()) == XXH_OK);
+}
+
+Digest128 StreamingDigest128::Digest() const {
+  const XXH128_hash_t hash = XXH3_128bits_digest(&state_->xxh);
+  return {hash.low64, hash.high64};
+}
+
+Digest128 DigestOf(ByteView bytes) {
+  const XXH128_hash_t hash = XXH3_128bits(bytes.data(), bytes.size());
+  return {hash.low64, hash.high64};
+}
+
 std::array<uint8_t, 16> SecureDigest16(std::string_view bytes) {
   std::array<uint8_t, SHA256_DIGEST_LENGTH> full;
   SHA256(reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(), full.data());

@@ -1,4 +1,4 @@
-// Checksums of stored bytes: XXH3 of 64 bits, seeded. Guards against decay
+// Checksums of stored bytes: XXH3 of 64 bits, seeded, and of 128 bits. Guards against decay
 // and mix-ups, not against an attacker who can write our disk.
 #pragma once
 
@@ -18,6 +18,24 @@ struct Digest128 {
   uint64_t low = 0;
   uint64_t high = 0;
   friend bool operator==(const Digest128&, const Digest128&) = default;
+};
+Digest128 DigestOf(ByteView bytes);
+
+// DigestOf bytes that arrive in pieces. Not thread-safe.
+class StreamingDigest128 {
+ public:
+  StreamingDigest128();
+  ~StreamingDigest128();
+  StreamingDigest128(StreamingDigest128&&) noexcept;
+  StreamingDigest128& operator=(StreamingDigest128&&) noexcept;
+
+  void Update(ByteView bytes);
+  // Of all bytes so far; more may follow.
+  Digest128 Digest() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
 };
 
 // Checksum64 over bytes that arrive in pieces. Not thread-safe.

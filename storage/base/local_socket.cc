@@ -1,11 +1,14 @@
 #include "storage/base/local_socket.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <string_view>
 
 namespace mnemo {
 namespace {
@@ -27,6 +30,21 @@ absl::StatusOr<Descriptor> ConnectLocal(const std::string& path) {
     return absl::UnavailableError(path + ": " + std::strerror(errno));
   }
   return socket;
+}
+
+bool SendUnpacedWithinHost(int socket, const sockaddr* address) {
+  bool within = false;
+  if (address->sa_family == AF_INET) {
+    const auto* const v4 = reinterpret_cast<const sockaddr_in*>(address);
+    within = ntohl(v4->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+  } else if (address->sa_family == AF_INET6) {
+    const auto* const v6 = reinterpret_cast<const sockaddr_in6*>(address);
+    within = IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr);
+  }
+  // Every kernel has it, and lets everybody choose it.
+  static constexpr std::string_view kUnpaced = "reno";
+  return within &&
+         ::setsockopt(socket, IPPROTO_TCP, TCP_CONGESTION, kUnpaced.data(), kUnpaced.size()) == 0;
 }
 
 bool ShowSenders(int socket) {

@@ -1,6 +1,7 @@
 // Connected stream sockets, and descriptors that travel over those of UNIX.
 #pragma once
 
+#include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
@@ -17,6 +18,11 @@ namespace mnemo {
 // Does not wait: a socket whose backlog is full counts as one that is not there.
 // Errors: kUnavailable; kInvalidArgument (a path over 107 bytes).
 absl::StatusOr<Descriptor> ConnectLocal(const std::string& path);
+
+// A TCP socket that is about to connect to `address`, or to listen there: if that is this
+// host, what it sends is not paced, since there is no path that it could congest.
+// docs/decisions/0148. True if so.
+bool SendUnpacedWithinHost(int socket, const sockaddr* address);
 
 // What one call took from a socket.
 struct Received {

@@ -148,9 +148,9 @@ class PartSink {
   // copy turned out to be damaged and another one is read, from the beginning. An error
   // ends the read, and is its answer.
   virtual absl::Status Begin(const PartRead& part, uint64_t bytes) = 0;
-  // Bytes from `offset` on of those asked for, checked just now. Called by the work of
-  // ForEach. An error ends the read, and is its answer.
-  virtual absl::Status Take(uint64_t offset, std::span<const ByteView> bytes) = 0;
+  // Bytes from `offset` on of those asked for, checked just now; they may be kept. Called by
+  // the work of ForEach. An error ends the read, and is its answer.
+  virtual absl::Status Take(uint64_t offset, const PinnedBytes& bytes) = 0;
   // Runs work(0) to work(count - 1), on this thread or on several; all have ended when it
   // returns.
   virtual void ForEach(size_t count, const std::function<void(size_t)>& work) {

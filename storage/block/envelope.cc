@@ -2,11 +2,6 @@
 #include "storage/block/envelope.h"
 
 #include <fmt/format.h>
-#define XXH_STATIC_LINKING_ONLY
-#include <xxhash.h>
-#if defined(__x86_64__)
-#include <xxh_x86dispatch.h>  // as in storage/base/checksum.cc
-#endif
 
 #include <algorithm>
 #include <bit>
@@ -112,31 +107,6 @@ bool IsSound(const EnvelopeSection& section) {
 uint64_t KeyChecksum(const StoredKey& key) { return Checksum64(AsBytes(key.bytes()), kKeySeed); }
 
 }  // namespace
-
-struct StreamingDigest128::State {
-  XXH3_state_t xxh;
-};
-
-StreamingDigest128::StreamingDigest128() : state_(new State) {
-  MNEMO_CHECK(XXH3_128bits_reset(&state_->xxh) == XXH_OK);
-}
-StreamingDigest128::~StreamingDigest128() = default;
-StreamingDigest128::StreamingDigest128(StreamingDigest128&&) noexcept = default;
-StreamingDigest128& StreamingDigest128::operator=(StreamingDigest128&&) noexcept = default;
-
-void StreamingDigest128::Update(ByteView bytes) {
-  MNEMO_CHECK(XXH3_128bits_update(&state_->xxh, bytes.data(), bytes.size()) == XXH_OK);
-}
-
-Digest128 StreamingDigest128::Digest() const {
-  const XXH128_hash_t hash = XXH3_128bits_digest(&state_->xxh);
-  return {hash.low64, hash.high64};
-}
-
-Digest128 DigestOf(ByteView bytes) {
-  const XXH128_hash_t hash = XXH3_128bits(bytes.data(), bytes.size());
-  return {hash.low64, hash.high64};
-}
 
 absl::StatusOr<Envelope> Envelope::Parse(const PinnedBytes& value) {
   if (value.size() < kFixedSize) return Damaged("shorter than its header");

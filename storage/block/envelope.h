@@ -26,24 +26,6 @@
 
 namespace mnemo {
 
-// Digest128 (XXH3) of bytes that arrive in pieces. Not thread-safe.
-class StreamingDigest128 {
- public:
-  StreamingDigest128();
-  ~StreamingDigest128();
-  StreamingDigest128(StreamingDigest128&&) noexcept;
-  StreamingDigest128& operator=(StreamingDigest128&&) noexcept;
-
-  void Update(ByteView bytes);
-  // Of all bytes so far; more may follow.
-  Digest128 Digest() const;
-
- private:
-  struct State;
-  std::unique_ptr<State> state_;
-};
-Digest128 DigestOf(ByteView bytes);
-
 // One entry of the table.
 struct EnvelopeSection {
   uint64_t offset = 0;  // of the stored bytes, from the start of the envelope

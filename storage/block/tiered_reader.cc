@@ -137,7 +137,7 @@ absl::StatusOr<PartRead> TieredReader::OpenInto(const DirectoryEntry& entry,
     MNEMO_ASSIGN_OR_RETURN(PartRead read, Open(entry, stored, first, count));
     const PinnedBytes decoded = std::exchange(read.bytes, {});
     refused = sink.Begin(read, decoded.size());
-    if (refused.ok()) refused = sink.Take(0, decoded.pieces());
+    if (refused.ok()) refused = sink.Take(0, decoded);
     if (!refused.ok()) return ended_by_sink();
     read.bytes = decoded;
     return read;
@@ -165,7 +165,7 @@ absl::StatusOr<PartRead> TieredReader::OpenInto(const DirectoryEntry& entry,
     const uint64_t begin = envelope.ExactOffset(bounds[piece]) - opened.read.offset;
     const uint64_t end = envelope.ExactOffset(bounds[piece + 1]) - opened.read.offset;
     if (sound[piece].ok()) {
-      taken[piece] = sink.Take(begin, bytes.Slice(begin, end - begin).pieces());
+      taken[piece] = sink.Take(begin, bytes.Slice(begin, end - begin));
     }
     if (!sound[piece].ok() || !taken[piece].ok()) failed = true;
   });

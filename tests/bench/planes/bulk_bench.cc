@@ -29,6 +29,7 @@
 
 #include "mnemo/client.h"
 #include "storage/base/descriptor.h"
+#include "storage/base/local_socket.h"
 #include "storage/base/status_macros.h"
 #include "storage/base/units.h"
 #include "tests/bench/planes/rounds.h"
@@ -150,7 +151,7 @@ class RawEnd {
   std::unique_ptr<SSL, SslDeleter> ssl_;
 };
 
-// A connected pair over loopback TCP.
+// A connected pair over loopback TCP, not paced, as our own streams.
 absl::StatusOr<std::pair<Descriptor, Descriptor>> TcpPair() {
   const Descriptor listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   sockaddr_in address{};
@@ -159,6 +160,8 @@ absl::StatusOr<std::pair<Descriptor, Descriptor>> TcpPair() {
   socklen_t size = sizeof(address);
   auto* const to = reinterpret_cast<sockaddr*>(&address);
   Descriptor client(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  SendUnpacedWithinHost(listener.get(), to);
+  SendUnpacedWithinHost(client.get(), to);
   if (::bind(listener.get(), to, size) != 0 || ::listen(listener.get(), 1) != 0 ||
       ::getsockname(listener.get(), to, &size) != 0 || ::connect(client.get(), to, size) != 0) {
     return absl::InternalError(fmt::format("raw TCP: {}", std::strerror(errno)));
@@ -168,14 +171,15 @@ absl::StatusOr<std::pair<Descriptor, Descriptor>> TcpPair() {
   return std::make_pair(std::move(client), std::move(server));
 }
 
-// A server of one value and nothing besides: a thread that sends it when it is told to, or
-// receives it and says so.
+// A server of values and nothing besides: a thread that sends the next of them when it is
+// told to, or receives it and says so. They are as many as the other side's of a round, so
+// that neither has them in the processor's cache, and lie in memory that is there.
 class RawPeer final : public Peer {
  public:
   RawPeer(Descriptor ours, Descriptor theirs, SSL_CTX* connect, SSL_CTX* accept, uint64_t size)
       : out_(size),
         in_(size),
-        value_(size),
+        values_(std::max<uint64_t>(1, kHeldBytes / size), std::vector<uint8_t>(size)),
         ours_(std::move(ours), connect, /*accepts=*/false),
         theirs_(std::move(theirs), accept, /*accepts=*/true),
         thread_([this] { Serve(); }) {}
@@ -200,16 +204,24 @@ class RawPeer final : public Peer {
   }
 
  private:
+  static constexpr uint64_t kHeldBytes = 128 * kMiB;
+
   void Serve() {
     uint8_t what = 0;
-    while (theirs_.Receive({&what, 1})) {
-      const bool good =
-          what == 'g' ? theirs_.Send(value_) : theirs_.Receive(value_) && theirs_.Send({&what, 1});
-      if (!good) return;
+    size_t got = 0;
+    size_t put = 0;
+    // The first put warms up, and is not got.
+    std::vector<uint8_t> warm(values_[0].size());
+    bool good = theirs_.Receive({&what, 1}) && theirs_.Receive(warm) && theirs_.Send({&what, 1});
+    while (good && theirs_.Receive({&what, 1})) {
+      good = what == 'g'
+                 ? theirs_.Send(values_[got++ % values_.size()])
+                 : theirs_.Receive(values_[put++ % values_.size()]) && theirs_.Send({&what, 1});
     }
   }
 
-  std::vector<uint8_t> out_, in_, value_;
+  std::vector<uint8_t> out_, in_;
+  std::vector<std::vector<uint8_t>> values_;
   RawEnd ours_, theirs_;
   std::thread thread_;
 };

@@ -62,5 +62,18 @@ TEST(StreamingChecksum64Test, DoesNotDependOnWhatItsMemoryHeldBefore) {
   }
 }
 
+// Stored bytes carry it: XXH3_128bits of xxHash 0.8.1, built for SSE2.
+TEST(DigestTest, IsXxh3) {
+  std::string bytes(5000, '\0');
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(i * 7 + i / 251);
+  const Digest128 known{.low = 0xe69c7c10fe601e8d, .high = 0xa831ba0ab04f5544};
+  EXPECT_EQ(DigestOf(AsBytes(bytes)), known);
+  StreamingDigest128 streaming;
+  for (size_t at = 0, size = 1; at < bytes.size(); at += size, size = size * 3 + 1) {
+    streaming.Update(AsBytes(bytes.substr(at, size)));
+  }
+  EXPECT_EQ(streaming.Digest(), known);
+}
+
 }  // namespace
 }  // namespace mnemo

@@ -109,17 +109,6 @@ std::string LossyValue(const StoredKey& key) {
 const std::vector<uint64_t> kSections = {1, 3000, 20'000, 999, 6'000};
 constexpr uint64_t kPayloadSize = 30'000;
 
-// Stored bytes carry it: XXH3_128bits of xxHash 0.8.1, built for SSE2.
-TEST(DigestTest, IsXxh3) {
-  std::string bytes(5000, '\0');
-  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(i * 7 + i / 251);
-  const Digest128 known{.low = 0xe69c7c10fe601e8d, .high = 0xa831ba0ab04f5544};
-  EXPECT_EQ(DigestOf(AsBytes(bytes)), known);
-  StreamingDigest128 streaming;
-  streaming.Update(AsBytes(bytes));
-  EXPECT_EQ(streaming.Digest(), known);
-}
-
 TEST(EnvelopeTest, GivesBackEverySectionOfAPayloadThatCameInAnyMessages) {
   const CodecSet codecs;
   const std::string payload = Payload(kPayloadSize);

@@ -24,9 +24,9 @@ class KeepingSink final : public PartSink {
     text.assign(bytes, '.');
     return refuse_header;
   }
-  absl::Status Take(uint64_t offset, std::span<const ByteView> bytes) override {
+  absl::Status Take(uint64_t offset, const PinnedBytes& bytes) override {
     if (++taken == refuse_piece) return absl::NotFoundError("the sink is gone");
-    for (const ByteView piece : bytes) {
+    for (const ByteView piece : bytes.pieces()) {
       text.replace(offset, piece.size(), AsText(piece));
       offset += piece.size();
     }

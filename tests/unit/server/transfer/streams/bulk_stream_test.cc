@@ -88,6 +88,63 @@ TEST_F(BulkStreamTest, APartThatCannotBeHadSendsNothing) {
   EXPECT_EQ(payloads[3], PayloadOf(5000, 1));
 }
 
+class DamagedPartTest : public BulkStreamTest {
+ protected:
+  static constexpr size_t kSize = 4 * kMiB + 7;
+  static constexpr size_t kDamaged = 3 * kMiB + 1;
+
+  // A part whose copy in L1 has decayed behind its first pieces.
+  void PutDamaged(StreamPeer& peer, Durability durability) {
+    stream::PutRequest put = PutOf(stream::kInStream, 0, "k", kSize);
+    put.durability = static_cast<uint8_t>(durability);
+    const uint64_t id = peer.Send(FrameType::kPut, Encode(put));
+    ASSERT_TRUE(SendAll(peer, id, payload_));
+    stream::PutAnswer stored;
+    ASSERT_OK(ReadAnswer(peer, id, stored));
+    ASSERT_EQ(stored.parts.at(0).outcome, 1);
+    CallContext call;
+    const auto session =
+        blocks_->Get(call, {.space = std::string("opaque"), .keys = {.keys = key_}});
+    ASSERT_OK(session);
+    ASSERT_OK((*session)->Next());
+    const auto data = (*session)->Next();
+    ASSERT_OK(data);
+    const PinnedBytes byte = (*data)->bytes.Slice(kDamaged, 1);
+    const_cast<uint8_t*>(byte.pieces()[0].data())[0] ^= 1;
+  }
+
+  const std::vector<std::string_view> key_ = {"k"};
+  const std::string payload_ = PayloadOf(kSize, 1);
+};
+
+TEST_F(DamagedPartTest, WhatWasSentGoesOnFromAnotherCopy) {
+  StreamPeer peer = Known();
+  ASSERT_NO_FATAL_FAILURE(PutDamaged(peer, Durability::kSync));
+  const auto got = Get(peer, "k", kSize);
+  ASSERT_OK(got);
+  EXPECT_TRUE(*got == payload_);
+  EXPECT_EQ(store_->counters().corrupt_l1, 1u);
+}
+
+TEST_F(DamagedPartTest, NoDamagedByteIsSent) {
+  StreamPeer peer = Known();
+  ASSERT_NO_FATAL_FAILURE(PutDamaged(peer, Durability::kCache));
+  const uint64_t id = BeginGet(peer, "k", kSize);
+  std::vector<std::string> payloads(1);
+  stream::GetAnswer got;
+  ASSERT_OK(ReadAnswer(peer, id, got, &payloads));
+  EXPECT_THAT(got.parts.at(0).status, StatusIs(absl::StatusCode::kDataLoss, HasSubstr("")));
+  // The pieces before it have left.
+  EXPECT_GT(payloads[0].size(), kDamaged - kMiB);
+  EXPECT_LE(payloads[0].size(), kDamaged);
+  EXPECT_TRUE(payload_.starts_with(payloads[0]));
+  // The stream goes on.
+  ASSERT_OK(Put(peer, "k", payload_));
+  const auto again = Get(peer, "k", kSize);
+  ASSERT_OK(again);
+  EXPECT_TRUE(*again == payload_);
+}
+
 TEST_F(BulkStreamTest, MemoryIsOfTheSameHostOnly) {
   StreamPeer peer = Unknown();
   const auto welcome = peer.Hello();
