@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "storage/base/status_macros.h"
+#include "storage/tier/rocks_crc32c.h"
 #include "storage/tier/rocks_options.h"
 #include "storage/tier/rocks_status.h"
 
@@ -83,6 +84,9 @@ absl::StatusOr<std::unique_ptr<RocksDb>> RocksDb::Open(const InstanceOptions& op
   // Opening may have met errors that it got over.
   db->AcceptWrites();
   db->resumes_ = 0;
+  if (!RocksCallsOurCrc32c()) {
+    db->Say(InstanceOptions::Severity::kWarning, "checksums of RocksDB are computed by tables");
+  }
   return db;
 }
 

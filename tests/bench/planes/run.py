@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""bench-planes: the daemon's planes and Redis 7 side by side -> one flat JSON.
+"""bench-planes: the daemon's planes beside Redis 7, its disk beside O_DIRECT -> one flat JSON.
 
-Starts both on this host, runs bench_planes and then bench_bulk against them, holds the
-keys that have a bar against it, and leaves nothing running. A bar that is missed is named,
-and the exit code is then 1.
+Starts both on this host, runs bench_planes and then bench_bulk against them, then
+bench_disk, holds the keys that have a bar against it, and leaves nothing running. A bar
+that is missed is named, and the exit code is then 1.
 """
 
+import os
 import pathlib
 import sys
 
@@ -30,6 +31,8 @@ AT_LEAST = {
     "bulk_put_ratio_8MiB": 1.8,
     "bulk_get_of_raw_tcp": 0.85,
     "bulk_tls_get_of_raw_tls": 0.8,
+    "disk_write_of_direct": 0.5,
+    "disk_read_of_direct": 0.6,
 }
 AT_MOST = {
     "fast_get_128KiB_p99_over_floor": 3.0,
@@ -72,6 +75,13 @@ def start_bulk(mnemod: pathlib.Path, folder: pathlib.Path, running: list) -> lis
     return [bound["grpc"], str(daemon.pid), port, str(redis.pid), under_tls["grpc"], str(folder)]
 
 
+def start_disk(mnemod: pathlib.Path, folder: pathlib.Path, running: list) -> list[str]:
+    # It starts its daemons itself, a new one for each round.
+    os.environ["MNEMOD_BINARY"] = str(mnemod)
+    return [str(folder)]
+
+
 if __name__ == "__main__":
     sys.exit(side_by_side.run(__doc__, {"planes/bench_planes": start,
-                                        "planes/bench_bulk": start_bulk}, AT_LEAST, AT_MOST))
+                                        "planes/bench_bulk": start_bulk,
+                                        "planes/bench_disk": start_disk}, AT_LEAST, AT_MOST))
