@@ -24,7 +24,14 @@ std::string_view MetricName(client::Metric metric) {
 }
 
 std::string_view StoredName(client::DType type) {
-  return type == client::DType::kInt8 ? "int8" : "fp16";
+  switch (type) {
+    case client::DType::kInt8:
+      return "int8";
+    case client::DType::kInt4:
+      return "int4";
+    default:
+      return "fp16";
+  }
 }
 
 std::string LabelsOf(const client::Context& context) {

@@ -45,9 +45,9 @@ struct Kernels {
   SimdLevel level = SimdLevel::kScalar;
 
   // By Metric, then by ElementType.
-  ScoreRowsFn score[kMetrics][kElementTypes] = {};
+  ScoreRowsFn score[kMetrics][kScoredTypes] = {};
   // By ElementType.
-  DecodeRowFn decode[kElementTypes] = {};
+  DecodeRowFn decode[kScoredTypes] = {};
   DotRowsFn dot_rows = nullptr;
   SumCodesFn sum_codes = nullptr;
   HadamardFn hadamard = nullptr;

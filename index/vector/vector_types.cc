@@ -21,9 +21,9 @@ absl::Status VectorShape::Validate() const {
     return absl::InvalidArgumentError(
         absl::StrCat("dimension is ", dimension, ", expected 1 to ", kMaxVectorDimension));
   }
-  if (static_cast<size_t>(type) >= kElementTypes) {
+  if (static_cast<size_t>(type) >= kScoredTypes) {
     return absl::InvalidArgumentError(
-        absl::StrCat("element type ", static_cast<int>(type), " is unknown"));
+        absl::StrCat("element type ", static_cast<int>(type), " is not one to search"));
   }
   if (static_cast<size_t>(metric) >= kMetrics) {
     return absl::InvalidArgumentError(
@@ -147,6 +147,8 @@ absl::Status EncodeRow(const VectorShape& shape, std::span<const float> values, 
       AppendLittle(out, scale);
       break;
     }
+    case ElementType::kRotated4:
+      return absl::InvalidArgumentError("rotated codes are not searched");
   }
   return absl::OkStatus();
 }

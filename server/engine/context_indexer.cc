@@ -196,7 +196,7 @@ absl::StatusOr<bool> ContextIndexer::Step() {
 }
 
 uint32_t ContextIndexer::RunsAtOnce(const ContextRecord& context) const {
-  const uint64_t run_bytes = kRun * context.spec.row_bytes();
+  const uint64_t run_bytes = kRun * ShapeOf(context.spec).row_bytes();
   return static_cast<uint32_t>(
       std::clamp<uint64_t>(options_.build_bytes / run_bytes, 1, kRangeTokens / kRun));
 }

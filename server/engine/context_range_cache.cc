@@ -8,6 +8,7 @@
 #include "server/engine/context_vectors.h"
 #include "storage/base/status_macros.h"
 #include "storage/base/units.h"
+#include "storage/context/embedding.h"
 
 namespace mnemo {
 namespace {
@@ -91,8 +92,10 @@ absl::Status ContextRangeCache::Fill(const CallContext& call, const ContextRecor
         const uint64_t last = std::min(end, chunk.rows->end_position());
         if (status.ok() && first <= next && next < last) {
           const size_t row_bytes = chunk.rows->row_bytes();
-          piece += AsText(
-              chunk.rows->rows().subspan((next - first) * row_bytes, (last - next) * row_bytes));
+          EncodeRows(
+              chunk.rows->type(),
+              chunk.rows->rows().subspan((next - first) * row_bytes, (last - next) * row_bytes),
+              last - next, context.spec.dimension, context.spec.searched(), piece);
           next = last;
         }
         if (status.ok() && piece.size() >= kPieceBytes) flush();

@@ -117,8 +117,8 @@ class ContextSearcher::Run {
     MNEMO_RETURN_IF_ERROR(CheckGoesOn(call_, clock_));
     const ContextRecord& context = contexts_[ordinal];
     MNEMO_RETURN_IF_ERROR(PrepareQueries(context));
-    if (context.spec.stored != stored_) MNEMO_RETURN_IF_ERROR(ConfirmAll());
-    stored_ = context.spec.stored;
+    if (context.spec.searched() != searched_) MNEMO_RETURN_IF_ERROR(ConfirmAll());
+    searched_ = context.spec.searched();
     MNEMO_ASSIGN_OR_RETURN(const ContextHead head, reader_.Head(context));
     const TokenFilter& filter = request_.filter;
     const uint64_t end = filter.end_position == 0
@@ -138,7 +138,7 @@ class ContextSearcher::Run {
   // Queries are the same for all contexts of one shape.
   absl::Status PrepareQueries(const ContextRecord& context) {
     const VectorShape shape{.dimension = request_.dimension,
-                            .type = context.spec.stored,
+                            .type = context.spec.searched(),
                             .metric = context.spec.metric};
     if (!queries_.empty() && queries_.front().shape().metric == shape.metric) {
       return absl::OkStatus();
@@ -216,7 +216,7 @@ class ContextSearcher::Run {
       return absl::OkStatus();
     };
     VectorShape shape = queries_[i].shape();
-    shape.type = stored_;
+    shape.type = searched_;
     return Confirm(shape, kernels_, queries_[i], candidates_[i], read, &call_.cancelled, best_[i],
                    &counters_);
   }
@@ -300,7 +300,7 @@ class ContextSearcher::Run {
     // A summary does not say what its tokens are, and nodes do.
     if (LooksAtTokens(request_.filter)) return first;
     const ContextRecord& context = contexts_[ordinal];
-    const ScoreRowsFn score = kernels_.ScoreRows(context.spec.metric, context.spec.stored);
+    const ScoreRowsFn score = kernels_.ScoreRows(context.spec.metric, context.spec.searched());
     absl::Status status;
     uint64_t next = first;
     std::vector<std::pair<uint64_t, uint64_t>> gaps;  // where chunks are damaged
@@ -412,7 +412,7 @@ class ContextSearcher::Run {
   std::vector<Query> queries_;
   std::vector<TopK> best_;              // of each query
   std::vector<Candidates> candidates_;  // of each query, all of type stored_
-  ElementType stored_ = ElementType::kFloat16;
+  ElementType searched_ = ElementType::kFloat16;
   // By the id of a range's first token, how many from there on are sealed.
   absl::flat_hash_map<uint64_t, uint32_t> sealed_rows_;
   absl::flat_hash_set<uint64_t> used_runs_;

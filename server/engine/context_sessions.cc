@@ -100,7 +100,7 @@ class StoredReadSession final : public ContextReadSession {
     auto owner = std::make_shared<StepColumns>();
     ContextReadStep step{
         .tokens = {.first_position = next_, .embedding_type = request_.embedding_type},
-        .fidelity_bits = context_.spec.stored == ElementType::kInt8 ? 8U : 16U};
+        .fidelity_bits = context_.spec.fidelity_bits()};
     MNEMO_RETURN_IF_ERROR(
         reader_.ScanChunks(context_, next_, stop, request_.want_embeddings, [&](ChunkPiece& piece) {
           Take(piece, stop, *owner, step);

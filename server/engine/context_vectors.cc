@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "storage/base/status_macros.h"
+#include "storage/context/embedding.h"
 
 namespace mnemo {
 namespace {
@@ -29,8 +30,14 @@ const ChunkCache::RowsPtr* Find(const std::vector<ChunkCache::RowsPtr>& pieces, 
   return found ? &*behind : nullptr;
 }
 
-const uint8_t* RowAt(const ChunkRows& piece, uint64_t position) {
-  return piece.row(position - piece.first_position());
+// The row as it is searched: that of the piece, or decoded into `scratch`.
+const uint8_t* RowAt(const ContextSpec& spec, const ChunkRows& piece, uint64_t position,
+                     ReadScratch& scratch) {
+  const uint8_t* const row = piece.row(position - piece.first_position());
+  if (piece.type() == spec.searched()) return row;
+  uint8_t* const decoded = scratch.Allocate(RowBytes(spec.searched(), spec.dimension));
+  ConvertRows(piece.type(), row, 1, spec.dimension, spec.searched(), decoded);
+  return decoded;
 }
 
 }  // namespace
@@ -47,7 +54,7 @@ absl::Status SearchVectors::Read(std::span<const RowId> rows, ReadScratch& scrat
       piece = Find(pieces, position);
     }
     if (piece == nullptr) return NotThere(context_, position);
-    out[i] = RowAt(**piece, position);
+    out[i] = RowAt(context_.spec, **piece, position, scratch);
   }
   return absl::OkStatus();
 }
@@ -78,32 +85,32 @@ absl::Status BuildVectors::ReadChunks(RowId first, RowId last) const {
   return status;
 }
 
-const uint8_t* BuildVectors::InChunks(RowId row, ReadScratch* scratch) const {
+const uint8_t* BuildVectors::InChunks(RowId row, ReadScratch& scratch) const {
   const uint64_t position = first_position_ + row;
   const ChunkCache::RowsPtr* const piece = Find(chunks_, position);
   if (piece == nullptr) return nullptr;
-  if (scratch != nullptr) scratch->Hold(*piece);
-  return RowAt(**piece, position);
+  scratch.Hold(*piece);
+  return RowAt(context_.spec, **piece, position, scratch);
 }
 
 absl::StatusOr<const uint8_t*> BuildVectors::Kept(RowId row) const {
   const auto found = kept_.find(row);
   if (found != kept_.end()) return reinterpret_cast<const uint8_t*>(found->second.data());
-  const uint8_t* bytes = InChunks(row, nullptr);
+  ReadScratch scratch;
+  const uint8_t* bytes = InChunks(row, scratch);
   if (bytes == nullptr) {
     MNEMO_RETURN_IF_ERROR(ReadChunks(row, row));
-    bytes = InChunks(row, nullptr);
+    bytes = InChunks(row, scratch);
   }
   if (bytes == nullptr) return NotThere(context_, first_position_ + row);
-  const size_t size = context_.spec.row_bytes();
   std::string& kept = kept_[row];
-  kept.assign(reinterpret_cast<const char*>(bytes), size);
+  kept.assign(reinterpret_cast<const char*>(bytes), ShapeOf(context_.spec).row_bytes());
   return reinterpret_cast<const uint8_t*>(kept.data());
 }
 
 absl::Status BuildVectors::Read(std::span<const RowId> rows, ReadScratch& scratch,
                                 std::span<const uint8_t*> out) const {
-  const size_t row_bytes = context_.spec.row_bytes();
+  const size_t row_bytes = ShapeOf(context_.spec).row_bytes();
   // Neighbours, as passes over everything read them, or single rows.
   const bool dense = std::is_sorted(rows.begin(), rows.end()) && !rows.empty() &&
                      rows.back() - rows.front() < 2 * rows.size();
@@ -120,10 +127,10 @@ absl::Status BuildVectors::Read(std::span<const RowId> rows, ReadScratch& scratc
       out[i] = copy;
       continue;
     }
-    out[i] = InChunks(rows[i], &scratch);
+    out[i] = InChunks(rows[i], scratch);
     if (out[i] == nullptr) {
       MNEMO_RETURN_IF_ERROR(ReadChunks(rows[i], std::max(rows.back(), rows[i] + kAheadRows)));
-      out[i] = InChunks(rows[i], &scratch);
+      out[i] = InChunks(rows[i], scratch);
     }
     if (out[i] == nullptr) return NotThere(context_, first_position_ + rows[i]);
   }

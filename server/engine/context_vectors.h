@@ -16,7 +16,7 @@ namespace mnemo {
 
 // What a context's rows look like to the index.
 inline VectorShape ShapeOf(const ContextSpec& spec) {
-  return {.dimension = spec.dimension, .type = spec.stored, .metric = spec.metric};
+  return {.dimension = spec.dimension, .type = spec.searched(), .metric = spec.metric};
 }
 
 // For searches: what is read is cached. Row 0 is the token at `first_position`,
@@ -64,7 +64,7 @@ class BuildVectors final : public VectorReader {
   absl::Status ReadChunks(RowId first, RowId last) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<const uint8_t*> Kept(RowId row) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Null where it is not among the chunks that were read last.
-  const uint8_t* InChunks(RowId row, ReadScratch* scratch) const
+  const uint8_t* InChunks(RowId row, ReadScratch& scratch) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const ContextReader& reader_;

@@ -225,7 +225,7 @@ absl::Status StoredContextEngine::DescribePlaces(const CallContext& call,
                                                  ContextDescription& out) const {
   const uint64_t tokens = out.info.tokens;
   const uint64_t shortest = (tokens + max_runs - 1) / max_runs;
-  const uint32_t bits = context.spec.stored == ElementType::kInt8 ? 8 : 16;
+  const uint32_t bits = context.spec.fidelity_bits();
   uint64_t archived = 0;
   const uint64_t group = context.spec.group_tokens();
   for (uint64_t first = 0; first < tokens; first += kChunkTokens) {

@@ -89,8 +89,10 @@ absl::StatusOr<ElementType> StoredTypeFrom(int dtype) {
       return ElementType::kFloat16;
     case v1::DTYPE_INT8:
       return ElementType::kInt8;
+    case v1::DTYPE_INT4:
+      return ElementType::kRotated4;
     default:
-      return NotOneOf("stored_dtype", dtype, "F16 or INT8");
+      return NotOneOf("stored_dtype", dtype, "F16, INT8 or INT4");
   }
 }
 
@@ -104,6 +106,8 @@ v1::DType ToProto(ElementType type) {
       return v1::DTYPE_BF16;
     case ElementType::kInt8:
       return v1::DTYPE_INT8;
+    case ElementType::kRotated4:
+      return v1::DTYPE_INT4;
   }
   return v1::DTYPE_UNSPECIFIED;
 }

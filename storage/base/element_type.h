@@ -7,9 +7,19 @@
 namespace mnemo {
 
 // Little-endian, no padding. kInt8 is signed bytes under one scale a row: an
-// element is scale * byte, and the fp32 scale lies behind the last byte.
-enum class ElementType : uint8_t { kFloat32 = 0, kFloat16 = 1, kBfloat16 = 2, kInt8 = 3 };
-inline constexpr size_t kElementTypes = 4;
+// element is scale * byte, and the fp32 scale lies behind the last byte. kRotated4 is
+// only stored: an fp16 gain and 4 bits a value of the rotated row
+// (storage/codec/rotated_rows.h).
+enum class ElementType : uint8_t {
+  kFloat32 = 0,
+  kFloat16 = 1,
+  kBfloat16 = 2,
+  kInt8 = 3,
+  kRotated4 = 4,
+};
+inline constexpr size_t kElementTypes = 5;
+// Those that distances are computed of; the first ones.
+inline constexpr size_t kScoredTypes = 4;
 
 // Bytes of a row of `dimension` elements.
 constexpr size_t RowBytes(ElementType type, size_t dimension) {
@@ -21,6 +31,8 @@ constexpr size_t RowBytes(ElementType type, size_t dimension) {
       return dimension * 2;
     case ElementType::kInt8:
       return dimension + sizeof(float);
+    case ElementType::kRotated4:
+      return sizeof(uint16_t) + (dimension + 7) / 8 * 4;
   }
   return 0;
 }

@@ -11,7 +11,6 @@
 #include "storage/base/half.h"
 #include "storage/base/status_macros.h"
 #include "storage/codec/principal_axes.h"
-#include "storage/codec/quantizer.h"
 #include "storage/codec/row_kernels.h"
 
 namespace mnemo {
@@ -23,9 +22,6 @@ constexpr uint32_t kBasisMagic = 0x424e454d;  // "MENB"
 constexpr uint32_t kBasisVersion = 1;
 constexpr size_t kBasisHeaderBytes = 16;
 constexpr float kLargestFp8 = 448;
-// Part of the format: the rotation's signs come from it.
-constexpr uint64_t kRotationSeed = 0x6d6e656d6f656d62;
-constexpr uint32_t kRotatedBits = 4;
 // Squares and sums of these stay within fp32.
 constexpr float kLargest = 1e15F;
 // Along an axis values may be sqrt(dimension) times as large.
@@ -199,9 +195,7 @@ absl::StatusOr<EmbeddingCodec> EmbeddingCodec::Create(EmbeddingForm form, uint32
 EmbeddingCodec::EmbeddingCodec(EmbeddingForm form, uint32_t dimension,
                                std::shared_ptr<const EmbeddingBasis> basis)
     : form_(form), dimension_(dimension), basis_(std::move(basis)) {
-  if (form_ != EmbeddingForm::kRotated4) return;
-  const auto padded = static_cast<uint32_t>(codec::PaddedDimension(dimension_));
-  rotation_ = std::make_shared<const RandomRotation>(dimension_, padded, kRotationSeed);
+  if (form_ == EmbeddingForm::kRotated4) rotated_ = std::make_shared<RotatedRows>(dimension_);
 }
 
 uint64_t EmbeddingCodec::RowBytes() const {
@@ -209,49 +203,13 @@ uint64_t EmbeddingCodec::RowBytes() const {
     case EmbeddingForm::kInt8:
       return Numbers() + sizeof(float);
     case EmbeddingForm::kRotated4:
-      return sizeof(uint16_t) + codec::PlaneRowBytes(rotation_->padded(), kRotatedBits);
+      return rotated_->row_bytes();
     default:
       return Numbers();
   }
 }
 
 float EmbeddingCodec::Most() const { return form_ == EmbeddingForm::kRotated4 ? 1 : kLargestFp8; }
-
-void EmbeddingCodec::EncodeRotated(std::span<const float> row, float scale, std::span<float> work,
-                                   uint8_t* out) const {
-  rotation_->Apply(codec::BestRowKernels().hadamard, row.data(), work.data());
-  double squares = 0;
-  for (const float value : work) squares += double{value} * value;
-  const double deviation = std::sqrt(squares / static_cast<double>(work.size()));
-  std::vector<uint8_t> codes(work.size());
-  double product = 0;
-  double level_squares = 0;
-  const codec::LevelTable& levels = codec::LloydMaxLevels(kRotatedBits);
-  for (size_t i = 0; i < work.size() && deviation > 0; ++i) {
-    codes[i] =
-        codec::LloydMaxThresholds(kRotatedBits).CodeOf(static_cast<float>(work[i] / deviation));
-    product += double{levels.values[codes[i]]} * work[i];
-    level_squares += double{levels.values[codes[i]]} * levels.values[codes[i]];
-  }
-  // The gain of least squared error for these codes.
-  const double gain = level_squares > 0 ? product / level_squares : 0;
-  StoreLittle(out, FloatToHalf(static_cast<float>(gain / scale)));
-  codec::PackRow(codes.data(), codes.size(), kRotatedBits, out + sizeof(uint16_t));
-}
-
-absl::Status EmbeddingCodec::DecodeRotated(const uint8_t* in, float scale, std::span<float> work,
-                                           std::span<float> row) const {
-  const codec::RowKernels& kernels = codec::BestRowKernels();
-  const float gain = HalfToFloat(LoadLittle<uint16_t>(in)) * scale;
-  if (!std::isfinite(gain)) return Damaged("a gain that is no number");
-  std::vector<uint8_t> codes(work.size());
-  const codec::CodePlane plane{in + sizeof(uint16_t), kRotatedBits};
-  kernels.unpack(&plane, 1, 1, work.size(), codes.data());
-  kernels.look_up(codes.data(), codec::LloydMaxLevels(kRotatedBits), work.size(), work.data());
-  rotation_->InvertUpToSigns(kernels.hadamard, work.data());
-  for (size_t i = 0; i < row.size(); ++i) row[i] = work[i] * (gain * rotation_->signs()[i]);
-  return absl::OkStatus();
-}
 
 uint64_t EmbeddingCodec::EncodedSize(uint32_t rows) const {
   return kHeaderBytes + rows * RowBytes();
@@ -268,7 +226,7 @@ void EmbeddingCodec::EncodeRow(std::span<const float> row, float scale, std::spa
     }
     return;
   }
-  if (rotation_ != nullptr) return EncodeRotated(row, scale, work, out);
+  if (rotated_ != nullptr) return rotated_->Encode(row, scale, work, out);
   if (basis_ != nullptr) {
     basis_->Project(row, work);
   } else {
@@ -288,7 +246,10 @@ absl::Status EmbeddingCodec::DecodeRow(const uint8_t* in, float scale, std::span
     }
     return absl::OkStatus();
   }
-  if (rotation_ != nullptr) return DecodeRotated(in, scale, work, row);
+  if (rotated_ != nullptr) {
+    return rotated_->Decode(in, scale, work, row) ? absl::OkStatus()
+                                                  : Damaged("a gain that is no number");
+  }
   if (std::any_of(in, in + work.size(), [](uint8_t code) { return (code & 0x7f) == 0x7f; })) {
     return Damaged("a code of no number");
   }
@@ -311,7 +272,7 @@ absl::StatusOr<EncodedEmbeddings> EmbeddingCodec::Encode(std::span<const float> 
   MNEMO_RETURN_IF_ERROR(CheckValues(embeddings));
   const auto count = static_cast<uint32_t>(rows);
   MNEMO_RETURN_IF_ERROR(CheckRange("room", into.size(), EncodedSize(count), SIZE_MAX));
-  std::vector<float> work(rotation_ != nullptr ? rotation_->padded() : Numbers());
+  std::vector<float> work(rotated_ != nullptr ? rotated_->padded() : Numbers());
   const auto row_at = [&](uint32_t row) {
     return embeddings.subspan(size_t{row} * dimension_, dimension_);
   };
@@ -371,7 +332,7 @@ absl::Status EmbeddingCodec::Decode(ByteView section, uint32_t first, uint32_t c
                                                   first, uint64_t{first} + count, rows,
                                                   into.size()));
   }
-  std::vector<float> work(rotation_ != nullptr ? rotation_->padded() : Numbers());
+  std::vector<float> work(rotated_ != nullptr ? rotated_->padded() : Numbers());
   for (uint32_t row = 0; row < count; ++row) {
     const uint8_t* const in = section.data() + kHeaderBytes + (uint64_t{first} + row) * RowBytes();
     MNEMO_RETURN_IF_ERROR(

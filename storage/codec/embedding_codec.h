@@ -13,7 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "storage/base/bytes.h"
-#include "storage/base/rotation.h"
+#include "storage/codec/rotated_rows.h"
 #include "storage/codec/tensor_codec.h"
 
 namespace mnemo {
@@ -104,16 +104,10 @@ class EmbeddingCodec {
                  uint8_t* out) const;
   absl::Status DecodeRow(const uint8_t* in, float scale, std::span<float> work,
                          std::span<float> row) const;
-  // `work` has the padded dimension.
-  void EncodeRotated(std::span<const float> row, float scale, std::span<float> work,
-                     uint8_t* out) const;
-  absl::Status DecodeRotated(const uint8_t* in, float scale, std::span<float> work,
-                             std::span<float> row) const;
-
   EmbeddingForm form_;
   uint32_t dimension_;
   std::shared_ptr<const EmbeddingBasis> basis_;
-  std::shared_ptr<const RandomRotation> rotation_;  // of kRotated4; shared by copies
+  std::shared_ptr<const RotatedRows> rotated_;  // of kRotated4; shared by copies
 };
 
 }  // namespace mnemo

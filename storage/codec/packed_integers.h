@@ -1,6 +1,5 @@
 // Integers in the bits that their range or their differences take, and runs of the same
-// one as a count: masks, ids, page tables. Private to this room; bytes in
-// docs/formats/envelope.md.
+// one as a count: masks, ids, page tables. Bytes in docs/formats/envelope.md.
 #pragma once
 
 #include <cstddef>

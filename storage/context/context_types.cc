@@ -96,7 +96,32 @@ absl::Status CheckPayloads(const TokenColumns& tokens) {
   return absl::OkStatus();
 }
 
+// Empty: not stored.
+std::string_view StoredName(ElementType type) {
+  switch (type) {
+    case ElementType::kFloat16:
+      return "fp16";
+    case ElementType::kInt8:
+      return "int8";
+    case ElementType::kRotated4:
+      return "int4";
+    default:
+      return "";
+  }
+}
+
 }  // namespace
+
+uint32_t ContextSpec::fidelity_bits() const {
+  switch (stored) {
+    case ElementType::kRotated4:
+      return 4;
+    case ElementType::kInt8:
+      return 8;
+    default:
+      return 16;
+  }
+}
 
 absl::Status ContextSpec::Validate() const {
   MNEMO_RETURN_IF_ERROR(CheckText("name", name, 1, kMaxContextName));
@@ -104,8 +129,8 @@ absl::Status ContextSpec::Validate() const {
     return absl::InvalidArgumentError(
         fmt::format("dimension is {} (1 to {})", dimension, kMaxContextDimension));
   }
-  if (stored != ElementType::kFloat16 && stored != ElementType::kInt8) {
-    return absl::InvalidArgumentError("stored: not a type to store (fp16 or int8)");
+  if (StoredName(stored).empty()) {
+    return absl::InvalidArgumentError("stored: not a type to store (fp16, int8 or int4)");
   }
   if (static_cast<size_t>(metric) >= kMetrics) {
     return absl::InvalidArgumentError("metric: unknown (inner product, cosine or L2)");
@@ -128,8 +153,7 @@ std::string FirstDifference(const ContextSpec& present, const ContextSpec& asked
     return differ("dimension", present.dimension, asked.dimension);
   }
   if (present.stored != asked.stored) {
-    return differ("stored", present.stored == ElementType::kInt8 ? "int8" : "fp16",
-                  asked.stored == ElementType::kInt8 ? "int8" : "fp16");
+    return differ("stored", StoredName(present.stored), StoredName(asked.stored));
   }
   constexpr std::string_view kMetricNames[] = {"inner product", "cosine", "L2"};
   if (present.metric != asked.metric) {

@@ -55,7 +55,7 @@ using Labels = std::vector<std::pair<std::string, std::string>>;  // by key, eac
 struct ContextSpec {
   std::string name;                            // 1 to 128 bytes, unique within the tenant
   uint32_t dimension = 0;                      // 1 to 4,096
-  ElementType stored = ElementType::kFloat16;  // kFloat16 or kInt8
+  ElementType stored = ElementType::kFloat16;  // kFloat16, kInt8 or kRotated4
   Metric metric = Metric::kCosine;
   uint32_t kinds = 0;  // bit k: TokenKind k may be appended; 0: all
   Labels labels;       // at most 16; keys of 1 to 64 bytes, values of at most 256
@@ -65,6 +65,12 @@ struct ContextSpec {
   Durability durability = Durability::kSync;
 
   size_t row_bytes() const { return RowBytes(stored, dimension); }
+  // What rows are searched, and summaries stored, as: distances want single values.
+  ElementType searched() const {
+    return stored == ElementType::kRotated4 ? ElementType::kFloat16 : stored;
+  }
+  // Bits a value as stored, what a row has of its own not counted.
+  uint32_t fidelity_bits() const;
   // Tokens of a complete chunk whose embeddings are one stored value, so that a
   // search which wants one row reads no more than that: the largest power of two
   // that takes at most kGroupBytes, 1 to 128.

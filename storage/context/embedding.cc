@@ -7,6 +7,7 @@
 
 #include "storage/base/half.h"
 #include "storage/base/status_macros.h"
+#include "storage/codec/rotated_rows.h"
 
 namespace mnemo {
 namespace {
@@ -36,6 +37,22 @@ void DecodeHalf(const uint8_t* row, size_t dimension, float* __restrict out) {
   for (; begin < dimension; ++begin) decode(begin);
 }
 
+// A gain that is no number was refused when the value was opened.
+void DecodeRotated(const uint8_t* row, size_t dimension, float* out) {
+  const RotatedRows& codec = RotatedRows::Of(static_cast<uint32_t>(dimension));
+  std::vector<float> work(codec.padded());
+  MNEMO_CHECK(codec.Decode(row, /*scale=*/1, work, {out, dimension}));
+  for (size_t i = 0; i < dimension; ++i) {
+    out[i] = std::clamp(out[i], -kMaxEmbeddingValue, kMaxEmbeddingValue);
+  }
+}
+
+void EncodeRotated(const float* values, size_t dimension, uint8_t* out) {
+  const RotatedRows& codec = RotatedRows::Of(static_cast<uint32_t>(dimension));
+  std::vector<float> work(codec.padded());
+  codec.Encode({values, dimension}, /*scale=*/1, work, out);
+}
+
 void DecodeRow(ElementType type, const uint8_t* row, size_t dimension, float* out) {
   switch (type) {
     case ElementType::kFloat32:
@@ -54,6 +71,9 @@ void DecodeRow(ElementType type, const uint8_t* row, size_t dimension, float* ou
         out[i] = scale * static_cast<float>(static_cast<int8_t>(row[i]));
       return;
     }
+    case ElementType::kRotated4:
+      DecodeRotated(row, dimension, out);
+      return;
   }
 }
 
@@ -101,31 +121,46 @@ std::optional<size_t> FindBadElement(ElementType type, ByteView bytes) {
       return FindFirst<uint16_t>(bytes,
                                  [](uint16_t bits) { return (bits & 0x7fffU) > (kMaxBits >> 16); });
     case ElementType::kInt8:
+    case ElementType::kRotated4:
       break;
   }
   MNEMO_CHECK(false);
 }
 
-void EncodeRows(ElementType from, ByteView rows, size_t count, size_t dimension, ElementType to,
-                std::string& out) {
-  if (from == to) {
-    out.append(AsText(rows));
-    return;
-  }
+void ConvertRows(ElementType from, const uint8_t* rows, size_t count, size_t dimension,
+                 ElementType to, uint8_t* out) {
   const size_t from_bytes = RowBytes(from, dimension);
   const size_t to_bytes = RowBytes(to, dimension);
-  const size_t begin = out.size();
-  out.resize(begin + count * to_bytes);
-  auto* to_row = reinterpret_cast<uint8_t*>(out.data()) + begin;
+  if (from == to) {
+    std::memcpy(out, rows, count * to_bytes);
+    return;
+  }
   std::vector<float> values(dimension);
-  for (size_t i = 0; i < count; ++i) {
-    DecodeRow(from, rows.data() + i * from_bytes, dimension, values.data());
-    if (to == ElementType::kFloat16) {
-      EncodeHalf(values.data(), dimension, to_row + i * to_bytes);
-    } else {
-      EncodeInt8(values.data(), dimension, to_row + i * to_bytes);
+  for (size_t i = 0; i < count; ++i, rows += from_bytes, out += to_bytes) {
+    DecodeRow(from, rows, dimension, values.data());
+    switch (to) {
+      case ElementType::kFloat16:
+        EncodeHalf(values.data(), dimension, out);
+        break;
+      case ElementType::kInt8:
+        EncodeInt8(values.data(), dimension, out);
+        break;
+      case ElementType::kRotated4:
+        EncodeRotated(values.data(), dimension, out);
+        break;
+      case ElementType::kFloat32:
+      case ElementType::kBfloat16:
+        MNEMO_CHECK(false);
     }
   }
+}
+
+void EncodeRows(ElementType from, ByteView rows, size_t count, size_t dimension, ElementType to,
+                std::string& out) {
+  const size_t begin = out.size();
+  out.resize(begin + count * RowBytes(to, dimension));
+  ConvertRows(from, rows.data(), count, dimension, to,
+              reinterpret_cast<uint8_t*>(out.data()) + begin);
 }
 
 float Dot(const float* a, const float* b, size_t dimension) {

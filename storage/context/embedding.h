@@ -19,9 +19,12 @@ inline constexpr float kMaxEmbeddingValue = 65504.0F;
 // `bytes` are whole elements.
 std::optional<size_t> FindBadElement(ElementType type, ByteView bytes);
 
-// Appends `count` rows of `from` (fp32, fp16, bf16) to `out` as rows of `to`
-// (fp16, int8). Rounds to nearest. int8: the scale is the row's largest
-// magnitude / 127, 0 for a row of zeros.
+// `count` rows of `from` to `out` as rows of `to` (fp16, int8, rotated codes, or
+// `from`). Rounds to nearest. int8: the scale is the row's largest magnitude / 127, 0
+// for a row of zeros.
+void ConvertRows(ElementType from, const uint8_t* rows, size_t count, size_t dimension,
+                 ElementType to, uint8_t* out);
+// The same, appended to `out`.
 void EncodeRows(ElementType from, ByteView rows, size_t count, size_t dimension, ElementType to,
                 std::string& out);
 

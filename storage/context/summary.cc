@@ -59,15 +59,15 @@ ContextSummary SummarizeValues(const ContextSpec& spec, uint8_t level, uint64_t 
                          .made_unix_us = now_unix_us};
   EncodeRows(ElementType::kFloat32,
              {reinterpret_cast<const uint8_t*>(mean.data()), dimension * sizeof(float)}, 1,
-             dimension, spec.stored, summary.row);
+             dimension, spec.searched(), summary.row);
   return summary;
 }
 
 std::string EncodeSummary(const ContextSpec& spec, const ContextSummary& summary, uint64_t seed) {
-  MNEMO_CHECK(summary.row.size() == spec.row_bytes());
+  MNEMO_CHECK(summary.row.size() == RowBytes(spec.searched(), spec.dimension));
   std::string out(1, static_cast<char>(kVersion));
   out.push_back(static_cast<char>(summary.level));
-  out.push_back(static_cast<char>(spec.stored));
+  out.push_back(static_cast<char>(spec.searched()));
   out.push_back(0);
   AppendLittle<uint64_t>(out, summary.first_position);
   AppendLittle<uint64_t>(out, summary.medoid_position);
@@ -89,7 +89,8 @@ absl::StatusOr<ContextSummary> DecodeSummary(const ContextSpec& spec, ByteView v
   summary.made_unix_us = reader.Little<int64_t>();
   summary.row = AsText(reader.Take(reader.remaining()));
   if (!reader.ok() || zero != 0 || summary.level >= kSummaryLevels ||
-      type != static_cast<uint8_t>(spec.stored) || summary.row.size() != spec.row_bytes() ||
+      type != static_cast<uint8_t>(spec.searched()) ||
+      summary.row.size() != RowBytes(spec.searched(), spec.dimension) ||
       summary.first_position >= kMaxPosition || summary.first_position % summary.count() != 0 ||
       summary.medoid_position - summary.first_position >= summary.count()) {
     return absl::DataLossError("summary: a field out of range");

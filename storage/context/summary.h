@@ -31,7 +31,7 @@ struct ContextSummary {
   uint64_t first_position = 0;
   uint64_t medoid_position = 0;
   int64_t made_unix_us = 0;
-  std::string row;  // the mean, as a stored row of the context
+  std::string row;  // the mean, as the context's rows are searched
 
   uint64_t count() const { return TreeNodeTokens(level); }
   friend bool operator==(const ContextSummary&, const ContextSummary&) = default;

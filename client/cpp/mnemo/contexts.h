@@ -49,7 +49,7 @@ struct Context {
   uint64_t id = 0;  // given by the server
   std::string name;
   uint32_t dimension = 0;
-  DType stored_dtype = DType::kUnspecified;  // F16
+  DType stored_dtype = DType::kUnspecified;  // F16, kInt8 or kInt4; F16
   Metric metric = Metric::kDefault;          // cosine
   std::vector<TokenKind> kinds;
   Labels labels;

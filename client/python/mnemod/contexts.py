@@ -45,7 +45,7 @@ class Context:
     """Values of an embedding, 1 to 4,096."""
     metric: Metric = Metric.COSINE
     stored_dtype: DType = DType.F16
-    """How embeddings are kept: F16 or INT8."""
+    """How embeddings are kept: F16, INT8, or INT4 (rotated codes, off by about a tenth)."""
     kinds: Tuple[TokenKind, ...] = ()
     """Kinds that may be appended; all if empty."""
     labels: Mapping[str, str] = field(default_factory=dict)

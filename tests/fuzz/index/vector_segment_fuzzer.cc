@@ -31,7 +31,7 @@ std::string FileOf(ByteView input) {
   SegmentHeader header;
   header.kind = static_cast<SegmentKind>(1 + reader.Little<uint8_t>() % 2);
   header.shape.metric = static_cast<Metric>(reader.Little<uint8_t>() % kMetrics);
-  header.shape.type = static_cast<ElementType>(reader.Little<uint8_t>() % kElementTypes);
+  header.shape.type = static_cast<ElementType>(reader.Little<uint8_t>() % kScoredTypes);
   header.shape.dimension = reader.Little<uint16_t>();
   header.rows = reader.Little<uint32_t>();
   header.nodes = reader.Little<uint32_t>();

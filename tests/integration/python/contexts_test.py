@@ -12,6 +12,7 @@ from mnemod import (
     Client,
     Code,
     Context,
+    DType,
     Durability,
     FailedPreconditionError,
     InvalidArgumentError,
@@ -78,6 +79,36 @@ def test_append_search_and_read_over_both_transports(any_client):
     assert sum(len(run.payloads) for run in runs) == 20
     assert np.allclose(context.summarize(100, 5000).mean, read[100:5100].mean(0), atol=1e-3)
     assert sum(summary.count for summary in context.summaries(2048)) == 20_000
+
+
+@pytest.mark.parametrize("dtype,bits,error", [(DType.INT8, 8, 0.01), (DType.INT4, 4, 0.11)])
+def test_fewer_bits_are_stored_read_and_searched(tmp_path, dtype, bits, error):
+    base = rows(5000)
+    query = rows(1, seed=2)[0]
+    answers = []
+    for kill in (False, True):
+        with Daemon(tmp_path) as daemon, Client(daemon.ready["grpc"], deadline=60.0) as client:
+            context = client.create_context(Context("c", DIMENSION, stored_dtype=dtype))
+            assert context.info.context.stored_dtype is dtype
+            if not kill:
+                # Rows stand alone: a repeat is known however it is cut.
+                assert context.append(Tokens(base[:300])).next_position == 300
+                assert context.append(Tokens(base[300:])).next_position == 5000
+            runs = list(context.read())
+            assert {run.bits_per_value for run in runs} == {bits}
+            read = np.vstack([run.embeddings for run in runs])
+            norms = np.linalg.norm(base, axis=1)
+            assert np.mean(np.linalg.norm(read - base, axis=1) / norms) < error
+            (hits,) = context.search(query).hits
+            assert [hit.position for hit in hits] == nearest(read, query)
+            assert {run.bits_per_value for run in context.describe().runs} == {bits}
+            answers.append((read, [hit.position for hit in hits]))
+            with pytest.raises(FailedPreconditionError, match="stored is int[48], asked for fp16"):
+                client.create_context(Context("c", DIMENSION))
+            if not kill:
+                daemon.kill()
+    assert np.array_equal(answers[0][0], answers[1][0])
+    assert answers[0][1] == answers[1][1]
 
 
 def test_filters_are_exact(context):

@@ -1,11 +1,13 @@
 #include "server/engine/context_indexer.h"
 
 #include <functional>
+#include <map>
 #include <set>
 #include <thread>
 
 #include "absl/synchronization/notification.h"
 #include "storage/context/context_keys.h"
+#include "storage/context/embedding.h"
 #include "tests/unit/server/engine/context_engine_fixture.h"
 
 namespace mnemo {
@@ -171,34 +173,48 @@ TEST_F(GraphContextIndexerTest, FiltersKeepTheirRecall) {
 }
 
 TEST_F(ContextIndexerTest, ContextsThatStoreOtherTypesAreSearchedTogether) {
-  for (const auto& [name, stored] :
-       {std::pair("half", ElementType::kFloat16), std::pair("byte", ElementType::kInt8)}) {
+  const std::map<std::string, ElementType> contexts = {{"half", ElementType::kFloat16},
+                                                       {"byte", ElementType::kInt8},
+                                                       {"code", ElementType::kRotated4}};
+  std::map<uint64_t, ElementType> by_id;
+  for (const auto& [name, stored] : contexts) {
     ContextSpec spec = TestContext(name, kDimension);
     spec.stored = stored;
-    ASSERT_OK(engine_->Create(call_, spec).status());
+    ASSERT_OK_AND_ASSIGN(const auto created, engine_->Create(call_, spec));
+    by_id[created.info.id] = stored;
     Append(name, 0, 2 * kRun);
   }
-  IndexAll();
-  for (const auto& names : {std::pair("half", "byte"), std::pair("byte", "half")}) {
-    ContextSearchRequest request = SearchOf("half", query_);
-    request.contexts = {names.first, names.second};
-    request.k = 20;
-    const ContextSearchAnswer answer = Search(request);
-    EXPECT_EQ(answer.unindexed, 0U);
-    ASSERT_EQ(answer.hits[0].size(), 20U);
-    std::set<uint64_t> contexts;
-    for (const ContextHit& hit : answer.hits[0]) {
-      contexts.insert(hit.context_id);
-      double dot = 0, norm = 0, query_norm = 0;
-      for (uint32_t i = 0; i < kDimension; ++i) {
-        const double value = TestTokens::Value(hit.position, i);
-        dot += value * query_[i];
-        norm += value * value;
-        query_norm += double{query_[i]} * query_[i];
+  // Scores are those of rows as they are stored, from segments that grow and from those
+  // that were built.
+  for (const uint64_t unindexed : {3 * 2 * kRun, uint64_t{0}}) {
+    if (unindexed == 0) IndexAll();
+    for (const auto& names : std::vector<std::vector<std::string>>{
+             {"half", "byte", "code"}, {"code", "byte", "half"}, {"byte", "code", "half"}}) {
+      ContextSearchRequest request = SearchOf("half", query_);
+      request.contexts = {names.begin(), names.end()};
+      request.k = 60;
+      const ContextSearchAnswer answer = Search(request);
+      EXPECT_EQ(answer.unindexed, unindexed);
+      ASSERT_EQ(answer.hits[0].size(), 60U);
+      std::set<uint64_t> seen;
+      for (const ContextHit& hit : answer.hits[0]) {
+        seen.insert(hit.context_id);
+        const TestTokens token(hit.position, 1, kDimension);
+        const ElementType stored = by_id.at(hit.context_id);
+        std::string row;
+        EncodeRows(ElementType::kFloat32, token.columns().embeddings, 1, kDimension, stored, row);
+        std::vector<float> values(kDimension);
+        DecodeRows(stored, AsBytes(row).data(), 1, kDimension, values.data());
+        double dot = 0, norm = 0, query_norm = 0;
+        for (uint32_t i = 0; i < kDimension; ++i) {
+          dot += double{values[i]} * query_[i];
+          norm += double{values[i]} * values[i];
+          query_norm += double{query_[i]} * query_[i];
+        }
+        EXPECT_NEAR(hit.score, dot / std::sqrt(norm * query_norm), 0.002);
       }
-      EXPECT_NEAR(hit.score, dot / std::sqrt(norm * query_norm), 0.01);
+      EXPECT_EQ(seen.size(), 3U);
     }
-    EXPECT_EQ(contexts.size(), 2U);
   }
 }
 

@@ -1,5 +1,7 @@
 #include "server/engine/context_search.h"
 
+#include <fmt/format.h>
+
 #include <limits>
 #include <map>
 #include <set>
@@ -290,9 +292,16 @@ TEST_F(ContextSearchTest, SummariesAreFoundByTheirMeans) {
 }
 
 TEST_F(ContextSearchTest, StoredSummariesAreFoundAsNodesAreAndTellTheirMedoid) {
-  for (const Metric metric : {Metric::kCosine, Metric::kL2}) {
-    const std::string name = "c" + std::to_string(static_cast<int>(metric));
-    const uint64_t id = Create(name, metric);
+  for (const auto& [metric, stored] : {std::pair(Metric::kCosine, ElementType::kFloat16),
+                                       std::pair(Metric::kL2, ElementType::kFloat16),
+                                       std::pair(Metric::kL2, ElementType::kRotated4)}) {
+    ContextSpec spec = TestContext(
+        fmt::format("{} {}", static_cast<int>(metric), static_cast<int>(stored)), kDimension);
+    spec.metric = metric;
+    spec.stored = stored;
+    const std::string& name = spec.name;
+    ASSERT_OK_AND_ASSIGN(const auto created, engine_->Create(call_, spec));
+    const uint64_t id = created.info.id;
     Append(name, 0, 3000);
     ContextSearchRequest request = SearchOf(name, query_);
     request.resolution = 128;

@@ -1,5 +1,7 @@
 #include "server/engine/stored_context_engine.h"
 
+#include <map>
+
 #include "storage/base/half.h"
 #include "storage/context/chunk_mover.h"
 #include "storage/context/consolidator.h"
@@ -101,7 +103,11 @@ TEST_F(StoredContextEngineTest, ReadGivesBackWhatWasAppended) {
 }
 
 TEST_F(StoredContextEngineTest, ReadConvertsToTheTypeThatIsAskedFor) {
-  for (const ElementType stored : {ElementType::kFloat16, ElementType::kInt8}) {
+  const std::map<ElementType, std::pair<uint32_t, double>> bits_and_errors = {
+      {ElementType::kFloat16, {16, 0}},
+      {ElementType::kInt8, {8, 0.02}},
+      {ElementType::kRotated4, {4, 0.8}}};
+  for (const auto& [stored, expected] : bits_and_errors) {
     ContextSpec spec = TestContext("c" + std::to_string(static_cast<int>(stored)), kDimension);
     spec.stored = stored;
     ASSERT_OK(engine_->Create(call_, spec).status());
@@ -110,12 +116,11 @@ TEST_F(StoredContextEngineTest, ReadConvertsToTheTypeThatIsAskedFor) {
         ReadAll({.context = spec.name, .count = 10, .embedding_type = ElementType::kFloat16});
     ASSERT_OK(steps.status());
     ASSERT_EQ(steps->size(), 1u);
-    EXPECT_EQ((*steps)[0].fidelity_bits, stored == ElementType::kInt8 ? 8u : 16u);
+    EXPECT_EQ((*steps)[0].fidelity_bits, expected.first);
     for (uint32_t i = 0; i < 10 * kDimension; ++i) {
       const float value =
           HalfToFloat(LoadLittle<uint16_t>((*steps)[0].tokens.embeddings.data() + i * 2));
-      const float expected = TestTokens::Value(i / kDimension, i % kDimension);
-      EXPECT_NEAR(value, expected, stored == ElementType::kInt8 ? 0.02 : 0);
+      EXPECT_NEAR(value, TestTokens::Value(i / kDimension, i % kDimension), expected.second);
     }
   }
   const auto without = ReadAll({.context = "c1", .want_embeddings = false});

@@ -82,7 +82,7 @@ TEST(ConvertContextTest, EnumerationsThatAreNotOursAreRefusedByName) {
   };
   refused("metric is 9; it must be 0 to 3",
           [](v1::Context& c) { c.set_metric(static_cast<v1::Metric>(9)); });
-  refused("stored_dtype is 1; it must be F16 or INT8",
+  refused("stored_dtype is 1; it must be F16, INT8 or INT4",
           [](v1::Context& c) { c.set_stored_dtype(v1::DTYPE_F32); });
   refused("durability is 1; it must be INTERVAL or SYNC",
           [](v1::Context& c) { c.set_durability(v1::DURABILITY_CACHE); });

@@ -2,6 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
+#include <limits>
+#include <random>
+
 #include "storage/context/sealed_value.h"
 #include "tests/support/status_matchers.h"
 
@@ -45,7 +49,7 @@ TEST(ChunkTest, WhatIsNotSaidTakesNoRoom) {
   columns.kinds.assign(128, 1);
   columns.times_unix_us.assign(128, 5);
   const std::string value = EncodeColumns(columns, kSeed);
-  EXPECT_EQ(value.size(), 12 + 128 + 8 + kSealBytes);
+  EXPECT_EQ(value.size(), 12 + 2 + 6 + 8 + kSealBytes);  // a run of kinds
   ASSERT_OK_AND_ASSIGN(const ChunkColumns decoded, DecodeColumns(AsBytes(value), kSeed));
   EXPECT_EQ(decoded, columns);
   EXPECT_EQ(decoded.id(3), 0U);
@@ -58,6 +62,82 @@ TEST(ChunkTest, ColumnsComeBack) {
   EXPECT_EQ(decoded, TestColumns());
   EXPECT_TRUE(decoded.has_payload(1));
   EXPECT_EQ(decoded.kind(1), TokenKind::kDocument);
+}
+
+// A chunk of prompt tokens as a model names them, a token every few milliseconds.
+ChunkColumns ChunkOfTokens() {
+  ChunkColumns columns{.first_position = 256, .count = 128};
+  std::mt19937 random(1);
+  for (uint32_t i = 0; i < 128; ++i) {
+    columns.ids.push_back(random() % 151'936);
+    columns.kinds.push_back(i < 40 ? 1 : 2 | kPayloadBit);
+    columns.importances.push_back(i % 4 == 0 ? 0.5F : 0.25F);
+    columns.times_unix_us.push_back(1'700'000'000'000'000 + i * 5000);
+  }
+  return columns;
+}
+
+TEST(ChunkTest, ColumnsArePackedWhereThatIsSmaller) {
+  const ChunkColumns columns = ChunkOfTokens();
+  const std::string value = EncodeColumns(columns, kSeed);
+  EXPECT_EQ(value[0], 2);
+  EXPECT_EQ(static_cast<uint8_t>(value[1]), 7 + 8 + 16 + 32 + 64);
+  ASSERT_OK_AND_ASSIGN(const ChunkColumns decoded, DecodeColumns(AsBytes(value), kSeed));
+  EXPECT_EQ(decoded, columns);
+  // 18 bits an id, 8 a kind at most, 24 an importance, 14 a difference of times.
+  EXPECT_LT(value.size(), 12 + 128 * (18 + 8 + 24 + 14) / 8 + 4 * 8 + 8 + kSealBytes);
+  // As they are they take 17 bytes a token.
+  EXPECT_LT(value.size(), 128 * 17 / 2);
+}
+
+TEST(ChunkTest, EachColumnIsPackedByItself) {
+  std::mt19937_64 random(2);
+  ChunkColumns columns = ChunkOfTokens();
+  for (uint32_t& id : columns.ids) id = static_cast<uint32_t>(random());
+  for (float& importance : columns.importances) {
+    importance = std::bit_cast<float>(static_cast<uint32_t>(random()) & 0xbf7fffff);
+  }
+  // Further apart than 32 bits.
+  columns.times_unix_us.front() = std::numeric_limits<int64_t>::min();
+  columns.times_unix_us.back() = std::numeric_limits<int64_t>::max();
+  const std::string value = EncodeColumns(columns, kSeed);
+  EXPECT_EQ(static_cast<uint8_t>(value[1]), 7 + 16);
+  ASSERT_OK_AND_ASSIGN(const ChunkColumns decoded, DecodeColumns(AsBytes(value), kSeed));
+  EXPECT_EQ(decoded, columns);
+}
+
+TEST(ChunkTest, DamagedPackedColumnsAreDamageEvenUnderARightChecksum) {
+  const std::string good = EncodeColumns(ChunkOfTokens(), kSeed);
+  const auto sealed = [&](std::string value) {
+    SealValue(value, kSeed);
+    return DecodeColumns(AsBytes(value), kSeed);
+  };
+  const std::string body = good.substr(0, good.size() - kSealBytes);
+  ASSERT_OK(sealed(body));
+  for (size_t size = 1; size < body.size(); ++size) {
+    EXPECT_THAT(sealed(body.substr(0, size)), StatusIs(absl::StatusCode::kDataLoss)) << size;
+  }
+  std::string flagged = body;
+  flagged[1] = static_cast<char>(flagged[1] | 0x80);
+  EXPECT_THAT(sealed(flagged), StatusIs(absl::StatusCode::kDataLoss));
+  std::string longer = body;
+  ++longer[12];  // what the ids take
+  EXPECT_THAT(sealed(longer), StatusIs(absl::StatusCode::kDataLoss));
+  // Version 1 knows no packed columns.
+  std::string older = body;
+  older[0] = 1;
+  EXPECT_THAT(sealed(older), StatusIs(absl::StatusCode::kDataLoss));
+}
+
+TEST(ChunkTest, AGainThatIsNoNumberIsDamageEvenUnderARightChecksum) {
+  std::string rows(2 * RowBytes(ElementType::kRotated4, 8), '\0');
+  const auto decode = [&] {
+    return ChunkRows::Decode(EncodeChunkRows(0, 2, ElementType::kRotated4, 8, AsBytes(rows), kSeed),
+                             kSeed);
+  };
+  ASSERT_OK(decode());
+  StoreLittle<uint16_t>(rows.data() + RowBytes(ElementType::kRotated4, 8), 0xfc00);
+  EXPECT_THAT(decode(), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("gain")));
 }
 
 TEST(ChunkTest, AValueUnderAnotherKeyIsDamage) {

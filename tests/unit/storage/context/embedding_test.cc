@@ -76,6 +76,61 @@ TEST(EmbeddingTest, FloatsAndBfloatsRoundToTheNearestHalf) {
   }
 }
 
+TEST(EmbeddingTest, RotatedCodesAreOffByATenthWhateverTheDimensionAndSize) {
+  std::mt19937 random(7);
+  std::normal_distribution<float> normal;
+  for (const size_t dimension : {1U, 3U, 8U, 100U, 384U, 4096U}) {
+    for (const float size : {1e-3F, 1.0F, 1e4F}) {
+      std::vector<float> values(4 * dimension);
+      for (float& value : values) value = size * normal(random);
+      // A few coordinates that are larger than all others, as hidden states have.
+      if (dimension >= 100) values[5] = values[dimension + 7] = 6 * size;
+      std::string stored;
+      EncodeRows(ElementType::kFloat32, BytesOf(values), 4, dimension, ElementType::kRotated4,
+                 stored);
+      ASSERT_EQ(stored.size(), 4 * RowBytes(ElementType::kRotated4, dimension));
+      EXPECT_EQ(stored.size(), 4 * (2 + (dimension + 7) / 8 * 4));
+      std::vector<float> decoded(values.size());
+      DecodeRows(ElementType::kRotated4, AsBytes(stored).data(), 4, dimension, decoded.data());
+      double squares = 0, errors = 0;
+      for (size_t i = 0; i < values.size(); ++i) {
+        squares += double{values[i]} * values[i];
+        errors += std::pow(double{values[i]} - decoded[i], 2);
+      }
+      EXPECT_LT(std::sqrt(errors / squares), dimension < 100 ? 0.3 : 0.11) << dimension;
+      if (dimension >= 100) {
+        EXPECT_GT(std::sqrt(errors / squares), 0.08) << dimension;
+      }
+      // Each row stands alone, and as halves they are the same.
+      std::string halves;
+      EncodeRows(ElementType::kRotated4,
+                 AsBytes(stored).subspan(RowBytes(ElementType::kRotated4, dimension)), 1, dimension,
+                 ElementType::kFloat16, halves);
+      for (size_t i = 0; i < dimension; ++i) {
+        ASSERT_EQ(LoadLittle<uint16_t>(halves.data() + 2 * i), FloatToHalf(decoded[dimension + i]));
+      }
+    }
+  }
+}
+
+TEST(EmbeddingTest, RotatedCodesOfTheLargestAndOfZeros) {
+  for (const float value : {kMaxEmbeddingValue, -kMaxEmbeddingValue, 0.0F}) {
+    constexpr size_t kSize = 384;
+    const std::vector<float> values(kSize, value);
+    std::string stored;
+    EncodeRows(ElementType::kFloat32, BytesOf(values), 1, kSize, ElementType::kRotated4, stored);
+    std::string halves;
+    EncodeRows(ElementType::kRotated4, AsBytes(stored), 1, kSize, ElementType::kFloat16, halves);
+    double squared_errors = 0;
+    for (size_t i = 0; i < kSize; ++i) {
+      const float half = HalfToFloat(LoadLittle<uint16_t>(halves.data() + 2 * i));
+      ASSERT_TRUE(std::isfinite(half));
+      squared_errors += std::pow(double{half} - value, 2);
+    }
+    EXPECT_LE(std::sqrt(squared_errors / kSize), 0.11 * std::abs(value));
+  }
+}
+
 TEST(EmbeddingTest, ADotProductTakesEveryElementOfAnyDimension) {
   for (size_t dimension = 1; dimension <= 40; ++dimension) {
     std::vector<float> a(dimension), b(dimension);
