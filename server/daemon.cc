@@ -198,7 +198,8 @@ absl::Status Daemon::OpenStore() {
     return spaces_->ById(scope.tenant, scope.space).value_or(nullptr);
   });
   space_engine_ = std::make_unique<SpaceEngine>(*spaces_, *store_, events_);
-  block_engine_ = std::make_unique<BlockEngine>(*space_engine_, *store_, events_, clock_, metrics_);
+  block_engine_ = std::make_unique<BlockEngine>(*space_engine_, *store_, events_, clock_, metrics_,
+                                                MakePrefetchOptions(config_));
   OpenContexts();
   admin_engine_ = std::make_unique<AdminEngine>(*space_engine_, *store_);
   const BlockStore::Recovery& recovery = store_->recovery();
@@ -281,6 +282,8 @@ Nanos Daemon::IndexContexts() {
 
 void Daemon::StartWorkers() {
   movers_ = std::make_unique<MoverPool>(*store_, MakeMoverPoolOptions(config_));
+  prefetchers_ = std::make_unique<PrefetchPool>(*store_, block_engine_->prefetches(),
+                                                static_cast<size_t>(config_.prefetch.threads));
   reservations_ = std::make_unique<PeriodicTask>(kReservationInterval,
                                                  [this] { block_engine_->ExpireReservations(); });
   erasures_ = std::make_unique<PeriodicTask>(kErasureInterval, [this] { EraseContexts(); });
@@ -454,6 +457,7 @@ NodeFigures Daemon::Figures() const {
   }
   const absl::StatusOr<FileSystem::Space> space = files_.FreeSpace(config_.data_dir);
   if (space.ok()) figures.disk_free_bytes = space->free_bytes;
+  figures.prefetches = block_engine_->prefetches().figures();
   figures.streams = stream_counts_.Figures(regions_.get());
   if (tls_) figures.certificate_expires = tls_->expires();
   return figures;
@@ -498,6 +502,7 @@ absl::Status Daemon::Stop() {
   upkeep_steps_.reset();
   if (context_engine_) context_engine_->StopIndexing();
   indexing_.reset();
+  if (prefetchers_) prefetchers_->Stop();
   if (movers_) movers_->Stop();
   absl::Status closed;
   if (store_) closed = store_->Close();

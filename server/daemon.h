@@ -33,6 +33,7 @@
 #include "server/transfer/stream_server.h"
 #include "server/workers/context_upkeep.h"
 #include "server/workers/mover_pool.h"
+#include "server/workers/prefetch_pool.h"
 #include "storage/base/file_system.h"
 #include "storage/block/block_store.h"
 #include "storage/block/space_registry.h"
@@ -122,6 +123,7 @@ class Daemon {
   std::unique_ptr<StoredContextEngine> context_engine_;
   std::unique_ptr<AdminEngine> admin_engine_;
   std::unique_ptr<MoverPool> movers_;
+  std::unique_ptr<PrefetchPool> prefetchers_;
   std::unique_ptr<PeriodicTask> reservations_;
   std::unique_ptr<PeriodicTask> erasures_;
   std::unique_ptr<ArchiveBudget> archive_budget_;

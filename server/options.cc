@@ -6,6 +6,7 @@
 #include <charconv>
 
 #include "storage/base/status_macros.h"
+#include "storage/base/units.h"
 
 namespace mnemo {
 
@@ -98,6 +99,11 @@ MoverPoolOptions MakeMoverPoolOptions(const Config& config) {
           .idle_wait = config.mover.idle_wait};
 }
 
+PrefetchOptions MakePrefetchOptions(const Config& config) {
+  const double bytes = config.prefetch.share * static_cast<double>(config.memory.l1);
+  return {.tenant_bytes = std::max(static_cast<uint64_t>(bytes), kMiB)};
+}
+
 ContextUpkeepOptions MakeContextUpkeepOptions(const Config& config) {
   return {.l3_bytes = config.disk.contexts,
           .high_watermark = config.high_watermark,
@@ -119,6 +125,7 @@ LevelObjectives MakeLevelObjectives(const Config& config) {
 absl::Status CheckOptions(const Config& config) {
   MNEMO_RETURN_IF_ERROR(MakeBlockStoreOptions(config).Validate());
   MNEMO_RETURN_IF_ERROR(MakeMoverPoolOptions(config).Validate());
+  MNEMO_RETURN_IF_ERROR(MakePrefetchOptions(config).Validate());
   MNEMO_RETURN_IF_ERROR(MakeContextUpkeepOptions(config).Validate());
   MNEMO_ASSIGN_OR_RETURN(const StreamServerOptions streams, MakeStreamServerOptions(config));
   if (const absl::Status status = CheckSocketOwner(streams.access.owner); !status.ok()) {

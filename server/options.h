@@ -2,6 +2,7 @@
 #pragma once
 
 #include "server/config/config.h"
+#include "server/engine/prefetch_queue.h"
 #include "server/engine/stored_context_engine.h"
 #include "server/gate/gate.h"
 #include "server/identity/identity_book.h"
@@ -30,6 +31,7 @@ RpcServerOptions MakeRpcServerOptions(const Config& config);
 absl::StatusOr<StreamServerOptions> MakeStreamServerOptions(const Config& config);
 RegionLimits MakeRegionLimits(const Config& config);
 MoverPoolOptions MakeMoverPoolOptions(const Config& config);
+PrefetchOptions MakePrefetchOptions(const Config& config);
 ContextUpkeepOptions MakeContextUpkeepOptions(const Config& config);
 LevelObjectives MakeLevelObjectives(const Config& config);
 

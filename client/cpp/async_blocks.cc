@@ -98,6 +98,20 @@ void AsyncBlocks::Touch(const KeysRequest& request, Done<uint32_t> done,
       std::move(done), [](const v1::TouchResponse& r) { return r.found(); });
 }
 
+void AsyncBlocks::Prefetch(const PrefetchRequest& request, Done<PrefetchResult> done,
+                           const CallOptions& options) {
+  // A second one, if the first was lost on its way back, finds less to do.
+  Unary<v1::PrefetchRequest, v1::PrefetchResponse>(
+      core_, ControlCall(core_, options), &Stub::Prefetch, ToMessage(request), std::move(done),
+      [](const v1::PrefetchResponse& r) {
+        return PrefetchResult{.prefetch = r.prefetch(),
+                              .queued = r.queued(),
+                              .in_ram = r.in_ram(),
+                              .absent = r.absent(),
+                              .dropped = r.dropped()};
+      });
+}
+
 void AsyncBlocks::Pin(const KeysRequest& request, Done<PinResult> done,
                       const CallOptions& options) {
   Unary<v1::PinRequest, v1::PinResponse>(

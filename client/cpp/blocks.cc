@@ -63,6 +63,14 @@ absl::StatusOr<uint32_t> Blocks::Touch(const KeysRequest& request, const CallOpt
       .get();
 }
 
+absl::StatusOr<PrefetchResult> Blocks::Prefetch(const PrefetchRequest& request,
+                                                const CallOptions& options) {
+  if (auto answer = core_.lane().Prefetch(request, options)) return *std::move(answer);
+  return AsFuture<PrefetchResult>(
+             [&](auto done) { AsyncBlocks(core_).Prefetch(request, std::move(done), options); })
+      .get();
+}
+
 absl::StatusOr<PinResult> Blocks::Pin(const KeysRequest& request, const CallOptions& options) {
   return AsFuture<PinResult>(
              [&](auto done) { AsyncBlocks(core_).Pin(request, std::move(done), options); })

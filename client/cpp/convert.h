@@ -30,6 +30,7 @@ v1::OfferRequest ToMessage(const OfferRequest& request);
 v1::PutRequest ToStartMessage(const PutRequest& request);
 v1::MatchRequest ToMessage(const MatchRequest& request);
 v1::GetRequest ToMessage(const GetRequest& request);
+v1::PrefetchRequest ToMessage(const PrefetchRequest& request);
 v1::DeleteRequest ToMessage(const DeleteRequest& request);
 v1::ListBlocksRequest ToMessage(const ListBlocksRequest& request);
 

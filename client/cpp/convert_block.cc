@@ -95,6 +95,16 @@ v1::GetRequest ToMessage(const GetRequest& request) {
   return message;
 }
 
+v1::PrefetchRequest ToMessage(const PrefetchRequest& request) {
+  v1::PrefetchRequest message;
+  SetSpace(request.space, *message.mutable_space());
+  message.set_salt(std::string(request.salt));
+  AddKeys(request.keys, request.stretches, *message.mutable_keys());
+  for (const PartId& part : request.parts) *message.add_parts() = ToMessage(part);
+  message.set_cancel(request.cancel);
+  return message;
+}
+
 v1::DeleteRequest ToMessage(const DeleteRequest& request) {
   v1::DeleteRequest message;
   SetSpace(request.space, *message.mutable_space());

@@ -265,6 +265,28 @@ Lane::Outcome<uint32_t> Lane::Touch(const KeysRequest& request, const CallOption
   return answer.found;
 }
 
+Lane::Outcome<PrefetchResult> Lane::Prefetch(const PrefetchRequest& request,
+                                             const CallOptions& options) {
+  const Way way = FindWay(options, options_.timeout, Needs());
+  if (!way.refused.ok()) return way.refused;
+  if (!way.stream) return std::nullopt;
+  stream::PrefetchRequest message{.scope = ScopeOf(request.space, request.salt),
+                                  .cancel = request.cancel,
+                                  .keys = KeysOf(request.keys, request.stretches)};
+  for (const PartId& part : request.parts) message.parts.push_back(PartOf(part));
+  std::string body;
+  stream::PrefetchAnswer answer;
+  const absl::Status status =
+      Ask(way, FrameType::kPrefetch, stream::Encode(message), options.cancel, body, answer);
+  if (absl::IsUnavailable(status) && !way.must) return std::nullopt;
+  if (!status.ok()) return status;
+  return PrefetchResult{.prefetch = answer.prefetch,
+                        .queued = answer.queued,
+                        .in_ram = answer.in_ram,
+                        .absent = answer.absent,
+                        .dropped = answer.dropped};
+}
+
 Lane::Outcome<GetResult> Lane::Get(const GetRequest& request, const CallOptions& options) {
   std::vector<MemoryRegistry::Place> at;
   Needs needs;

@@ -42,6 +42,7 @@ class Lane {
   Outcome<GetResult> Get(const GetRequest& request, const CallOptions& options);
   Outcome<PutResult> Put(const PutRequest& request, const CallOptions& options);
   Outcome<uint32_t> Touch(const KeysRequest& request, const CallOptions& options);
+  Outcome<PrefetchResult> Prefetch(const PrefetchRequest& request, const CallOptions& options);
 
  private:
   // One call's way. `stream` is null: it does not go by the lane, and if `refused` is

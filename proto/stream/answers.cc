@@ -213,4 +213,22 @@ bool Decode(ByteView body, absl::Status& status, TouchAnswer& answer) {
   return DecodeAnswer(body, status, [&](ByteReader& in) { return TakeU32(in, answer.found); });
 }
 
+std::string Encode(const PrefetchAnswer& answer) {
+  std::string out = Success();
+  AppendLittle(out, answer.prefetch);
+  AppendLittle(out, answer.queued);
+  AppendLittle(out, answer.in_ram);
+  AppendLittle(out, answer.absent);
+  AppendLittle(out, answer.dropped);
+  return out;
+}
+
+bool Decode(ByteView body, absl::Status& status, PrefetchAnswer& answer) {
+  return DecodeAnswer(body, status, [&](ByteReader& in) {
+    answer.prefetch = in.Little<uint64_t>();
+    return TakeU32(in, answer.queued) && TakeU32(in, answer.in_ram) && TakeU32(in, answer.absent) &&
+           TakeU32(in, answer.dropped);
+  });
+}
+
 }  // namespace mnemo::stream

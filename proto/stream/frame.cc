@@ -33,6 +33,7 @@ bool IsKnown(FrameType type) {
     case FrameType::kGet:
     case FrameType::kPut:
     case FrameType::kTouch:
+    case FrameType::kPrefetch:
     case FrameType::kCancel:
     case FrameType::kClose:
     case FrameType::kCredit:
@@ -99,6 +100,7 @@ uint32_t MaxBodyBytes(FrameType type, bool answer) {
     case FrameType::kCancel:
       return 0;
     case FrameType::kTouch:
+    case FrameType::kPrefetch:
       return answer ? 1024 : kMaxBodyBytes;
     case FrameType::kCredit:
       return 32768;

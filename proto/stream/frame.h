@@ -25,6 +25,7 @@ enum class FrameType : uint8_t {
   kGet = 6,
   kPut = 7,
   kTouch = 8,
+  kPrefetch = 9,
   kCancel = 16,  // has no answer of its own
   kClose = 17,   // of either end; has no answer
   kCredit = 18,  // of the server alone, as if it were an answer

@@ -211,6 +211,20 @@ struct TouchAnswer {
   uint32_t found = 0;
 };
 
+struct PrefetchRequest {
+  Scope scope;
+  uint64_t cancel = 0;
+  std::vector<PartRef> parts;  // at most kMaxRanks
+  KeyRefs keys;
+};
+struct PrefetchAnswer {
+  uint64_t prefetch = 0;
+  uint32_t queued = 0;
+  uint32_t in_ram = 0;
+  uint32_t absent = 0;
+  uint32_t dropped = 0;
+};
+
 // How much payload of a PUT may be sent, where it travels in the stream.
 struct Credit {
   uint64_t bytes = 0;  // from the PUT's beginning on; only grows
@@ -236,6 +250,7 @@ std::string Encode(const OfferRequest& request);
 std::string Encode(const GetRequest& request);
 std::string Encode(const PutRequest& request);
 std::string Encode(const TouchRequest& request);
+std::string Encode(const PrefetchRequest& request);
 std::string Encode(const Close& close);
 std::string Encode(const Credit& credit);
 std::string Encode(const Data& data);
@@ -248,6 +263,7 @@ bool Decode(ByteView body, OfferRequest& request);
 bool Decode(ByteView body, GetRequest& request);
 bool Decode(ByteView body, PutRequest& request);
 bool Decode(ByteView body, TouchRequest& request);
+bool Decode(ByteView body, PrefetchRequest& request);
 bool Decode(ByteView body, Close& close);
 bool Decode(ByteView body, Credit& credit);
 bool Decode(ByteView body, Data& data);
@@ -262,6 +278,7 @@ std::string Encode(const OfferAnswer& answer);
 std::string Encode(const GetAnswer& answer);
 std::string Encode(const PutAnswer& answer);
 std::string Encode(const TouchAnswer& answer);
+std::string Encode(const PrefetchAnswer& answer);
 
 // `answer` is filled where `status` is OK.
 bool Decode(ByteView body, absl::Status& status, Welcome& answer);
@@ -272,5 +289,6 @@ bool Decode(ByteView body, absl::Status& status, OfferAnswer& answer);
 bool Decode(ByteView body, absl::Status& status, GetAnswer& answer);
 bool Decode(ByteView body, absl::Status& status, PutAnswer& answer);
 bool Decode(ByteView body, absl::Status& status, TouchAnswer& answer);
+bool Decode(ByteView body, absl::Status& status, PrefetchAnswer& answer);
 
 }  // namespace mnemo::stream

@@ -149,6 +149,23 @@ bool Decode(ByteView body, TouchRequest& request) {
   return TakeScope(in, request.scope) && TakeKeys(in, request.keys) && AtEnd(in);
 }
 
+std::string Encode(const PrefetchRequest& request) {
+  std::string out;
+  AppendScope(out, request.scope);
+  AppendLittle(out, request.cancel);
+  AppendList(out, request.parts, AppendPart);
+  AppendKeys(out, request.keys);
+  return out;
+}
+
+bool Decode(ByteView body, PrefetchRequest& request) {
+  ByteReader in(body);
+  if (!TakeScope(in, request.scope)) return false;
+  request.cancel = in.Little<uint64_t>();
+  return TakeList(in, kMaxRanks, 5, request.parts, TakePart) && TakeKeys(in, request.keys) &&
+         AtEnd(in);
+}
+
 std::string Encode(const Credit& credit) {
   std::string out;
   AppendLittle(out, credit.bytes);

@@ -92,6 +92,10 @@ struct Config {
     double duty = 0;
     Nanos idle_wait{0};
   } mover;
+  struct Prefetch {
+    int64_t threads = 0;
+    double share = 0;
+  } prefetch;
   struct Upkeep {
     uint64_t bytes_per_second = 0;
     int64_t steps_per_second = 0;

@@ -389,6 +389,20 @@ std::vector<Setting> WorkerSettings() {
        .minimum = "1",
        .maximum = "16",
        .description = "Threads that move parts between levels."},
+      {.key = "prefetch.share",
+       .field = MNEMO_FIELD(RealField, prefetch.share),
+       .default_text = "0.25",
+       .minimum = "0.01",
+       .maximum = "1",
+       .description = "Share of L1 that parts of one tenant may come to which wait to be brought "
+                      "into RAM ahead of use."},
+      {.key = "prefetch.threads",
+       .field = MNEMO_FIELD(IntegerField, prefetch.threads),
+       .default_text = "2",
+       .minimum = "1",
+       .maximum = "64",
+       .description = "Threads that bring parts into RAM ahead of use; each waits for the disk, "
+                      "and holds one part."},
   };
 }
 

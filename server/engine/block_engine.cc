@@ -34,13 +34,13 @@ absl::Status CheckCount(std::string_view field, size_t count, size_t high) {
       fmt::format("{} holds {}; it must hold 1 to {}", field, count, high));
 }
 
-// Calls `visit(first key, parts)` for all parts of the keys, some keys at a
-// time, until the call has ended or a visit fails.
+// Calls `visit(first key, parts)` for `parts` of the keys, some keys at a time,
+// until the call has ended or a visit fails.
 template <typename Visit>
 absl::Status ForEachStep(const CallContext& call, const Clock& clock, const CallScope& scope,
-                         const KeysView& keys, const Visit& visit) {
+                         const KeysView& keys, const std::vector<PartId>& parts,
+                         const Visit& visit) {
   MNEMO_RETURN_IF_ERROR(CheckKeys(scope, keys, kMaxKeysPerCall));
-  const std::vector<PartId> parts = AllParts(scope.spec());
   const size_t step = std::max<size_t>(1, kKeysPerStep / parts.size());
   for (size_t begin = 0; begin < keys.keys.size(); begin += step) {
     MNEMO_RETURN_IF_ERROR(CheckGoesOn(call, clock));
@@ -50,16 +50,25 @@ absl::Status ForEachStep(const CallContext& call, const Clock& clock, const Call
   return absl::OkStatus();
 }
 
+// The same for all parts of the space.
+template <typename Visit>
+absl::Status ForEachStep(const CallContext& call, const Clock& clock, const CallScope& scope,
+                         const KeysView& keys, const Visit& visit) {
+  return ForEachStep(call, clock, scope, keys, AllParts(scope.spec()), visit);
+}
+
 }  // namespace
 
 BlockEngine::BlockEngine(const SpaceEngine& spaces, BlockStore& store, EventHub& events,
-                         Clock& clock, EngineObserver& observer)
+                         Clock& clock, EngineObserver& observer, const PrefetchOptions& prefetch)
     : spaces_(spaces),
       store_(store),
       events_(events),
       clock_(clock),
       observer_(observer),
-      reservations_(clock) {}
+      reservations_(clock),
+      // An id of an earlier run must not name a prefetch of this one.
+      prefetches_(prefetch, static_cast<uint64_t>(clock.Wall().nanos)) {}
 
 absl::StatusOr<OfferAnswer> BlockEngine::Offer(const CallContext& call, const SpaceRef& space,
                                                std::string_view salt,
@@ -86,9 +95,9 @@ absl::StatusOr<OfferAnswer> BlockEngine::Offer(const CallContext& call, const Sp
   if (wanted.empty()) return answer;
   const uint32_t ms = reservation_ms == 0 ? kDefaultReservationMs : reservation_ms;
   std::vector<bool> taken;
-  MNEMO_ASSIGN_OR_RETURN(answer.reservation,
-                         reservations_.Take(call.identity.tenant, wanted,
-                                            std::chrono::milliseconds(ms), taken));
+  MNEMO_ASSIGN_OR_RETURN(
+      answer.reservation,
+      reservations_.Take(call.identity.tenant, wanted, std::chrono::milliseconds(ms), taken));
   for (size_t i = 0; i < wanted.size(); ++i) {
     // Lost to another offer since it was judged.
     if (!taken[i]) answer.verdicts[wanted_index[i]].verdict = Verdict::kPending;
@@ -103,8 +112,7 @@ absl::StatusOr<std::unique_ptr<PutSession>> BlockEngine::Put(const CallContext& 
   uint64_t bytes = 0;
   for (const PartOffer& offer : request.parts) bytes += std::min(offer.size, kMaxBytesPerPut);
   MNEMO_RETURN_IF_ERROR(CheckMax("the sum of parts.size", bytes, kMaxBytesPerPut));
-  MNEMO_ASSIGN_OR_RETURN(CallScope scope,
-                         ResolveScope(spaces_, call, request.space, request.salt));
+  MNEMO_ASSIGN_OR_RETURN(CallScope scope, ResolveScope(spaces_, call, request.space, request.salt));
   return PutSessionImpl::Create(call, std::move(scope), request, store_, reservations_, clock_);
 }
 
@@ -125,8 +133,7 @@ absl::StatusOr<MatchAnswer> BlockEngine::Match(const CallContext& call,
 
 absl::StatusOr<std::unique_ptr<GetSession>> BlockEngine::Get(const CallContext& call,
                                                              const GetRequest& request) {
-  MNEMO_ASSIGN_OR_RETURN(CallScope scope,
-                         ResolveScope(spaces_, call, request.space, request.salt));
+  MNEMO_ASSIGN_OR_RETURN(CallScope scope, ResolveScope(spaces_, call, request.space, request.salt));
   return GetSessionImpl::Create(call, std::move(scope), request, store_, clock_, observer_);
 }
 
@@ -134,8 +141,7 @@ absl::StatusOr<uint64_t> BlockEngine::Delete(const CallContext& call,
                                              const DeleteRequest& request) {
   if (request.what == DeleteRequest::What::kAllOfSpace) {
     MNEMO_ASSIGN_OR_RETURN(const auto space, spaces_.Resolve(call, request.space));
-    MNEMO_ASSIGN_OR_RETURN(const uint64_t deleted,
-                           store_.EraseScope(space->scope, std::nullopt));
+    MNEMO_ASSIGN_OR_RETURN(const uint64_t deleted, store_.EraseScope(space->scope, std::nullopt));
     events_.PublishCleared(space->scope);
     return deleted;
   }
@@ -145,13 +151,13 @@ absl::StatusOr<uint64_t> BlockEngine::Delete(const CallContext& call,
     return store_.EraseScope(scope.space->scope, scope.salt);
   }
   uint64_t deleted = 0;
-  MNEMO_RETURN_IF_ERROR(ForEachStep(
-      call, clock_, scope, request.keys,
-      [&](size_t, const std::vector<PartKey>& keys, size_t) -> absl::Status {
-        MNEMO_ASSIGN_OR_RETURN(const uint64_t erased, store_.Erase(keys));
-        deleted += erased;
-        return absl::OkStatus();
-      }));
+  MNEMO_RETURN_IF_ERROR(
+      ForEachStep(call, clock_, scope, request.keys,
+                  [&](size_t, const std::vector<PartKey>& keys, size_t) -> absl::Status {
+                    MNEMO_ASSIGN_OR_RETURN(const uint64_t erased, store_.Erase(keys));
+                    deleted += erased;
+                    return absl::OkStatus();
+                  }));
   return deleted;
 }
 
@@ -172,6 +178,49 @@ absl::StatusOr<uint32_t> BlockEngine::Touch(const CallContext& call, const KeysR
         return absl::OkStatus();
       }));
   return found;
+}
+
+absl::StatusOr<PrefetchAnswer> BlockEngine::Prefetch(const CallContext& call,
+                                                     const PrefetchRequest& request) {
+  const uint64_t tenant = call.identity.tenant;
+  if (request.cancel != 0) {
+    prefetches_.Cancel(tenant, request.cancel);
+    if (request.keys.keys.empty()) return PrefetchAnswer();
+  }
+  MNEMO_ASSIGN_OR_RETURN(const CallScope scope,
+                         ResolveScope(spaces_, call, request.space, request.salt));
+  MNEMO_RETURN_IF_ERROR(CheckMax("the number of parts", request.parts.size(), kMaxPartsPerKey));
+  for (const PartId& part : request.parts) {
+    MNEMO_RETURN_IF_ERROR(GeometryOf(scope.spec(), part).status());
+  }
+  PrefetchAnswer answer;
+  std::vector<PrefetchQueue::Part> wanted;
+  uint64_t beyond = 0;
+  const size_t room = prefetches_.Room(tenant);
+  MNEMO_RETURN_IF_ERROR(
+      ForEachStep(call, clock_, scope, request.keys,
+                  request.parts.empty() ? AllParts(scope.spec()) : request.parts,
+                  [&](size_t, const std::vector<PartKey>& keys, size_t) {
+                    const std::vector<Lookup> lookups = store_.Find(keys);
+                    for (size_t i = 0; i < keys.size(); ++i) {
+                      if (lookups[i].presence != Presence::kPresent) {
+                        ++answer.absent;
+                      } else if (lookups[i].level == Level::kL1 || lookups[i].level == Level::kL2) {
+                        ++answer.in_ram;
+                      } else if (wanted.size() < room) {
+                        wanted.push_back({.key = keys[i], .bytes = lookups[i].payload_bytes});
+                      } else {
+                        ++beyond;
+                      }
+                    }
+                    return absl::OkStatus();
+                  }));
+  prefetches_.CountDropped(PrefetchOrigin::kAsked, beyond);
+  const PrefetchQueue::Added added = prefetches_.Add(wanted, PrefetchOrigin::kAsked);
+  answer.prefetch = added.id;
+  answer.queued = static_cast<uint32_t>(added.taken);
+  answer.dropped = static_cast<uint32_t>(beyond + wanted.size() - added.taken);
+  return answer;
 }
 
 absl::StatusOr<PinAnswer> BlockEngine::Pin(const CallContext& call, const KeysRequest& request) {
@@ -203,13 +252,13 @@ absl::StatusOr<uint64_t> BlockEngine::Unpin(const CallContext& call, const KeysR
   MNEMO_ASSIGN_OR_RETURN(const CallScope scope,
                          ResolveScope(spaces_, call, request.space, request.salt));
   uint64_t unpinned = 0;
-  MNEMO_RETURN_IF_ERROR(ForEachStep(
-      call, clock_, scope, request.keys,
-      [&](size_t, const std::vector<PartKey>& keys, size_t) -> absl::Status {
-        MNEMO_ASSIGN_OR_RETURN(const uint64_t changed, store_.SetPinned(keys, false));
-        unpinned += changed;
-        return absl::OkStatus();
-      }));
+  MNEMO_RETURN_IF_ERROR(
+      ForEachStep(call, clock_, scope, request.keys,
+                  [&](size_t, const std::vector<PartKey>& keys, size_t) -> absl::Status {
+                    MNEMO_ASSIGN_OR_RETURN(const uint64_t changed, store_.SetPinned(keys, false));
+                    unpinned += changed;
+                    return absl::OkStatus();
+                  }));
   return unpinned;
 }
 
@@ -226,20 +275,20 @@ absl::StatusOr<std::vector<PartState>> BlockEngine::Describe(const CallContext& 
   MNEMO_ASSIGN_OR_RETURN(const CallScope scope,
                          ResolveScope(spaces_, call, request.space, request.salt));
   MNEMO_RETURN_IF_ERROR(CheckCount("keys", request.keys.keys.size(), kMaxKeysPerDescribe));
-  MNEMO_RETURN_IF_ERROR(
-      CheckMax("keys times the parts of a block",
-               request.keys.keys.size() * AllParts(scope.spec()).size(), kMaxPartsPerDescribe));
+  MNEMO_RETURN_IF_ERROR(CheckMax("keys times the parts of a block",
+                                 request.keys.keys.size() * AllParts(scope.spec()).size(),
+                                 kMaxPartsPerDescribe));
   std::vector<PartState> states;
-  MNEMO_RETURN_IF_ERROR(ForEachStep(
-      call, clock_, scope, request.keys,
-      [&](size_t, const std::vector<PartKey>& keys, size_t) -> absl::Status {
-        for (const PartKey& key : keys) {
-          if (std::optional<PartState> state = store_.Describe(key)) {
-            states.push_back(*std::move(state));
-          }
-        }
-        return absl::OkStatus();
-      }));
+  MNEMO_RETURN_IF_ERROR(
+      ForEachStep(call, clock_, scope, request.keys,
+                  [&](size_t, const std::vector<PartKey>& keys, size_t) -> absl::Status {
+                    for (const PartKey& key : keys) {
+                      if (std::optional<PartState> state = store_.Describe(key)) {
+                        states.push_back(*std::move(state));
+                      }
+                    }
+                    return absl::OkStatus();
+                  }));
   return states;
 }
 
@@ -278,9 +327,10 @@ absl::StatusOr<uint64_t> BlockEngine::Flush(const CallContext& call,
   return store_.Flush(scope);
 }
 
-absl::StatusOr<std::unique_ptr<EventSubscription>> BlockEngine::Watch(
-    const CallContext& call, const SpaceRef& space, uint64_t from_sequence,
-    std::function<void()> wake) {
+absl::StatusOr<std::unique_ptr<EventSubscription>> BlockEngine::Watch(const CallContext& call,
+                                                                      const SpaceRef& space,
+                                                                      uint64_t from_sequence,
+                                                                      std::function<void()> wake) {
   MNEMO_ASSIGN_OR_RETURN(const auto resolved, spaces_.Resolve(call, space));
   const KeyScope scope = resolved->scope;
   auto list = [this, scope](const std::string& after, size_t limit, std::vector<PartState>& parts,

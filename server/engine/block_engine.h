@@ -20,6 +20,7 @@
 #include "server/engine/call.h"
 #include "server/engine/engine_observer.h"
 #include "server/engine/event_hub.h"
+#include "server/engine/prefetch_queue.h"
 #include "server/engine/reservations.h"
 #include "server/engine/space_engine.h"
 #include "storage/block/block_store.h"
@@ -235,6 +236,22 @@ struct KeysRequest {
   KeysView keys;
 };
 
+struct PrefetchRequest {
+  SpaceRef space;
+  std::string_view salt;
+  KeysView keys;              // may be empty with `cancel`
+  std::vector<PartId> parts;  // empty: all of the space
+  uint64_t cancel = 0;
+};
+struct PrefetchAnswer {
+  uint64_t prefetch = 0;
+  // Parts, by what is known now.
+  uint32_t queued = 0;
+  uint32_t in_ram = 0;
+  uint32_t absent = 0;
+  uint32_t dropped = 0;
+};
+
 struct ListRequest {
   SpaceRef space;
   std::optional<std::string_view> salt;
@@ -252,7 +269,7 @@ struct PinAnswer {
 class BlockEngine {
  public:
   BlockEngine(const SpaceEngine& spaces, BlockStore& store, EventHub& events, Clock& clock,
-              EngineObserver& observer);
+              EngineObserver& observer, const PrefetchOptions& prefetch = {});
 
   absl::StatusOr<OfferAnswer> Offer(const CallContext& call, const SpaceRef& space,
                                     std::string_view salt, std::span<const PartOffer> parts,
@@ -266,6 +283,8 @@ class BlockEngine {
                                                   const GetRequest& request);
   absl::StatusOr<uint64_t> Delete(const CallContext& call, const DeleteRequest& request);
   absl::StatusOr<uint32_t> Touch(const CallContext& call, const KeysRequest& request);
+  // Says which parts to bring into RAM: threads that take from prefetches() do it.
+  absl::StatusOr<PrefetchAnswer> Prefetch(const CallContext& call, const PrefetchRequest& request);
   absl::StatusOr<PinAnswer> Pin(const CallContext& call, const KeysRequest& request);
   absl::StatusOr<uint64_t> Unpin(const CallContext& call, const KeysRequest& request);
   // Returns the milliseconds granted.
@@ -282,6 +301,7 @@ class BlockEngine {
 
   // Ends reservations whose time has passed; called by a worker.
   void ExpireReservations() { reservations_.Expire(); }
+  PrefetchQueue& prefetches() { return prefetches_; }
 
  private:
   const SpaceEngine& spaces_;
@@ -290,6 +310,7 @@ class BlockEngine {
   Clock& clock_;
   EngineObserver& observer_;
   Reservations reservations_;
+  PrefetchQueue prefetches_;
 };
 
 }  // namespace mnemo

@@ -33,6 +33,7 @@ constexpr MethodRule kRules[] = {
     {"mnemo.v1.BlockService/Get", CallClass::kCritical, kReads},
     {"mnemo.v1.BlockService/Delete", CallClass::kDefault, kWrites},
     {"mnemo.v1.BlockService/Touch", CallClass::kDefault, kWrites},
+    {"mnemo.v1.BlockService/Prefetch", CallClass::kDefault, kReads},
     {"mnemo.v1.BlockService/Pin", CallClass::kDefault, kWrites},
     {"mnemo.v1.BlockService/Unpin", CallClass::kDefault, kWrites},
     {"mnemo.v1.BlockService/Renew", CallClass::kCritical, kReads},

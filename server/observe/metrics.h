@@ -11,6 +11,9 @@
 //       <= sum over method of mnemo_grpc_requests_total{UNAUTHENTICATED}
 //   mnemo_authentications_total{denied}
 //       <= sum over method of mnemo_grpc_requests_total{PERMISSION_DENIED}
+//   mnemo_prefetch_asked_parts_total{origin} = mnemo_prefetch_waiting_parts{origin}
+//       + sum over result of mnemo_prefetch_parts_total{origin}
+//   mnemo_prefetch_used_parts_total{origin} <= mnemo_prefetch_parts_total{origin,brought}
 //   mnemo_streams = mnemo_streams_opened_total - sum over reason of mnemo_streams_closed_total
 //   mnemo_level_live_bytes <= mnemo_level_used_bytes
 //   mnemo_block_idle_before_evict_seconds_count = sum of mnemo_evictions_total

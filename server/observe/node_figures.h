@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "server/engine/context_upkeep_figures.h"
+#include "server/engine/prefetch_queue.h"
 #include "server/engine/stored_context_engine.h"
 #include "server/observe/health.h"
 #include "storage/base/clock.h"
@@ -60,6 +61,7 @@ struct NodeFigures {
   uint64_t disk_budget_bytes = 0;
   uint64_t disk_used_bytes = 0;
   uint64_t disk_free_bytes = 0;
+  std::array<PrefetchFigures, kPrefetchOrigins> prefetches{};
   StreamFigures streams;
   std::optional<WallTime> certificate_expires;  // none: no TLS
 };

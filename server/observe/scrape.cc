@@ -227,6 +227,47 @@ void AddIndex(Families& families, const ContextIndexFigures& index) {
            MetricType::Gauge, static_cast<double>(built.waiting));
 }
 
+void AddPrefetches(Families& families, const NodeFigures& figures) {
+  constexpr const char* kOrigins[kPrefetchOrigins] = {"asked", "followed"};
+  constexpr const char* kResults[kPrefetchOutcomes] = {"brought", "in_ram", "absent",
+                                                       "no_room", "busy",   "failed"};
+  const auto by_origin = [&](const char* name, const char* help, MetricType type,
+                             uint64_t PrefetchFigures::*value) {
+    MetricFamilyBuilder family(name, help, type);
+    for (size_t i = 0; i < kPrefetchOrigins; ++i) {
+      family.Add(static_cast<double>(figures.prefetches[i].*value), {{"origin", kOrigins[i]}});
+    }
+    families.push_back(family.Take());
+  };
+  by_origin("mnemo_prefetch_asked_parts_total",
+            "Parts on disk that were to be brought into RAM ahead of use.", MetricType::Counter,
+            &PrefetchFigures::asked);
+  by_origin("mnemo_prefetch_bytes_total", "Exact bytes of parts brought into RAM ahead of use.",
+            MetricType::Counter, &PrefetchFigures::bytes);
+  by_origin("mnemo_prefetch_waiting_parts", "Parts that wait to be brought into RAM.",
+            MetricType::Gauge, &PrefetchFigures::waiting);
+  by_origin("mnemo_prefetch_waiting_bytes", "Exact bytes of those.", MetricType::Gauge,
+            &PrefetchFigures::waiting_bytes);
+  MetricFamilyBuilder results("mnemo_prefetch_parts_total",
+                              "What came of parts that were to be brought into RAM.",
+                              MetricType::Counter);
+  MetricFamilyBuilder used("mnemo_prefetch_used_parts_total",
+                           "Parts brought into RAM ahead of use that were then read there.",
+                           MetricType::Counter);
+  for (size_t i = 0; i < kPrefetchOrigins; ++i) {
+    const PrefetchFigures& each = figures.prefetches[i];
+    const auto add = [&](const char* result, uint64_t parts) {
+      results.Add(static_cast<double>(parts), {{"origin", kOrigins[i]}, {"result", result}});
+    };
+    for (size_t k = 0; k < kPrefetchOutcomes; ++k) add(kResults[k], each.outcomes[k]);
+    add("dropped", each.dropped);
+    add("cancelled", each.cancelled);
+    used.Add(static_cast<double>(figures.counters.prefetched_used[i]), {{"origin", kOrigins[i]}});
+  }
+  families.push_back(results.Take());
+  families.push_back(used.Take());
+}
+
 void AddStreams(Families& families, const StreamFigures& streams) {
   AddValue(families, "mnemo_streams", "Streams that are open.", MetricType::Gauge,
            static_cast<double>(streams.open));
@@ -313,6 +354,7 @@ std::string Scrape::Text() const {
     AddContexts(families, figures.contexts);
     AddBudgets(families, figures);
     AddIndex(families, figures.index);
+    AddPrefetches(families, figures);
     AddStreams(families, figures.streams);
     if (const auto& expires = figures.certificate_expires) {
       AddValue(families, "mnemo_tls_certificate_expiry_timestamp_seconds",

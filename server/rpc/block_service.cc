@@ -55,14 +55,14 @@ grpc::ServerUnaryReactor* BlockServiceHandler::Match(grpc::CallbackServerContext
 grpc::ServerUnaryReactor* BlockServiceHandler::Delete(grpc::CallbackServerContext* context,
                                                       const v1::DeleteRequest* request,
                                                       v1::DeleteResponse* response) {
-  return UnaryCall::Start(
-      gate_, RuleOf("mnemo.v1.BlockService/Delete"), context,
-      [this, request, response](const CallContext& call) -> absl::Status {
-        MNEMO_ASSIGN_OR_RETURN(const DeleteRequest asked, FromProto(*request));
-        MNEMO_ASSIGN_OR_RETURN(const uint64_t deleted, blocks_.Delete(call, asked));
-        response->set_parts_deleted(deleted);
-        return absl::OkStatus();
-      });
+  return UnaryCall::Start(gate_, RuleOf("mnemo.v1.BlockService/Delete"), context,
+                          [this, request, response](const CallContext& call) -> absl::Status {
+                            MNEMO_ASSIGN_OR_RETURN(const DeleteRequest asked, FromProto(*request));
+                            MNEMO_ASSIGN_OR_RETURN(const uint64_t deleted,
+                                                   blocks_.Delete(call, asked));
+                            response->set_parts_deleted(deleted);
+                            return absl::OkStatus();
+                          });
 }
 
 grpc::ServerUnaryReactor* BlockServiceHandler::Touch(grpc::CallbackServerContext* context,
@@ -75,6 +75,23 @@ grpc::ServerUnaryReactor* BlockServiceHandler::Touch(grpc::CallbackServerContext
                             response->set_found(found);
                             return absl::OkStatus();
                           });
+}
+
+grpc::ServerUnaryReactor* BlockServiceHandler::Prefetch(grpc::CallbackServerContext* context,
+                                                        const v1::PrefetchRequest* request,
+                                                        v1::PrefetchResponse* response) {
+  return UnaryCall::Start(
+      gate_, RuleOf("mnemo.v1.BlockService/Prefetch"), context,
+      [this, request, response](const CallContext& call) -> absl::Status {
+        MNEMO_ASSIGN_OR_RETURN(const PrefetchRequest asked, FromProto(*request));
+        MNEMO_ASSIGN_OR_RETURN(const PrefetchAnswer answer, blocks_.Prefetch(call, asked));
+        response->set_prefetch(answer.prefetch);
+        response->set_queued(answer.queued);
+        response->set_in_ram(answer.in_ram);
+        response->set_absent(answer.absent);
+        response->set_dropped(answer.dropped);
+        return absl::OkStatus();
+      });
 }
 
 grpc::ServerUnaryReactor* BlockServiceHandler::Pin(grpc::CallbackServerContext* context,
@@ -107,45 +124,47 @@ grpc::ServerUnaryReactor* BlockServiceHandler::Unpin(grpc::CallbackServerContext
 grpc::ServerUnaryReactor* BlockServiceHandler::Renew(grpc::CallbackServerContext* context,
                                                      const v1::RenewRequest* request,
                                                      v1::RenewResponse* response) {
-  return UnaryCall::Start(
-      gate_, RuleOf("mnemo.v1.BlockService/Renew"), context,
-      [this, request, response](const CallContext& call) -> absl::Status {
-        MNEMO_ASSIGN_OR_RETURN(const uint32_t granted,
-                               blocks_.Renew(call, request->lease(), request->lease_ms()));
-        response->set_lease_ms(granted);
-        return absl::OkStatus();
-      });
+  return UnaryCall::Start(gate_, RuleOf("mnemo.v1.BlockService/Renew"), context,
+                          [this, request, response](const CallContext& call) -> absl::Status {
+                            MNEMO_ASSIGN_OR_RETURN(
+                                const uint32_t granted,
+                                blocks_.Renew(call, request->lease(), request->lease_ms()));
+                            response->set_lease_ms(granted);
+                            return absl::OkStatus();
+                          });
 }
 
 grpc::ServerUnaryReactor* BlockServiceHandler::Describe(grpc::CallbackServerContext* context,
                                                         const v1::DescribeRequest* request,
                                                         v1::DescribeResponse* response) {
-  return UnaryCall::Start(
-      gate_, RuleOf("mnemo.v1.BlockService/Describe"), context,
-      [this, request, response](const CallContext& call) -> absl::Status {
-        MNEMO_ASSIGN_OR_RETURN(const auto states,
-                               blocks_.Describe(call, KeysRequestFrom(*request)));
-        for (const PartState& state : states) ToProto(state, response->add_parts());
-        return absl::OkStatus();
-      });
+  return UnaryCall::Start(gate_, RuleOf("mnemo.v1.BlockService/Describe"), context,
+                          [this, request, response](const CallContext& call) -> absl::Status {
+                            MNEMO_ASSIGN_OR_RETURN(
+                                const auto states,
+                                blocks_.Describe(call, KeysRequestFrom(*request)));
+                            for (const PartState& state : states)
+                              ToProto(state, response->add_parts());
+                            return absl::OkStatus();
+                          });
 }
 
 grpc::ServerUnaryReactor* BlockServiceHandler::List(grpc::CallbackServerContext* context,
                                                     const v1::ListBlocksRequest* request,
                                                     v1::ListBlocksResponse* response) {
-  return UnaryCall::Start(
-      gate_, RuleOf("mnemo.v1.BlockService/List"), context,
-      [this, request, response](const CallContext& call) -> absl::Status {
-        ListRequest asked{.space = FromProto(request->space()),
-                          .key_prefix = request->key_prefix(),
-                          .page_size = request->page_size(),
-                          .page_token = request->page_token()};
-        if (request->has_salt()) asked.salt = request->salt();
-        MNEMO_ASSIGN_OR_RETURN(
-            const auto states, blocks_.List(call, asked, *response->mutable_next_page_token()));
-        for (const PartState& state : states) ToProto(state, response->add_parts());
-        return absl::OkStatus();
-      });
+  return UnaryCall::Start(gate_, RuleOf("mnemo.v1.BlockService/List"), context,
+                          [this, request, response](const CallContext& call) -> absl::Status {
+                            ListRequest asked{.space = FromProto(request->space()),
+                                              .key_prefix = request->key_prefix(),
+                                              .page_size = request->page_size(),
+                                              .page_token = request->page_token()};
+                            if (request->has_salt()) asked.salt = request->salt();
+                            MNEMO_ASSIGN_OR_RETURN(
+                                const auto states,
+                                blocks_.List(call, asked, *response->mutable_next_page_token()));
+                            for (const PartState& state : states)
+                              ToProto(state, response->add_parts());
+                            return absl::OkStatus();
+                          });
 }
 
 grpc::ServerUnaryReactor* BlockServiceHandler::Flush(grpc::CallbackServerContext* context,

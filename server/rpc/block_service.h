@@ -14,13 +14,14 @@ namespace mnemo {
 template <typename Base>
 using WithUnaryMethods = v1::BlockService::WithCallbackMethod_Offer<
     v1::BlockService::WithCallbackMethod_Match<v1::BlockService::WithCallbackMethod_Delete<
-        v1::BlockService::WithCallbackMethod_Touch<v1::BlockService::WithCallbackMethod_Pin<
-            v1::BlockService::WithCallbackMethod_Unpin<v1::BlockService::WithCallbackMethod_Renew<
-                v1::BlockService::WithCallbackMethod_Describe<
-                    v1::BlockService::WithCallbackMethod_List<
-                        v1::BlockService::WithCallbackMethod_Flush<Base>>>>>>>>>>;
-using BlockServiceBase = WithUnaryMethods<v1::BlockService::WithCallbackMethod_Watch<
-    v1::BlockService::WithRawCallbackMethod_Put<
+        v1::BlockService::WithCallbackMethod_Touch<v1::BlockService::WithCallbackMethod_Prefetch<
+            v1::BlockService::WithCallbackMethod_Pin<v1::BlockService::WithCallbackMethod_Unpin<
+                v1::BlockService::WithCallbackMethod_Renew<
+                    v1::BlockService::WithCallbackMethod_Describe<
+                        v1::BlockService::WithCallbackMethod_List<
+                            v1::BlockService::WithCallbackMethod_Flush<Base>>>>>>>>>>>;
+using BlockServiceBase = WithUnaryMethods<
+    v1::BlockService::WithCallbackMethod_Watch<v1::BlockService::WithRawCallbackMethod_Put<
         v1::BlockService::WithRawCallbackMethod_Get<v1::BlockService::Service>>>>;
 
 class BlockServiceHandler final : public BlockServiceBase {
@@ -43,8 +44,10 @@ class BlockServiceHandler final : public BlockServiceBase {
   grpc::ServerUnaryReactor* Touch(grpc::CallbackServerContext* context,
                                   const v1::TouchRequest* request,
                                   v1::TouchResponse* response) override;
-  grpc::ServerUnaryReactor* Pin(grpc::CallbackServerContext* context,
-                                const v1::PinRequest* request,
+  grpc::ServerUnaryReactor* Prefetch(grpc::CallbackServerContext* context,
+                                     const v1::PrefetchRequest* request,
+                                     v1::PrefetchResponse* response) override;
+  grpc::ServerUnaryReactor* Pin(grpc::CallbackServerContext* context, const v1::PinRequest* request,
                                 v1::PinResponse* response) override;
   grpc::ServerUnaryReactor* Unpin(grpc::CallbackServerContext* context,
                                   const v1::UnpinRequest* request,

@@ -226,6 +226,18 @@ absl::StatusOr<GetRequest> FromProto(const v1::GetRequest& request) {
   return out;
 }
 
+absl::StatusOr<PrefetchRequest> FromProto(const v1::PrefetchRequest& request) {
+  PrefetchRequest out{.space = FromProto(request.space()),
+                      .salt = request.salt(),
+                      .keys = FromProto(request.keys()),
+                      .cancel = request.cancel()};
+  for (const v1::PartId& part : request.parts()) {
+    MNEMO_ASSIGN_OR_RETURN(const PartId id, FromProto(part));
+    out.parts.push_back(id);
+  }
+  return out;
+}
+
 absl::StatusOr<DeleteRequest> FromProto(const v1::DeleteRequest& request) {
   DeleteRequest out{.space = FromProto(request.space()), .salt = request.salt()};
   switch (request.what_case()) {

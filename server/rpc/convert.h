@@ -37,6 +37,7 @@ absl::StatusOr<PutRequest> FromProto(const v1::PutStart& start);
 MatchRequest FromProto(const v1::MatchRequest& request);
 absl::StatusOr<GetRequest> FromProto(const v1::GetRequest& request);
 absl::StatusOr<DeleteRequest> FromProto(const v1::DeleteRequest& request);
+absl::StatusOr<PrefetchRequest> FromProto(const v1::PrefetchRequest& request);
 KeysView FromProto(const v1::KeyList& list);
 // Touch, Pin, Unpin and Describe have the same three fields.
 template <typename Request>

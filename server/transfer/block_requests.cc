@@ -221,6 +221,36 @@ std::string TouchStreamRequest::Answer() const {
   return stream::Encode(stream::TouchAnswer{.found = found_});
 }
 
+const MethodRule& PrefetchStreamRequest::rule() const {
+  static const MethodRule& rule = RuleOf("mnemo.v1.BlockService/Prefetch");
+  return rule;
+}
+bool PrefetchStreamRequest::Parse() { return stream::Decode(body(), request_); }
+
+StreamRequest::Progress PrefetchStreamRequest::Begin() {
+  const size_t parts = std::max<size_t>(1, request_.parts.size());
+  return request_.keys.keys.size() <= kKeysOnLoop / parts ? Run() : Progress::kElsewhere;
+}
+
+StreamRequest::Progress PrefetchStreamRequest::Run() {
+  PrefetchRequest asked{.space = SpaceOf(request_.scope),
+                        .salt = request_.scope.salt,
+                        .keys = KeysOf(request_.keys),
+                        .cancel = request_.cancel};
+  for (const stream::PartRef& part : request_.parts) asked.parts.push_back(PartOf(part));
+  const absl::StatusOr<PrefetchAnswer> answer = rooms_.blocks.Prefetch(call_, asked);
+  if (answer.ok()) answer_ = *answer;
+  return Done(answer.status());
+}
+
+std::string PrefetchStreamRequest::Answer() const {
+  return stream::Encode(stream::PrefetchAnswer{.prefetch = answer_.prefetch,
+                                               .queued = answer_.queued,
+                                               .in_ram = answer_.in_ram,
+                                               .absent = answer_.absent,
+                                               .dropped = answer_.dropped});
+}
+
 const MethodRule& GetStreamRequest::rule() const {
   static const MethodRule& rule = RuleOf("mnemo.v1.BlockService/Get");
   return rule;

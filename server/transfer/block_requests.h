@@ -78,6 +78,21 @@ class TouchStreamRequest final : public StreamRequest {
   uint32_t found_ = 0;
 };
 
+class PrefetchStreamRequest final : public StreamRequest {
+ public:
+  PrefetchStreamRequest(const RequestRooms& rooms, const stream::Header& header, ByteView body)
+      : StreamRequest(rooms, header, body) {}
+  const MethodRule& rule() const override;
+  Progress Begin() override;
+  Progress Run() override;
+
+ private:
+  bool Parse() override;
+  std::string Answer() const override;
+  stream::PrefetchRequest request_;
+  PrefetchAnswer answer_;
+};
+
 // Copies from pinned extents straight into the client's memory. Small reads of what
 // is in RAM happen on the loop's thread.
 class GetStreamRequest final : public StreamRequest, private ReadSink {

@@ -29,6 +29,8 @@ std::unique_ptr<StreamRequest> Make(const RequestRooms& rooms, const stream::Hea
       return std::make_unique<PutStreamRequest>(rooms, header, body);
     case stream::FrameType::kTouch:
       return std::make_unique<TouchStreamRequest>(rooms, header, body);
+    case stream::FrameType::kPrefetch:
+      return std::make_unique<PrefetchStreamRequest>(rooms, header, body);
     default:
       return nullptr;
   }

@@ -112,6 +112,9 @@ class TieredBlockStore final : public BlockStore {
     return Count(reader_.ReadInto(key, first, count, sink, used), used);
   }
 
+  PrefetchOutcome Prefetch(const PartKey& key, PrefetchOrigin origin) override {
+    return mover_.promotion().Prefetch(key, origin);
+  }
   absl::StatusOr<uint64_t> Erase(std::span<const PartKey> keys) override {
     return changes_.Erase(keys);
   }
@@ -166,6 +169,9 @@ class TieredBlockStore final : public BlockStore {
     if (!read.ok()) return read;
     core_.CountUse(used);
     mover_.AfterUse(used.ref.id, read->level, used.hits + 1);
+    const std::optional<PrefetchOrigin> origin = core_.prefetched.Take(used.ref.id);
+    // One that was dropped from RAM unread has not saved a wait for the disk.
+    if (origin && used.ram) ++core_.tally.prefetched_used[static_cast<size_t>(*origin)];
     return read;
   }
   // The entries of `keys`; fewer if some are not present.

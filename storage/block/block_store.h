@@ -87,6 +87,21 @@ struct Lookup {
   uint64_t payload_bytes = 0;
 };
 
+// Why a part is brought into RAM ahead of use.
+enum class PrefetchOrigin : uint8_t { kAsked, kFollowed };
+inline constexpr size_t kPrefetchOrigins = 2;
+
+// What came of it.
+enum class PrefetchOutcome : uint8_t {
+  kBrought,  // it lies in L1 now
+  kInRam,    // it lay in RAM already
+  kAbsent,   // there is no such part, or it is still being written
+  kNoRoom,   // L1 has none for it below the high watermark
+  kBusy,     // it is being moved, or changed meanwhile
+  kFailed,   // its bytes could not be read: a read will say why
+};
+inline constexpr size_t kPrefetchOutcomes = 6;
+
 // What happened to a part; handed to the observer without any lock held.
 // Events of one part come in order.
 struct PartEvent {
@@ -219,6 +234,8 @@ struct BlockStoreCounters {
   uint64_t expired = 0;
   uint64_t below_floor = 0;  // copies dropped, kept below a floor that was raised
   uint64_t reencoded = 0;    // copies brought into another form where they lay
+  // Parts that were brought ahead of use and then read from RAM; the first read counts.
+  std::array<uint64_t, kPrefetchOrigins> prefetched_used{};
   // Of parts that a level dropped for want of room: as many as `evicted` of the
   // levels together.
   IdleHistogram idle_before_evict;
@@ -312,6 +329,11 @@ class BlockStore {
   // the processor still has it at hand. After an error the sink has some of them, or none.
   virtual absl::StatusOr<PartRead> ReadInto(const PartKey& key, uint32_t first, uint32_t count,
                                             PartSink& sink) = 0;
+
+  // Brings a part from disk into L1 ahead of use, where there is room: nothing leaves L1
+  // for it, and no use is counted. Blocks on the disk. Takes memory for one part. L1 goes
+  // beyond its high watermark by what other threads bring at the same time, at most.
+  virtual PrefetchOutcome Prefetch(const PartKey& key, PrefetchOrigin origin) = 0;
 
   // Deletes parts; logged unless never written. Durable for kSync parts.
   // Returns how many were there.

@@ -28,6 +28,7 @@ class Mover {
 
   Demotion& demotion() { return demotion_; }
   Upkeep& upkeep() { return upkeep_; }
+  Promotion& promotion() { return promotion_; }
   const Reencoder& reencoder() const { return reencoder_; }
   const FidelitySampler& sampler() const { return sampler_; }
 

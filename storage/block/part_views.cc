@@ -139,6 +139,9 @@ BlockStoreCounters PartViews::Counters() const {
   for (size_t i = 0; i < tally.idle_counts.size(); ++i) {
     counters.idle_before_evict.counts[i] = tally.idle_counts[i];
   }
+  for (size_t i = 0; i < tally.prefetched_used.size(); ++i) {
+    counters.prefetched_used[i] = tally.prefetched_used[i];
+  }
   counters.idle_before_evict.sum = Nanos(static_cast<int64_t>(tally.idle_nanos));
   return counters;
 }

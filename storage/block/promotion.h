@@ -6,6 +6,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "storage/base/mutex.h"
 #include "storage/block/demotion.h"
+#include "storage/block/part_encoding.h"
 #include "storage/block/store_core.h"
 
 namespace mnemo {
@@ -20,13 +21,21 @@ class Promotion {
 
   // False if it was suggested already, or too many wait.
   bool Suggest(EntryId id);
+  // As BlockStore::Prefetch.
+  PrefetchOutcome Prefetch(const PartKey& key, PrefetchOrigin origin);
   // Promotes the next suggested part to L1. False if none waits.
   bool Step();
   bool waiting() const;
 
  private:
-  // Held.
+  // The part as it would lie in L1. Held. Errors: those of reading its nearest copy; one
+  // that is damaged is dropped.
+  absl::StatusOr<EncodedPart> Load(const DirectoryEntry& entry);
+  // Both held.
   void Promote(const DirectoryEntry& entry);
+  PrefetchOutcome BringIntoL1(const DirectoryEntry& entry);
+  // Whether L1 takes so much more without a part having to leave it.
+  bool HasRoom(uint64_t bytes) const;
 
   StoreCore& core_;
   Demotion& demotion_;

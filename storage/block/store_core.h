@@ -21,6 +21,7 @@
 #include "storage/block/expiry_clock.h"
 #include "storage/block/lease_table.h"
 #include "storage/block/part_events.h"
+#include "storage/block/prefetch_marks.h"
 #include "storage/block/space_codecs.h"
 #include "storage/codec/codec.h"
 #include "storage/policy/eviction_queues.h"
@@ -38,6 +39,7 @@ struct StoreTally {
       below_floor{0}, reencoded{0};
   std::array<std::atomic<uint64_t>, IdleHistogram::kLimits.size() + 1> idle_counts{};
   std::atomic<uint64_t> idle_nanos{0};
+  std::array<std::atomic<uint64_t>, kPrefetchOrigins> prefetched_used{};
 
   // `level` dropped a part for want of room.
   void CountEvicted(Level level, Nanos idle);
@@ -117,6 +119,7 @@ class StoreCore {
   EncodingChoice encodings;
   SpaceCodecs spaces;
   StoreTally tally;
+  PrefetchMarks prefetched;
 
  private:
   void Announce(PartEvent::Kind kind, const DirectoryEntry& entry, Level level);

@@ -215,6 +215,24 @@ struct DeleteRequest {
   Keys stretches = {};
 };
 
+struct PrefetchRequest {
+  SpaceRef space;
+  std::string_view salt = {};
+  Keys keys = {};  // may be empty with `cancel`
+  Keys stretches = {};
+  std::vector<PartId> parts = {};  // empty: all that the space has
+  uint64_t cancel = 0;
+};
+
+// What becomes of the parts; `prefetch` is for a later `cancel`.
+struct PrefetchResult {
+  uint64_t prefetch = 0;
+  uint32_t queued = 0;
+  uint32_t in_ram = 0;
+  uint32_t absent = 0;
+  uint32_t dropped = 0;
+};
+
 struct PinResult {
   uint64_t parts_pinned = 0;
   std::vector<uint32_t> missing;  // indexes of keys that are not here

@@ -91,6 +91,9 @@ class Blocks {
   absl::StatusOr<uint64_t> Delete(const DeleteRequest& request, const CallOptions& options = {});
   // Answers how many keys are here.
   absl::StatusOr<uint32_t> Touch(const KeysRequest& request, const CallOptions& options = {});
+  // Does not wait for the disk.
+  absl::StatusOr<PrefetchResult> Prefetch(const PrefetchRequest& request,
+                                          const CallOptions& options = {});
   absl::StatusOr<PinResult> Pin(const KeysRequest& request, const CallOptions& options = {});
   // Answers how many parts were pinned and are not now.
   absl::StatusOr<uint64_t> Unpin(const KeysRequest& request, const CallOptions& options = {});
@@ -124,6 +127,8 @@ class AsyncBlocks {
   void Get(const GetRequest& request, Done<GetResult> done, const CallOptions& options = {});
   void Delete(const DeleteRequest& request, Done<uint64_t> done, const CallOptions& options = {});
   void Touch(const KeysRequest& request, Done<uint32_t> done, const CallOptions& options = {});
+  void Prefetch(const PrefetchRequest& request, Done<PrefetchResult> done,
+                const CallOptions& options = {});
   void Pin(const KeysRequest& request, Done<PinResult> done, const CallOptions& options = {});
   void Unpin(const KeysRequest& request, Done<uint64_t> done, const CallOptions& options = {});
   void Renew(uint64_t lease, uint32_t lease_ms, Done<uint32_t> done,

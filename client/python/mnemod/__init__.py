@@ -32,6 +32,7 @@ from .blocks import (
     PartInfo,
     PinResult,
     Plane,
+    PrefetchResult,
     PutOutcome,
     PutResult,
     ReadOrder,

@@ -219,6 +219,12 @@ def from_match(message: Any, want_bitmap: bool, meter: FetchMeter) -> blocks.Mat
     )
 
 
+def from_prefetch(message: Any) -> blocks.PrefetchResult:
+    return blocks.PrefetchResult(
+        message.prefetch, message.queued, message.in_ram, message.absent, message.dropped
+    )
+
+
 def from_part_info(message: Any) -> blocks.PartInfo:
     """What is known of a part."""
     return blocks.PartInfo(

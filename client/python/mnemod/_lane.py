@@ -113,12 +113,23 @@ def _touch(request: Any) -> bytes:
     return _stream.touch(_scope(request), request.keys.keys, request.keys.stretches)
 
 
+def _prefetch(request: Any) -> bytes:
+    return _stream.prefetch(
+        _scope(request),
+        request.keys.keys,
+        request.keys.stretches,
+        parts=[Part(part.group, part.tp_rank, part.pp_rank) for part in request.parts],
+        cancel=request.cancel,
+    )
+
+
 # Unary calls that have a frame of their own: messages of the contract go in and
 # come out, so that nobody above sees the difference.
 _UNARY: Dict[str, _Unary] = {
     "BlockService.Match": _Unary(Type.MATCH, _match, _stream.matched),
     "BlockService.Offer": _Unary(Type.OFFER, _offer, _stream.offered),
     "BlockService.Touch": _Unary(Type.TOUCH, _touch, _stream.touched),
+    "BlockService.Prefetch": _Unary(Type.PREFETCH, _prefetch, _stream.prefetched),
 }
 
 

@@ -105,6 +105,18 @@ class Requests:
             time_to_live_seconds=time_to_live,
         )
 
+    def prefetch(
+        self, keys: Sequence[bytes], parts: Sequence[Part], cancel: int, stretches: Stretches
+    ) -> Any:
+        """For BlockService.Prefetch."""
+        return pb.PrefetchRequest(
+            space=self.ref(),
+            salt=self.salt,
+            keys=pb.KeyList(keys=keys, stretches=stretches or ()),
+            parts=[_convert.to_part(part) for part in parts],
+            cancel=cancel,
+        )
+
     def keyed(self, method: str, keys: Sequence[bytes], stretches: Stretches) -> Any:
         """For BlockService.Touch, Pin, Unpin, Describe, and Delete of keys."""
         return getattr(pb, f"{method}Request")(

@@ -50,6 +50,7 @@ class Type(IntEnum):
     GET = 6
     PUT = 7
     TOUCH = 8
+    PREFETCH = 9
     CANCEL = 16
     CLOSE = 17
 
@@ -351,6 +352,25 @@ def touch(scope: Scope, keys: Sequence[bytes], stretches: Sequence[bytes] = ()) 
     return scope.encode() + _keys(keys, stretches)
 
 
+def prefetch(
+    scope: Scope,
+    keys: Sequence[bytes],
+    stretches: Sequence[bytes] = (),
+    *,
+    parts: Sequence[Part] = (),
+    cancel: int = 0,
+) -> bytes:
+    """The body of PREFETCH."""
+    return b"".join(
+        (
+            scope.encode(),
+            _U64.pack(cancel),
+            _list([_part(part) for part in parts]),
+            _keys(keys, stretches),
+        )
+    )
+
+
 def close(reason: int, message: str) -> bytes:
     """The body of CLOSE."""
     return _U8.pack(reason) + _text(message.encode())
@@ -525,6 +545,20 @@ def touched(body: bytes) -> Any:
     """The answer to TOUCH, as a TouchResponse."""
     reader = _answer(body)
     answer = pb.TouchResponse(found=reader.number(_U32))
+    reader.end()
+    return answer
+
+
+def prefetched(body: bytes) -> Any:
+    """The answer to PREFETCH, as a PrefetchResponse."""
+    reader = _answer(body)
+    answer = pb.PrefetchResponse(
+        prefetch=reader.number(_U64),
+        queued=reader.number(_U32),
+        in_ram=reader.number(_U32),
+        absent=reader.number(_U32),
+        dropped=reader.number(_U32),
+    )
     reader.end()
     return answer
 

@@ -13,10 +13,8 @@ from ._channel import Metadata, Tls, make_channel, with_token
 from ._contract import pb
 from ._planes import SharesMemory
 from ._requests import (
-    MAX_DESCRIBE_KEYS,
     MAX_GET_ITEMS,
     MAX_GET_KEYS,
-    MAX_KEYS,
     Requests,
     Stretches,
     milliseconds,
@@ -27,6 +25,7 @@ from ._retry import Retrier, RetryBudget, RetryPolicy
 from ._sessions import GetSession, PutSession
 from ._aio_transport import AsyncTransport, AsyncWatchStream
 from .aio_auth import AsyncAuth
+from .aio_block_keeping import AsyncKeepsBlocks
 from .blocks import (
     Block,
     BlockEvent,
@@ -35,7 +34,6 @@ from .blocks import (
     OfferResult,
     Part,
     PartInfo,
-    PinResult,
     Plane,
     PutResult,
     ReadOrder,
@@ -264,7 +262,7 @@ def _space_ref(name: Union[str, int]) -> Any:
     return pb.SpaceRef(id=name) if isinstance(name, int) else pb.SpaceRef(name=name)
 
 
-class AsyncSpaceHandle:
+class AsyncSpaceHandle(AsyncKeepsBlocks):
     """One space, under one salt. Thread-safe.
 
     Keys are 1 to 64 bytes. Lists longer than one call may carry are split into
@@ -446,75 +444,7 @@ class AsyncSpaceHandle:
         """Ends a lease. Errors: NotFoundError (it ended before)."""
         await self.renew(lease, 0.0, deadline=deadline)
 
-    # Keeping and deleting
-
-    async def _keyed(
-        self, name: str, keys: Sequence[bytes], stretches: Stretches, deadline: Optional[float],
-        limit: int = MAX_KEYS,
-    ) -> List[Tuple[int, Any]]:
-        time_limit = self._transport.limit(deadline)
-        answers = []
-        for piece in split(len(keys), limit):
-            request = self._requests.keyed(
-                name, keys[piece], stretches[piece] if stretches else None
-            )
-            answer = await self._transport.call(f"BlockService.{name}", request, time_limit.left())
-            answers.append((piece.start, answer))
-        return answers
-
-    async def delete(
-        self, keys: Sequence[bytes], *, stretches: Stretches = None,
-        deadline: Optional[float] = None,
-    ) -> int:
-        """Deletes blocks with all their parts; returns how many parts. Idempotent."""
-        answers = await self._keyed("Delete", keys, stretches, deadline)
-        return sum(int(answer.parts_deleted) for _, answer in answers)
-
-    async def delete_all(self, *, every_salt: bool = False, deadline: Optional[float] = None) -> int:
-        """Deletes all blocks of this salt, or of the whole space."""
-        request = pb.DeleteRequest(space=self._requests.ref())
-        if every_salt:
-            request.all_of_space = True
-        else:
-            request.salt = self.salt
-            request.all_of_salt = True
-        answer = await self._transport.call("BlockService.Delete", request, deadline)
-        return int(answer.parts_deleted)
-
-    async def touch(
-        self, keys: Sequence[bytes], *, stretches: Stretches = None,
-        deadline: Optional[float] = None,
-    ) -> int:
-        """Counts as a use; returns how many keys are here."""
-        answers = await self._keyed("Touch", keys, stretches, deadline)
-        return sum(int(answer.found) for _, answer in answers)
-
-    async def pin(
-        self, keys: Sequence[bytes], *, stretches: Stretches = None,
-        deadline: Optional[float] = None,
-    ) -> PinResult:
-        """Keeps blocks until unpin, on stable storage. Errors: ResourceExhaustedError."""
-        answers = await self._keyed("Pin", keys, stretches, deadline)
-        missing = tuple(start + index for start, answer in answers for index in answer.missing)
-        return PinResult(sum(int(answer.parts_pinned) for _, answer in answers), missing)
-
-    async def unpin(
-        self, keys: Sequence[bytes], *, stretches: Stretches = None,
-        deadline: Optional[float] = None,
-    ) -> int:
-        """Ends pins; returns how many parts. Idempotent."""
-        answers = await self._keyed("Unpin", keys, stretches, deadline)
-        return sum(int(answer.parts_unpinned) for _, answer in answers)
-
     # Looking
-
-    async def describe(
-        self, keys: Sequence[bytes], *, stretches: Stretches = None,
-        deadline: Optional[float] = None,
-    ) -> List[PartInfo]:
-        """What is known of the parts of these keys; no use is counted."""
-        answers = await self._keyed("Describe", keys, stretches, deadline, MAX_DESCRIBE_KEYS)
-        return [_convert.from_part_info(part) for _, answer in answers for part in answer.parts]
 
     async def list(
         self,

@@ -268,6 +268,22 @@ class PartInfo:
 
 
 @dataclass(frozen=True)
+class PrefetchResult:
+    """What becomes of the parts of a prefetch."""
+
+    prefetch: int
+    """For `cancel` of a later one; 0 if nothing waits."""
+    queued: int
+    """That wait for their turn, in the background."""
+    in_ram: int
+    """That lie in RAM already."""
+    absent: int
+    """That are not here, or still being written."""
+    dropped: int
+    """That lie on disk and were not taken: too much waits."""
+
+
+@dataclass(frozen=True)
 class PinResult:
     """The answer to a pin."""
 

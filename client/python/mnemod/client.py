@@ -10,10 +10,8 @@ from ._channel import Metadata, Tls, make_channel, with_token
 from ._contract import pb
 from ._planes import SharesMemory
 from ._requests import (
-    MAX_DESCRIBE_KEYS,
     MAX_GET_ITEMS,
     MAX_GET_KEYS,
-    MAX_KEYS,
     Requests,
     Stretches,
     milliseconds,
@@ -24,6 +22,7 @@ from ._retry import Retrier, RetryBudget, RetryPolicy
 from ._sessions import GetSession, PutSession
 from ._transport import Transport, WatchStream
 from .auth_client import Auth
+from .block_keeping import KeepsBlocks
 from .blocks import (
     Block,
     BlockEvent,
@@ -32,7 +31,6 @@ from .blocks import (
     OfferResult,
     Part,
     PartInfo,
-    PinResult,
     Plane,
     PutResult,
     ReadOrder,
@@ -261,7 +259,7 @@ def _space_ref(name: Union[str, int]) -> Any:
     return pb.SpaceRef(id=name) if isinstance(name, int) else pb.SpaceRef(name=name)
 
 
-class SpaceHandle:
+class SpaceHandle(KeepsBlocks):
     """One space, under one salt. Thread-safe.
 
     Keys are 1 to 64 bytes. Lists longer than one call may carry are split into
@@ -443,75 +441,7 @@ class SpaceHandle:
         """Ends a lease. Errors: NotFoundError (it ended before)."""
         self.renew(lease, 0.0, deadline=deadline)
 
-    # Keeping and deleting
-
-    def _keyed(
-        self, name: str, keys: Sequence[bytes], stretches: Stretches, deadline: Optional[float],
-        limit: int = MAX_KEYS,
-    ) -> List[Tuple[int, Any]]:
-        time_limit = self._transport.limit(deadline)
-        answers = []
-        for piece in split(len(keys), limit):
-            request = self._requests.keyed(
-                name, keys[piece], stretches[piece] if stretches else None
-            )
-            answer = self._transport.call(f"BlockService.{name}", request, time_limit.left())
-            answers.append((piece.start, answer))
-        return answers
-
-    def delete(
-        self, keys: Sequence[bytes], *, stretches: Stretches = None,
-        deadline: Optional[float] = None,
-    ) -> int:
-        """Deletes blocks with all their parts; returns how many parts. Idempotent."""
-        answers = self._keyed("Delete", keys, stretches, deadline)
-        return sum(int(answer.parts_deleted) for _, answer in answers)
-
-    def delete_all(self, *, every_salt: bool = False, deadline: Optional[float] = None) -> int:
-        """Deletes all blocks of this salt, or of the whole space."""
-        request = pb.DeleteRequest(space=self._requests.ref())
-        if every_salt:
-            request.all_of_space = True
-        else:
-            request.salt = self.salt
-            request.all_of_salt = True
-        answer = self._transport.call("BlockService.Delete", request, deadline)
-        return int(answer.parts_deleted)
-
-    def touch(
-        self, keys: Sequence[bytes], *, stretches: Stretches = None,
-        deadline: Optional[float] = None,
-    ) -> int:
-        """Counts as a use; returns how many keys are here."""
-        answers = self._keyed("Touch", keys, stretches, deadline)
-        return sum(int(answer.found) for _, answer in answers)
-
-    def pin(
-        self, keys: Sequence[bytes], *, stretches: Stretches = None,
-        deadline: Optional[float] = None,
-    ) -> PinResult:
-        """Keeps blocks until unpin, on stable storage. Errors: ResourceExhaustedError."""
-        answers = self._keyed("Pin", keys, stretches, deadline)
-        missing = tuple(start + index for start, answer in answers for index in answer.missing)
-        return PinResult(sum(int(answer.parts_pinned) for _, answer in answers), missing)
-
-    def unpin(
-        self, keys: Sequence[bytes], *, stretches: Stretches = None,
-        deadline: Optional[float] = None,
-    ) -> int:
-        """Ends pins; returns how many parts. Idempotent."""
-        answers = self._keyed("Unpin", keys, stretches, deadline)
-        return sum(int(answer.parts_unpinned) for _, answer in answers)
-
     # Looking
-
-    def describe(
-        self, keys: Sequence[bytes], *, stretches: Stretches = None,
-        deadline: Optional[float] = None,
-    ) -> List[PartInfo]:
-        """What is known of the parts of these keys; no use is counted."""
-        answers = self._keyed("Describe", keys, stretches, deadline, MAX_DESCRIBE_KEYS)
-        return [_convert.from_part_info(part) for _, answer in answers for part in answer.parts]
 
     def list(
         self,

@@ -3,8 +3,8 @@
 
 Usage: generate_aio.py [FOLDER]
 
-aio.py comes from client.py, aio_contexts.py from context_client.py, and aio_auth.py
-from auth_client.py: the same with other names, `async def` where something is
+aio.py comes from client.py, aio_contexts.py from context_client.py, aio_auth.py from
+auth_client.py, and aio_block_keeping.py from block_keeping.py: the same with other names, `async def` where something is
 awaited, and asynchronous iterators. Run after changing one of them;
 tests/unit/client/python/contract_test.py fails when this was forgotten.
 """
@@ -21,6 +21,7 @@ FILES = {
     "client.py": "aio.py",
     "context_client.py": "aio_contexts.py",
     "auth_client.py": "aio_auth.py",
+    "block_keeping.py": "aio_block_keeping.py",
 }
 NAMES = [
     (r"\bTransport\b", "AsyncTransport"),
@@ -28,6 +29,7 @@ NAMES = [
     (r"\bSpaceHandle\b", "AsyncSpaceHandle"),
     (r"\bContextHandle\b", "AsyncContextHandle"),
     (r"\bAuth\b", "AsyncAuth"),
+    (r"\bKeepsBlocks\b", "AsyncKeepsBlocks"),
     (r"\bClient\b", "AsyncClient"),
     (r"\bWatch\b(?!\")", "AsyncWatch"),
     (r"\"Watch\"", '"AsyncWatch"'),
@@ -35,6 +37,7 @@ NAMES = [
     (r"_transport import", "_aio_transport import"),
     (r"from \.context_client import", "from .aio_contexts import"),
     (r"from \.auth_client import", "from .aio_auth import"),
+    (r"from \.block_keeping import", "from .aio_block_keeping import"),
     (r"aio=False", "aio=True"),
     (r"__enter__", "__aenter__"),
     (r"__exit__", "__aexit__"),

@@ -46,6 +46,8 @@ void CheckBody(FrameType type, bool answer, ByteView body) {
       return answer ? CheckAnswer<PutAnswer>(body) : CheckRequest<PutRequest>(body);
     case FrameType::kTouch:
       return answer ? CheckAnswer<TouchAnswer>(body) : CheckRequest<TouchRequest>(body);
+    case FrameType::kPrefetch:
+      return answer ? CheckAnswer<PrefetchAnswer>(body) : CheckRequest<PrefetchRequest>(body);
     case FrameType::kCancel:
       return;
     case FrameType::kClose:

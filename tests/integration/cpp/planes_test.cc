@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <map>
 #include <memory>
 #include <string>
 #include <thread>
@@ -101,6 +102,59 @@ TEST_F(PlanesTest, EveryCallSaysTheSameOnBothPlanes) {
                          Put("a", memory_->bytes().subspan(4096, 4096), options));
     EXPECT_EQ(put.parts[0].outcome, PutOutcome::kConflict);
     EXPECT_EQ(put.parts[0].digest, DigestOf(memory_->bytes().first(4096)));
+  }
+}
+
+// What lies on disk alone after a start is brought into RAM, whichever way that is asked.
+TEST_F(PlanesTest, PrefetchBringsAChainIntoRamBeforeItIsRead) {
+  constexpr size_t kBytes = 64 << 10;
+  std::vector<std::string> names;
+  std::vector<PartPut> parts;
+  for (uint32_t i = 0; i < 64; ++i) names.push_back("k" + std::to_string(i));
+  for (uint32_t i = 0; i < 64; ++i) {
+    parts.push_back({.key = names[i],
+                     .data = memory_->bytes().subspan(i * 4096, kBytes),
+                     .depth = i,
+                     .parent = i == 0 ? std::string_view() : std::string_view(names[i - 1])});
+  }
+  ASSERT_OK(
+      client_->blocks().Put({.space = "opaque", .parts = parts, .durability = Durability::kSync}));
+  for (const PlaneChoice plane : {PlaneChoice::kInline, PlaneChoice::kFast}) {
+    daemon_.reset();
+    ASSERT_NO_FATAL_FAILURE(StartDaemon());
+    ASSERT_NO_FATAL_FAILURE(Connect({.target = daemon_->tcp()}));
+    const CallOptions options{.plane = plane};
+    const std::vector<std::string_view> keys = ViewsOf(names);
+    const auto levels = [&] {
+      std::map<Level, size_t> count;
+      const auto described = client_->blocks().Describe({.space = "opaque", .keys = keys});
+      EXPECT_OK(described);
+      for (const PartInfo& part : *described) ++count[part.level];
+      return count;
+    };
+    ASSERT_EQ(levels()[Level::kL3], 64u);
+    std::vector<std::string_view> asked = keys;
+    asked.push_back("none");
+    ASSERT_OK_AND_ASSIGN(
+        const PrefetchResult prefetch,
+        client_->blocks().Prefetch({.space = "opaque", .keys = asked, .parts = {{}}}, options));
+    EXPECT_EQ(prefetch.queued, 64u);
+    EXPECT_EQ(prefetch.absent, 1u);
+    EXPECT_NE(prefetch.prefetch, 0u);
+    while (levels()[Level::kL1] < 64) std::this_thread::yield();
+    ASSERT_OK_AND_ASSIGN(
+        const PrefetchResult again,
+        client_->blocks().Prefetch({.space = "opaque", .keys = keys, .cancel = prefetch.prefetch},
+                                   options));
+    EXPECT_EQ(again.in_ram, 64u);
+    const MutableBytes into = memory_->bytes().subspan(8 * kMiB, kBytes);
+    for (size_t i = 0; i < names.size(); ++i) {
+      ASSERT_OK_AND_ASSIGN(const GetResult got, Get(names[i], into, options));
+      ASSERT_OK(got.parts[0].status);
+      EXPECT_EQ(got.parts[0].level, Level::kL1) << names[i];
+    }
+    EXPECT_THAT(client_->blocks().Prefetch({.space = "nowhere", .keys = keys}, options).status(),
+                StatusIs(absl::StatusCode::kNotFound, HasSubstr("nowhere")));
   }
 }
 

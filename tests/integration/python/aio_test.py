@@ -21,6 +21,7 @@ async def test_calls_run_at_once(daemon, name, transport):
         reads = await asyncio.gather(*(space.get([key]) for key in payloads))
         assert [read[0].data for read in reads] == list(payloads.values())
         assert (await space.match(list(payloads), lease=5)).blocks == 8
+        assert (await space.prefetch([*payloads, b"none"])).in_ram == 8
         assert {info.key async for info in space.list(page_size=3)} == set(payloads)
         assert (await AsyncFailOpen(space, deadline_ms=20_000).get([b"none"]))[0].missing
 

@@ -11,9 +11,11 @@ from mnemod import (
     Client,
     Durability,
     FailOpen,
+    Level,
     NotFoundError,
     Space,
     UnavailableError,
+    chain,
 )
 from tests.integration.operate.daemon import Daemon
 
@@ -129,3 +131,24 @@ def test_fail_open_calls_find_a_daemon_that_came_back(tmp_path):
         while not engine.match([b"k"]).blocks:
             assert time.monotonic() < end
         assert not engine.stats().breaker_open
+
+
+def test_a_prefetch_brings_a_chain_back_into_ram(tmp_path):
+    stored = payloads(64, 50_000)
+    space = Space.opaque("s", tokens_per_block=1, durability=Durability.SYNC)
+    with Daemon(tmp_path) as daemon, Client(daemon.ready["grpc"], deadline=60) as client:
+        handle = client.open_space(space)
+        assert all(r.ok for r in handle.put(chain(list(stored), list(stored.values()))))
+    with Daemon(tmp_path) as daemon, Client(daemon.ready["grpc"], deadline=60) as client:
+        handle = client.open_space(space)
+        keys = list(stored)
+        assert {part.level for part in handle.describe(keys)} == {Level.L3}
+        asked = handle.prefetch([*keys, b"none"])
+        assert (asked.queued, asked.absent, asked.dropped) == (64, 1, 0)
+        while {part.level for part in handle.describe(keys)} != {Level.L1}:
+            pass
+        assert handle.prefetch(keys, cancel=asked.prefetch).in_ram == 64
+        reads = handle.get(keys)
+        assert [read.data for read in reads] == list(stored.values())
+        assert {read.level for read in reads} == {Level.L1}
+        assert handle.prefetch(cancel=asked.prefetch).prefetch == 0

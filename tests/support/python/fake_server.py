@@ -45,6 +45,7 @@ class FakeServer(FakeContexts):
         self.pending = set()  # (space, salt, key) that somebody writes
         self.leases = {}
         self.pins = set()
+        self.cancelled = []
         self.watchers = []
         self.sequence = itertools.count(1)
         self.ids = itertools.count(1000)
@@ -360,6 +361,16 @@ class FakeServer(FakeContexts):
 
     def _blockservice_touch(self, request, context):
         return pb.TouchResponse(found=len(self._here(request, context)[0]))
+
+    def _blockservice_prefetch(self, request, context):
+        if not request.keys.keys and request.cancel:
+            self.cancelled.append(request.cancel)
+            return pb.PrefetchResponse()
+        here, addresses = self._here(request, context)
+        absent = len(addresses) - len(here)
+        return pb.PrefetchResponse(
+            prefetch=77, queued=len(here) * len(request.parts), absent=absent, dropped=request.cancel
+        )
 
     def _blockservice_pin(self, request, context):
         here, addresses = self._here(request, context)

@@ -24,6 +24,7 @@ from mnemod import (
     Level,
     NotFoundError,
     Part,
+    PrefetchResult,
     PutOutcome,
     Rope,
     RopePairing,
@@ -229,6 +230,14 @@ def test_lists_beyond_a_call_s_bound_are_split(server, handle):
     assert handle.unpin(keys[:5]) == 5
     assert handle.delete(keys[:4000]) == 4000
     assert handle.delete_all() == 6000
+
+
+def test_prefetch_names_keys_parts_and_what_to_give_up(handle, server):
+    handle.put([Block(b"a", b"1"), Block(b"b", b"2")])
+    asked = handle.prefetch([b"a", b"b", b"c"], parts=[Part()], cancel=5)
+    assert asked == PrefetchResult(prefetch=77, queued=2, in_ram=0, absent=1, dropped=5)
+    assert handle.prefetch(cancel=77) == PrefetchResult(0, 0, 0, 0, 0)
+    assert server.cancelled == [77]
 
 
 def test_salts_are_apart(handle):

@@ -29,7 +29,9 @@ def test_the_embedded_contract_is_that_of_the_protos(tmp_path):
     assert read(fresh) == read(CLIENT / "mnemod" / "contract.binpb")
 
 
-@pytest.mark.parametrize("name", ["aio.py", "aio_contexts.py", "aio_auth.py"])
+@pytest.mark.parametrize(
+    "name", ["aio.py", "aio_contexts.py", "aio_auth.py", "aio_block_keeping.py"]
+)
 def test_the_asyncio_client_is_written_from_the_blocking_one(tmp_path, name):
     subprocess.run(["python3", CLIENT / "scripts" / "generate_aio.py", tmp_path], check=True)
     assert (tmp_path / name).read_text() == (CLIENT / "mnemod" / name).read_text()
@@ -76,4 +78,4 @@ def test_every_method_is_known_with_its_streams():
         "ContextService.Read": (False, True),
     }
     assert METHODS["SpaceService.Open"].path == "/mnemo.v1.SpaceService/Open"
-    assert len(METHODS) == 41
+    assert len(METHODS) == 42

@@ -51,6 +51,10 @@ REQUESTS = {
         ),
     ),
     "touch": (Type.TOUCH, _stream.touch(Scope(5), [b"a", b"b"])),
+    "prefetch": (
+        Type.PREFETCH,
+        _stream.prefetch(Scope(5), [b"a", b"b"], parts=[Part(1, 2, 3)], cancel=9),
+    ),
 }  # fmt: skip
 DECODERS = {
     "welcome": _stream.welcome,
@@ -61,6 +65,7 @@ DECODERS = {
     "got": _stream.got,
     "stored": _stream.stored,
     "touched": _stream.touched,
+    "prefetched": _stream.prefetched,
 }
 
 
@@ -119,6 +124,9 @@ def test_answers_say_what_the_server_said():
     assert (stored.outcome, stored.digest) == (PutOutcome.STORED, DIGEST)
     assert failed.error.code is Code.RESOURCE_EXHAUSTED
     assert _stream.touched(body_of("touched")).found == 2
+    prefetched = _stream.prefetched(body_of("prefetched"))
+    assert (prefetched.prefetch, prefetched.queued, prefetched.in_ram) == (11, 4, 3)
+    assert (prefetched.absent, prefetched.dropped) == (2, 1)
     closed = _stream.closed(body_of("close"))
     assert closed.code is Code.UNAVAILABLE and "stopping" in closed.message
 

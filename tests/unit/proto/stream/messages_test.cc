@@ -53,6 +53,13 @@ PutRequest SamplePut() {
   return put;
 }
 
+PrefetchRequest SamplePrefetch() {
+  PrefetchRequest prefetch{.scope = {.space = 5}, .cancel = 9};
+  prefetch.parts = {{.group = 1, .tp_rank = 2, .pp_rank = 3}};
+  prefetch.keys.keys = {"a", "b"};
+  return prefetch;
+}
+
 MatchAnswer SampleMatchAnswer() {
   MatchAnswer answer{
       .blocks = 3, .tokens = 48, .lease = 12, .lease_ms = 1000, .fetch_bytes = 98304};
@@ -117,6 +124,11 @@ std::map<std::string, std::string> SampleFrames() {
       {"get", RequestFrame(Type::kGet, Encode(SampleGet()))},
       {"put", RequestFrame(Type::kPut, Encode(SamplePut()))},
       {"touch", RequestFrame(Type::kTouch, Encode(touch))},
+      {"prefetch", RequestFrame(Type::kPrefetch, Encode(SamplePrefetch()))},
+      {"prefetched",
+       AnswerFrame(Type::kPrefetch,
+                   Encode(PrefetchAnswer{
+                       .prefetch = 11, .queued = 4, .in_ram = 3, .absent = 2, .dropped = 1}))},
       {"credit", AnswerFrame(Type::kCredit, Encode(Credit{.bytes = 8 << 20, .wanted = {0, 2}}))},
       {"data", MakeDataFrame({.type = Type::kData, .id = 42},
                              Encode(Data{.index = 2, .offset = 1 << 20}), 8) +
@@ -198,6 +210,27 @@ TEST(StreamMessagesTest, RequestsComeBackAsTheyWere) {
   EXPECT_EQ(put.parts[1].part, (PartRef{.group = 1}));
 }
 
+TEST(StreamMessagesTest, PrefetchesComeBackAsTheyWere) {
+  PrefetchRequest request;
+  const std::string request_body = Encode(SamplePrefetch());
+  ASSERT_TRUE(Decode(AsBytes(request_body), request));
+  EXPECT_EQ(request.scope.space, 5u);
+  EXPECT_EQ(request.cancel, 9u);
+  EXPECT_EQ(request.parts, SamplePrefetch().parts);
+  EXPECT_THAT(request.keys.keys, ElementsAre("a", "b"));
+  absl::Status status;
+  PrefetchAnswer answer;
+  const std::string answer_body =
+      Encode(PrefetchAnswer{.prefetch = 11, .queued = 4, .in_ram = 3, .absent = 2, .dropped = 1});
+  ASSERT_TRUE(Decode(AsBytes(answer_body), status, answer));
+  EXPECT_OK(status);
+  EXPECT_EQ(answer.prefetch, 11u);
+  EXPECT_EQ(answer.queued, 4u);
+  EXPECT_EQ(answer.in_ram, 3u);
+  EXPECT_EQ(answer.absent, 2u);
+  EXPECT_EQ(answer.dropped, 1u);
+}
+
 TEST(StreamMessagesTest, AnswersComeBackAsTheyWere) {
   absl::Status status;
   MatchAnswer match;
@@ -264,6 +297,7 @@ TEST(StreamMessagesTest, ABodyThatIsCutOrHasBytesLeftOverIsMalformed) {
       {"get", Reads<GetRequest>()},
       {"put", Reads<PutRequest>()},
       {"touch", Reads<TouchRequest>()},
+      {"prefetch", Reads<PrefetchRequest>()},
       {"close", Reads<Close>()},
       {"error", ReadsAnswer<GetAnswer>()},
       {"welcome", ReadsAnswer<Welcome>()},
@@ -273,7 +307,8 @@ TEST(StreamMessagesTest, ABodyThatIsCutOrHasBytesLeftOverIsMalformed) {
       {"offered", ReadsAnswer<OfferAnswer>()},
       {"got", ReadsAnswer<GetAnswer>()},
       {"stored", ReadsAnswer<PutAnswer>()},
-      {"touched", ReadsAnswer<TouchAnswer>()}};
+      {"touched", ReadsAnswer<TouchAnswer>()},
+      {"prefetched", ReadsAnswer<PrefetchAnswer>()}};
   const auto frames = SampleFrames();
   for (const auto& [name, read] : readings) {
     const std::string& frame = frames.at(name);

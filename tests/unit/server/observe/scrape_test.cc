@@ -62,6 +62,15 @@ class ScrapeTest : public ::testing::Test {
                                 .bytes_in = 34,
                                 .bytes_out = 35,
                                 .failed_copies = 36}};
+    figures_.prefetches[0] = {.asked = 21,
+                              .dropped = 1,
+                              .cancelled = 2,
+                              .outcomes = {3, 4, 5, 0, 0, 0},
+                              .bytes = 400,
+                              .waiting = 6,
+                              .waiting_bytes = 60};
+    figures_.prefetches[1].outcomes = {8, 0, 0, 9, 0, 0};
+    figures_.counters.prefetched_used = {2, 7};
     figures_.parts = 8;
     figures_.index.held[Index(SegmentKind::kFlat)].rows = 17;
     figures_.index.held[Index(SegmentKind::kHnsw)].bytes = 900;
@@ -130,6 +139,19 @@ TEST_F(ScrapeTest, LevelsAreAskedOnlyWhileReady) {
   EXPECT_EQ(Sample(text, idle + R"(_bucket{le="+Inf"})"), "4");
   EXPECT_EQ(Sample(text, idle + "_count"), "4");
   EXPECT_EQ(Sample(text, idle + "_sum"), "720000");
+  EXPECT_EQ(Sample(text, R"(mnemo_prefetch_asked_parts_total{origin="asked"})"), "21");
+  EXPECT_EQ(Sample(text, R"(mnemo_prefetch_bytes_total{origin="asked"})"), "400");
+  EXPECT_EQ(Sample(text, R"(mnemo_prefetch_waiting_parts{origin="asked"})"), "6");
+  EXPECT_EQ(Sample(text, R"(mnemo_prefetch_waiting_bytes{origin="asked"})"), "60");
+  const std::string results = R"(mnemo_prefetch_parts_total{origin=)";
+  EXPECT_EQ(Sample(text, results + R"("asked",result="brought"})"), "3");
+  EXPECT_EQ(Sample(text, results + R"("asked",result="in_ram"})"), "4");
+  EXPECT_EQ(Sample(text, results + R"("asked",result="absent"})"), "5");
+  EXPECT_EQ(Sample(text, results + R"("asked",result="dropped"})"), "1");
+  EXPECT_EQ(Sample(text, results + R"("asked",result="cancelled"})"), "2");
+  EXPECT_EQ(Sample(text, results + R"("followed",result="no_room"})"), "9");
+  EXPECT_EQ(Sample(text, R"(mnemo_prefetch_used_parts_total{origin="asked"})"), "2");
+  EXPECT_EQ(Sample(text, R"(mnemo_prefetch_used_parts_total{origin="followed"})"), "7");
   EXPECT_EQ(Sample(text, "mnemo_streams"), "2");
   EXPECT_EQ(Sample(text, "mnemo_streams_opened_total"), "5");
   EXPECT_EQ(Sample(text, R"(mnemo_streams_closed_total{reason="stalled"})"), "2");

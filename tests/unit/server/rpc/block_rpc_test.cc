@@ -13,7 +13,9 @@ constexpr auto kInvalid = grpc::StatusCode::INVALID_ARGUMENT;
 
 class BlockRpcTest : public RpcTest {
  protected:
-  BlockRpcTest() { Open(OpaqueSpace()); }
+  explicit BlockRpcTest(const BlockStoreOptions& store = SmallStore("")) : RpcTest({}, store) {
+    Open(OpaqueSpace());
+  }
 
   template <typename Request>
   Request KeysOf(const std::vector<std::string>& keys) {
@@ -275,6 +277,108 @@ TEST_F(BlockRpcTest, PinsTouchesAndDescribes) {
   ASSERT_THAT(blocks_->Unpin(&unpin_context, KeysOf<v1::UnpinRequest>({"a", "b"}), &unpinned),
               GrpcOk());
   EXPECT_EQ(unpinned.parts_unpinned(), 1u);
+}
+
+// L1 is past its mark, so that parts lie on disk alone. Nobody takes from the queue.
+class PrefetchRpcTest : public BlockRpcTest {
+ protected:
+  static constexpr uint64_t kPrefetchedBytes = 1 << 20;
+  static BlockStoreOptions NarrowL1() {
+    BlockStoreOptions options = SmallStore("");
+    options.l2_bytes = 0;
+    options.high_watermark = 0.1;
+    options.low_watermark = 0.1;
+    return options;
+  }
+  PrefetchRpcTest() : BlockRpcTest(NarrowL1()) {
+    for (int i = 0; i < 12; ++i) {
+      const std::string key(1, static_cast<char>('a' + i));
+      v1::PutStart start = StartOf("opaque", {{.key = key, .bytes = Bytes(1, kPrefetchedBytes)}});
+      start.set_durability(v1::DURABILITY_INTERVAL);
+      EXPECT_THAT(Put(start, {{.key = key, .bytes = Bytes(1, kPrefetchedBytes)}}).status, GrpcOk());
+      keys_.push_back(key);
+    }
+    MoveAll(node_.store());
+    v1::DescribeResponse described;
+    EXPECT_THAT(Describe(keys_, &described), GrpcOk());
+    for (const v1::PartInfo& part : described.parts()) {
+      if (part.level() == v1::LEVEL_L3) on_disk_.push_back(part.key());
+    }
+    EXPECT_GE(on_disk_.size(), 3u);
+  }
+  v1::PrefetchResponse Prefetch(const v1::PrefetchRequest& request) {
+    grpc::ClientContext context;
+    v1::PrefetchResponse response;
+    EXPECT_THAT(blocks_->Prefetch(&context, request, &response), GrpcOk());
+    return response;
+  }
+  PrefetchFigures Figures() { return node_.blocks().prefetches().figures()[0]; }
+
+  std::vector<std::string> keys_;
+  std::vector<std::string> on_disk_;
+};
+
+TEST_F(PrefetchRpcTest, QueuesWhatLiesOnDiskAndSaysWhatDoesNot) {
+  std::vector<std::string> asked = keys_;
+  asked.push_back("none");
+  const v1::PrefetchResponse response = Prefetch(KeysOf<v1::PrefetchRequest>(asked));
+  EXPECT_EQ(response.queued(), on_disk_.size());
+  EXPECT_EQ(response.in_ram(), keys_.size() - on_disk_.size());
+  EXPECT_EQ(response.absent(), 1u);
+  EXPECT_EQ(response.dropped(), 0u);
+  EXPECT_NE(response.prefetch(), 0u);
+  EXPECT_EQ(Figures().waiting, on_disk_.size());
+  EXPECT_EQ(Figures().waiting_bytes, on_disk_.size() * kPrefetchedBytes);
+  for (const std::string& key : on_disk_) {
+    EXPECT_EQ(node_.blocks().prefetches().Take()->part.key.key.view(), key);
+  }
+}
+
+TEST_F(PrefetchRpcTest, ALaterOneGivesUpWhatAnEarlierOneStillWaitsFor) {
+  const v1::PrefetchResponse first = Prefetch(KeysOf<v1::PrefetchRequest>(on_disk_));
+  v1::PrefetchRequest request = KeysOf<v1::PrefetchRequest>({on_disk_.back()});
+  request.set_cancel(first.prefetch());
+  const v1::PrefetchResponse second = Prefetch(request);
+  EXPECT_EQ(second.queued(), 1u);
+  EXPECT_NE(second.prefetch(), first.prefetch());
+  EXPECT_EQ(Figures().waiting, 1u);
+  EXPECT_EQ(Figures().cancelled, on_disk_.size());
+  // Without keys it asks for nothing, not even a space.
+  v1::PrefetchRequest cancel;
+  cancel.set_cancel(second.prefetch());
+  EXPECT_EQ(Prefetch(cancel).queued(), 0u);
+  EXPECT_EQ(Figures().waiting, 0u);
+}
+
+TEST_F(PrefetchRpcTest, WhatIsBeyondTheBoundOfATenantIsDropped) {
+  std::vector<std::string> asked;
+  while (asked.size() < PrefetchOptions().tenant_parts + 5) asked.push_back(on_disk_.front());
+  node_.blocks().prefetches().Stop();
+  const v1::PrefetchResponse response = Prefetch(KeysOf<v1::PrefetchRequest>(asked));
+  EXPECT_EQ(response.queued(), 0u);
+  EXPECT_EQ(response.dropped(), asked.size());
+  EXPECT_EQ(response.prefetch(), 0u);
+  EXPECT_EQ(Figures().dropped, asked.size());
+}
+
+TEST_F(PrefetchRpcTest, RangesAreNamed) {
+  const auto refused = [this](const v1::PrefetchRequest& request, const std::string& says) {
+    grpc::ClientContext context;
+    v1::PrefetchResponse response;
+    EXPECT_THAT(blocks_->Prefetch(&context, request, &response), GrpcIs(kInvalid, HasSubstr(says)));
+  };
+  refused(KeysOf<v1::PrefetchRequest>({}), "keys holds 0; it must hold 1 to 65536");
+  refused(KeysOf<v1::PrefetchRequest>(std::vector<std::string>(65537, "k")), "keys holds 65537");
+  v1::PrefetchRequest request = KeysOf<v1::PrefetchRequest>({"a"});
+  request.add_parts()->set_group(1);
+  refused(request, "group");
+  request.mutable_parts(0)->set_group(0);
+  for (int i = 0; i < 1024; ++i) request.add_parts();
+  refused(request, "the number of parts is 1025; it must be at most 1024");
+  // Nothing but what to give up.
+  v1::PrefetchRequest cancel;
+  cancel.set_cancel(99);
+  EXPECT_EQ(Prefetch(cancel).queued(), 0u);
 }
 
 TEST_F(BlockRpcTest, DescribeIsBoundedByPartsAndNotByKeysAlone) {

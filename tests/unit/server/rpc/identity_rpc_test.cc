@@ -32,7 +32,7 @@ const std::map<Role, std::set<std::string>>& Allowed() {
         "BlockService/List",        "BlockService/Watch",    "ContextService/Read",
         "ContextService/Summarize", "ContextService/Search", "ContextService/ListLinks",
         "ContextService/Describe",  "ContextService/List",   "AdminService/ExplainPlacement",
-        "StreamService/Open"};
+        "BlockService/Prefetch",    "StreamService/Open"};
     std::set<std::string> writes = reads;
     writes.merge(std::set<std::string>{
         "SpaceService/Open", "BlockService/Offer", "BlockService/Put", "BlockService/Delete",

@@ -485,5 +485,78 @@ TEST_F(MovementTest, AClockThatJumpsForwardExpiresNothingUntilConfirmed) {
   EXPECT_FALSE(Present(1));
 }
 
+// Everything on disk, as after a start; `parts` of 1 MiB in a chain each.
+class PrefetchTest : public MovementTest {
+ protected:
+  void OpenWithOnDisk(uint64_t parts, BlockStoreOptions options) {
+    Open(options);
+    for (uint64_t i = 0; i < parts; ++i) {
+      ASSERT_OK(PutChained(*store_, i, 0, kPartBytes, Durability::kInterval));
+      MoveAll(*store_);
+    }
+    Open(options);
+    events_.clear();
+  }
+  PrefetchOutcome Prefetch(uint64_t chain) {
+    return store_->Prefetch(TestPart(chain), PrefetchOrigin::kAsked);
+  }
+};
+
+TEST_F(PrefetchTest, BringsAPartIntoL1WithoutAUse) {
+  OpenWithOnDisk(2, Small());
+  ASSERT_EQ(At(0).level, Level::kL3);
+  EXPECT_EQ(Prefetch(0), PrefetchOutcome::kBrought);
+  EXPECT_EQ(At(0).level, Level::kL1);
+  EXPECT_EQ(At(1).level, Level::kL3);
+  EXPECT_EQ(store_->Describe(TestPart(0))->uses, 0u);
+  EXPECT_TRUE(store_->Describe(TestPart(0))->on_disk);
+  ASSERT_EQ(events_.size(), 1u);
+  EXPECT_EQ(events_[0].kind, PartEvent::Kind::kMoved);
+  EXPECT_EQ(events_[0].level, Level::kL1);
+  EXPECT_EQ(Prefetch(0), PrefetchOutcome::kInRam);
+  EXPECT_EQ(Prefetch(99), PrefetchOutcome::kAbsent);
+  ExpectRight(0);
+}
+
+TEST_F(PrefetchTest, CountsTheFirstReadOfWhatItBroughtAndNothingElse) {
+  OpenWithOnDisk(2, Small());
+  const auto used = [this](PrefetchOrigin origin) {
+    return store_->counters().prefetched_used[static_cast<size_t>(origin)];
+  };
+  ASSERT_EQ(Prefetch(0), PrefetchOutcome::kBrought);
+  ASSERT_EQ(store_->Prefetch(TestPart(1), PrefetchOrigin::kFollowed), PrefetchOutcome::kBrought);
+  EXPECT_EQ(used(PrefetchOrigin::kAsked), 0u);
+  ExpectRight(0);
+  ExpectRight(0);
+  EXPECT_EQ(used(PrefetchOrigin::kAsked), 1u);
+  EXPECT_EQ(used(PrefetchOrigin::kFollowed), 0u);
+  ExpectRight(1);
+  EXPECT_EQ(used(PrefetchOrigin::kFollowed), 1u);
+}
+
+TEST_F(PrefetchTest, TakesFreeRoomAloneAndLeavesWhatLiesInL1) {
+  BlockStoreOptions options = Small();
+  options.l2_bytes = 0;
+  options.high_watermark = 0.5;
+  options.low_watermark = 0.25;
+  OpenWithOnDisk(60, options);
+  // 32 MiB is the high mark of L1.
+  for (uint64_t i = 100; i < 110; ++i) ASSERT_OK(PutChained(*store_, i, 0, kPartBytes));
+  uint64_t brought = 0;
+  uint64_t refused = 0;
+  for (uint64_t i = 0; i < 60; ++i) {
+    const PrefetchOutcome outcome = Prefetch(i);
+    brought += outcome == PrefetchOutcome::kBrought ? 1 : 0;
+    refused += outcome == PrefetchOutcome::kNoRoom ? 1 : 0;
+  }
+  EXPECT_EQ(brought + refused, 60u);
+  EXPECT_GE(brought, 15u);
+  EXPECT_LE(brought, 22u);
+  EXPECT_LE(store_->Levels()[0].stats.used_bytes, 32 * kMiB);
+  MoveAll(*store_);
+  for (uint64_t i = 100; i < 110; ++i) EXPECT_EQ(At(i).level, Level::kL1) << i;
+  EXPECT_EQ(store_->Levels()[0].demoted + store_->Levels()[0].evicted, 0u);
+}
+
 }  // namespace
 }  // namespace mnemo

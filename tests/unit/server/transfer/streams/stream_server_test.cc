@@ -117,6 +117,29 @@ TEST_F(StreamTest, MatchesOffersAndTouches) {
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("nowhere")));
 }
 
+TEST_F(StreamTest, PrefetchSaysWhatIsThereAndChecksWhatIsAsked) {
+  OpenSpace("opaque");
+  SharedMemory memory(4096);
+  StreamPeer peer = Greeted();
+  const auto region = peer.Register(memory);
+  ASSERT_OK(region);
+  stream::PutAnswer stored;
+  ASSERT_OK(peer.Call(FrameType::kPut, Encode(PutOf(*region, 0, "k", 4096)), stored));
+  stream::PrefetchRequest prefetch{.scope = {.space_name = "opaque"}, .parts = {{}}};
+  prefetch.keys.keys = {"k", "l", "m"};
+  stream::PrefetchAnswer answer;
+  ASSERT_OK(peer.Call(FrameType::kPrefetch, Encode(prefetch), answer));
+  EXPECT_EQ(answer.in_ram, 1u);
+  EXPECT_EQ(answer.absent, 2u);
+  EXPECT_EQ(answer.queued, 0u);
+  EXPECT_EQ(answer.prefetch, 0u);
+  prefetch.parts = {{.group = 3}};
+  EXPECT_THAT(peer.Call(FrameType::kPrefetch, Encode(prefetch), answer),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("group")));
+  prefetch = {.cancel = 7};
+  EXPECT_OK(peer.Call(FrameType::kPrefetch, Encode(prefetch), answer));
+}
+
 TEST_F(StreamTest, ABadPlaceFailsItsPartAlone) {
   OpenSpace("opaque");
   SharedMemory memory(8192);

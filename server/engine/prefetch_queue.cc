@@ -1,0 +1,174 @@
+#include "server/engine/prefetch_queue.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "storage/base/status_macros.h"
+#include "storage/base/units.h"
+
+namespace mnemo {
+
+absl::Status PrefetchOptions::Validate() const {
+  const auto check = [](std::string_view field, uint64_t value, uint64_t low, uint64_t high) {
+    if (value >= low && value <= high) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        fmt::format("{} is {}; it must be {} to {}", field, value, low, high));
+  };
+  MNEMO_RETURN_IF_ERROR(check("tenant_bytes", tenant_bytes, kMiB, uint64_t{1} << 50));
+  MNEMO_RETURN_IF_ERROR(check("tenant_parts", tenant_parts, 1, 1 << 20));
+  MNEMO_RETURN_IF_ERROR(check("parts", parts, 1, 1 << 20));
+  return check("follow_blocks", follow_blocks, 0, 1024);
+}
+
+size_t PrefetchQueue::RoomLocked(uint64_t tenant) const {
+  size_t waiting = 0;
+  for (const Line& line : lines_) {
+    const auto found = line.tenants.find(tenant);
+    if (found != line.tenants.end()) waiting += found->second.parts;
+  }
+  return std::min(options_.tenant_parts - std::min(options_.tenant_parts, waiting),
+                  options_.parts - std::min(options_.parts, waiting_));
+}
+
+uint64_t PrefetchQueue::BytesLocked(uint64_t tenant) const {
+  uint64_t bytes = 0;
+  for (const Line& line : lines_) {
+    const auto found = line.tenants.find(tenant);
+    if (found != line.tenants.end()) bytes += found->second.bytes;
+  }
+  return bytes;
+}
+
+size_t PrefetchQueue::Room(uint64_t tenant) const {
+  MutexLock lock(mutex_);
+  return stopped_ ? 0 : RoomLocked(tenant);
+}
+
+PrefetchQueue::Added PrefetchQueue::Add(std::span<const Part> parts, PrefetchOrigin origin) {
+  if (parts.empty()) return {};
+  const uint64_t tenant_id = parts[0].key.scope.tenant;
+  MutexLock lock(mutex_);
+  Line& line = LineOf(origin);
+  line.figures.asked += parts.size();
+  const size_t room = stopped_ ? 0 : RoomLocked(tenant_id);
+  uint64_t left = options_.tenant_bytes - std::min(options_.tenant_bytes, BytesLocked(tenant_id));
+  Batch batch;
+  uint64_t bytes = 0;
+  for (const Part& part : parts) {
+    if (batch.parts.size() == room || part.bytes > left) break;
+    left -= part.bytes;
+    bytes += part.bytes;
+    batch.parts.push_back(part);
+  }
+  const size_t taken = batch.parts.size();
+  line.figures.dropped += parts.size() - taken;
+  if (taken == 0) return {};
+  batch.id = next_id_++;
+  Tenant& tenant = line.tenants[tenant_id];
+  tenant.parts += taken;
+  tenant.bytes += bytes;
+  waiting_ += taken;
+  line.figures.waiting += taken;
+  line.figures.waiting_bytes += bytes;
+  tenant.batches.push_back(std::move(batch));
+  added_.SignalAll();
+  return {.id = tenant.batches.back().id, .taken = taken};
+}
+
+void PrefetchQueue::CountDropped(PrefetchOrigin origin, uint64_t parts) {
+  MutexLock lock(mutex_);
+  PrefetchFigures& figures = LineOf(origin).figures;
+  figures.asked += parts;
+  figures.dropped += parts;
+}
+
+void PrefetchQueue::GiveUpLocked(Line& line, Tenant& tenant, const Batch& batch) {
+  for (const Part& part : batch.parts) {
+    tenant.bytes -= part.bytes;
+    line.figures.waiting_bytes -= part.bytes;
+  }
+  tenant.parts -= batch.parts.size();
+  waiting_ -= batch.parts.size();
+  line.figures.waiting -= batch.parts.size();
+  line.figures.cancelled += batch.parts.size();
+}
+
+void PrefetchQueue::Cancel(uint64_t tenant_id, uint64_t id) {
+  MutexLock lock(mutex_);
+  Line& line = LineOf(PrefetchOrigin::kAsked);
+  const auto tenant = line.tenants.find(tenant_id);
+  if (tenant == line.tenants.end()) return;
+  std::deque<Batch>& batches = tenant->second.batches;
+  const auto batch =
+      std::find_if(batches.begin(), batches.end(), [&](const Batch& b) { return b.id == id; });
+  if (batch == batches.end()) return;
+  GiveUpLocked(line, tenant->second, *batch);
+  batches.erase(batch);
+  if (tenant->second.bytes == 0) line.tenants.erase(tenant);
+}
+
+std::optional<PrefetchQueue::Work> PrefetchQueue::NextLocked(PrefetchOrigin origin) {
+  Line& line = LineOf(origin);
+  // From behind the tenant that had the last turn, once around.
+  auto tenant = line.tenants.upper_bound(line.last);
+  for (size_t seen = 0; seen < line.tenants.size(); ++seen, ++tenant) {
+    if (tenant == line.tenants.end()) tenant = line.tenants.begin();
+    if (tenant->second.parts == 0) continue;
+    std::deque<Batch>& batches = tenant->second.batches;
+    Work work{.part = std::move(batches.front().parts.front()), .origin = origin};
+    batches.front().parts.pop_front();
+    if (batches.front().parts.empty()) batches.pop_front();
+    --tenant->second.parts;
+    --waiting_;
+    --line.figures.waiting;
+    line.figures.waiting_bytes -= work.part.bytes;
+    line.last = tenant->first;
+    return work;
+  }
+  return std::nullopt;
+}
+
+std::optional<PrefetchQueue::Work> PrefetchQueue::Take() {
+  MutexLock lock(mutex_);
+  while (!stopped_) {
+    for (const PrefetchOrigin origin : {PrefetchOrigin::kAsked, PrefetchOrigin::kFollowed}) {
+      if (std::optional<Work> work = NextLocked(origin)) return work;
+    }
+    added_.Wait(mutex_);
+  }
+  return std::nullopt;
+}
+
+void PrefetchQueue::Done(const Work& work, PrefetchOutcome outcome) {
+  MutexLock lock(mutex_);
+  Line& line = LineOf(work.origin);
+  ++line.figures.outcomes[static_cast<size_t>(outcome)];
+  if (outcome == PrefetchOutcome::kBrought) line.figures.bytes += work.part.bytes;
+  const auto tenant = line.tenants.find(work.part.key.scope.tenant);
+  tenant->second.bytes -= work.part.bytes;
+  if (tenant->second.bytes == 0) line.tenants.erase(tenant);
+}
+
+void PrefetchQueue::Stop() {
+  MutexLock lock(mutex_);
+  stopped_ = true;
+  for (Line& line : lines_) {
+    for (auto& [id, tenant] : line.tenants) {
+      for (const Batch& batch : tenant.batches) GiveUpLocked(line, tenant, batch);
+      tenant.batches.clear();
+    }
+    std::erase_if(line.tenants, [](const auto& each) { return each.second.bytes == 0; });
+  }
+  added_.SignalAll();
+}
+
+std::array<PrefetchFigures, kPrefetchOrigins> PrefetchQueue::figures() const {
+  MutexLock lock(mutex_);
+  std::array<PrefetchFigures, kPrefetchOrigins> figures;
+  for (size_t i = 0; i < lines_.size(); ++i) figures[i] = lines_[i].figures;
+  return figures;
+}
+
+}  // namespace mnemo
