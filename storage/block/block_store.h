@@ -97,7 +97,7 @@ enum class PrefetchOutcome : uint8_t {
   kInRam,    // it lay in RAM already
   kAbsent,   // there is no such part, or it is still being written
   kNoRoom,   // L1 has none for it below the high watermark
-  kBusy,     // it is being moved, or changed meanwhile
+  kBusy,     // it changed meanwhile
   kFailed,   // its bytes could not be read: a read will say why
 };
 inline constexpr size_t kPrefetchOutcomes = 6;

@@ -59,12 +59,14 @@ PrefetchOutcome Promotion::Prefetch(const PartKey& key, PrefetchOrigin origin) {
   if (!seen || seen->state != EntryState::kPresent) return PrefetchOutcome::kAbsent;
   if (seen->ram) return PrefetchOutcome::kInRam;
   if (!HasRoom(seen->payload_bytes)) return PrefetchOutcome::kNoRoom;
-  PrefetchOutcome outcome = PrefetchOutcome::kBusy;
+  PrefetchOutcome outcome = PrefetchOutcome::kAbsent;
   {
-    const EntryGate::Hold hold = core_.gate.TryEnter(seen->ref.id);
-    const std::optional<DirectoryEntry> entry =
-        hold ? core_.directory.Get(seen->ref.id) : std::optional<DirectoryEntry>();
-    if (entry && entry->ref == seen->ref) outcome = BringIntoL1(*entry);
+    // Waited for: whoever asked once does not ask again.
+    const EntryGate::Hold hold = core_.gate.Enter(seen->ref.id);
+    const std::optional<DirectoryEntry> entry = core_.directory.Get(seen->ref.id);
+    if (entry && entry->state == EntryState::kPresent && entry->key == key) {
+      outcome = entry->ram ? PrefetchOutcome::kInRam : BringIntoL1(*entry);
+    }
   }
   if (outcome == PrefetchOutcome::kBrought) core_.prefetched.Set(seen->ref.id, origin);
   core_.events.Deliver();
