@@ -25,12 +25,6 @@ class HeldFileSystem final : public ForwardingFileSystem {
     held_ = false;
     changed_.SignalAll();
   }
-  // Returns once `count` reads wait.
-  void AwaitWaiting(int count) {
-    MutexLock lock(mutex_);
-    while (waiting_ < count) changed_.Wait(mutex_);
-  }
-
   absl::StatusOr<std::unique_ptr<RandomAccessFile>> OpenForRead(
       const std::string& path, const ReadOptions& options) override {
     auto file = ForwardingFileSystem::OpenForRead(path, options);
@@ -57,16 +51,12 @@ class HeldFileSystem final : public ForwardingFileSystem {
 
   void Pass() {
     MutexLock lock(mutex_);
-    ++waiting_;
-    changed_.SignalAll();
     while (held_) changed_.Wait(mutex_);
-    --waiting_;
   }
 
   Mutex mutex_;
   CondVar changed_;
   bool held_ ABSL_GUARDED_BY(mutex_) = false;
-  int waiting_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace mnemo

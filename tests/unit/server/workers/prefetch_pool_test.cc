@@ -45,6 +45,11 @@ class PrefetchPoolTest : public ::testing::Test {
     }
     return queue_.Add(parts, PrefetchOrigin::kAsked);
   }
+  // Returns once a thread has taken the first part.
+  void AwaitTaken() {
+    while (queue_.figures()[0].waiting == kParts) std::this_thread::yield();
+    EXPECT_EQ(queue_.figures()[0].waiting, kParts - 1);
+  }
   // Returns once nothing waits or is under way.
   void AwaitDone() {
     for (;;) {
@@ -93,8 +98,7 @@ TEST_F(PrefetchPoolTest, WhatIsCancelledWhileTheDiskStandsStillIsNotBrought) {
   PrefetchPool pool(*store_, queue_, 1);
   held_.Hold();
   const PrefetchQueue::Added added = AddAll();
-  held_.AwaitWaiting(1);
-  EXPECT_EQ(queue_.figures()[0].waiting, kParts - 1);
+  AwaitTaken();
   queue_.Cancel(kTestScope.tenant, added.id);
   EXPECT_EQ(queue_.figures()[0].waiting, 0u);
   held_.Release();
@@ -107,7 +111,7 @@ TEST_F(PrefetchPoolTest, StopWaitsForThePartUnderWayAndDropsTheOthers) {
   PrefetchPool pool(*store_, queue_, 1);
   held_.Hold();
   AddAll();
-  held_.AwaitWaiting(1);
+  AwaitTaken();
   std::atomic<bool> stopped{false};
   std::thread stopping([&] {
     pool.Stop();
