@@ -11,12 +11,16 @@
 #include "storage/base/status_macros.h"
 #include "storage/codec/rope_rows.h"
 #include "storage/codec/row_kernels.h"
+#include "storage/codec/transform_basis.h"
+#include "storage/codec/transform_fit.h"
 
 namespace mnemo {
 namespace {
 
 constexpr uint32_t kMagic = 0x434e454d;  // "MENC"
 constexpr uint32_t kVersion = 1;
+// With axes.
+constexpr uint32_t kAxesVersion = 2;
 constexpr size_t kHeaderBytes = 24;
 constexpr size_t kRopeBytes = 16;
 // Of all statistics, so that a damaged geometry asks for no more memory.
@@ -120,6 +124,18 @@ void DeriveWeights(uint32_t dimension, bool keys, ChannelStatistics& statistics)
   }
 }
 
+bool ReadBasis(ByteReader& reader, const CalibrationGeometry& geometry, TensorRole role,
+               std::shared_ptr<const codec::TransformBasis>& into) {
+  const uint32_t dimension = geometry.Dimension(role);
+  if (dimension == 0) return true;
+  if (dimension > codec::kMostAxes) return false;
+  auto read =
+      codec::ReadTransformBasis(reader, uint64_t{geometry.layers} * geometry.heads, dimension);
+  if (!read) return false;
+  into = std::make_shared<const codec::TransformBasis>(*std::move(read));
+  return true;
+}
+
 uint32_t IdOf(uint64_t checksum) {
   const auto id = static_cast<uint32_t>(checksum);
   return id == 0 ? 1 : id;
@@ -130,7 +146,7 @@ uint32_t IdOf(uint64_t checksum) {
 std::string Calibration::Serialize() const {
   std::string out;
   AppendLittle(out, kMagic);
-  AppendLittle(out, kVersion);
+  AppendLittle(out, has_axes() ? kAxesVersion : kVersion);
   AppendLittle(out, geometry_.layers);
   AppendLittle(out, geometry_.heads);
   AppendLittle(out, geometry_.k_dimension);
@@ -141,6 +157,8 @@ std::string Calibration::Serialize() const {
   }
   AppendStatistics(out, keys_);
   AppendStatistics(out, values_);
+  if (key_basis_ != nullptr) key_basis_->Append(out);
+  if (value_basis_ != nullptr) value_basis_->Append(out);
   AppendLittle(out, Checksum64(AsBytes(out)));
   return out;
 }
@@ -151,8 +169,9 @@ absl::StatusOr<std::shared_ptr<const Calibration>> Calibration::Parse(ByteView b
   const auto checksum = LoadLittle<uint64_t>(body.data() + body.size());
   ByteReader reader(body);
   if (reader.Little<uint32_t>() != kMagic) return Damaged("not one");
-  if (const auto version = reader.Little<uint32_t>(); version != kVersion) {
-    return Damaged(fmt::format("version {}, not {}", version, kVersion));
+  const auto version = reader.Little<uint32_t>();
+  if (version != kVersion && version != kAxesVersion) {
+    return Damaged(fmt::format("version {}, not {} or {}", version, kVersion, kAxesVersion));
   }
   if (checksum != Checksum64(body)) return Damaged("fails its checksum");
   std::shared_ptr<Calibration> made(new Calibration());
@@ -173,10 +192,15 @@ absl::StatusOr<std::shared_ptr<const Calibration>> Calibration::Parse(ByteView b
     return Damaged(std::string(valid.message()));
   }
   if (!ReadStatistics(reader, Channels(geometry, TensorRole::kKeys), made->keys_) ||
-      !ReadStatistics(reader, Channels(geometry, TensorRole::kValues), made->values_) ||
-      reader.remaining() != 0) {
+      !ReadStatistics(reader, Channels(geometry, TensorRole::kValues), made->values_)) {
     return Damaged("statistics that make no sense");
   }
+  if (version == kAxesVersion &&
+      !(ReadBasis(reader, geometry, TensorRole::kKeys, made->key_basis_) &&
+        ReadBasis(reader, geometry, TensorRole::kValues, made->value_basis_))) {
+    return Damaged("axes that make no sense");
+  }
+  if (reader.remaining() != 0) return Damaged("bytes behind its end");
   made->Derive();
   made->id_ = IdOf(checksum);
   return made;
@@ -199,17 +223,33 @@ absl::Status Calibration::Covers(const TensorShape& shape) const {
       geometry_.layers, geometry_.heads, dimension));
 }
 
-CalibrationFit::CalibrationFit(const CalibrationGeometry& geometry) : geometry_(geometry) {
+CalibrationFit::CalibrationFit(CalibrationFit&&) noexcept = default;
+CalibrationFit& CalibrationFit::operator=(CalibrationFit&&) noexcept = default;
+CalibrationFit::~CalibrationFit() = default;
+
+CalibrationFit::CalibrationFit(const CalibrationGeometry& geometry, CalibrationKind kind)
+    : geometry_(geometry) {
   const size_t heads = size_t{geometry.layers} * geometry.heads;
   keys_.channels.resize(Channels(geometry, TensorRole::kKeys));
   keys_.heads.resize(heads);
   values_.channels.resize(Channels(geometry, TensorRole::kValues));
   values_.heads.resize(heads);
+  if (kind != CalibrationKind::kAxes) return;
+  key_axes_ = std::make_unique<codec::TransformFit>(heads, geometry.k_dimension, false);
+  if (geometry.v_dimension == 0) return;
+  value_axes_ = std::make_unique<codec::TransformFit>(heads, geometry.v_dimension, true);
 }
 
-absl::StatusOr<CalibrationFit> CalibrationFit::Create(const CalibrationGeometry& geometry) {
+absl::StatusOr<CalibrationFit> CalibrationFit::Create(const CalibrationGeometry& geometry,
+                                                      CalibrationKind kind) {
   MNEMO_RETURN_IF_ERROR(Validate(geometry));
-  return CalibrationFit(geometry);
+  if (kind == CalibrationKind::kAxes) {
+    MNEMO_RETURN_IF_ERROR(
+        CheckRange("k_dimension with axes", geometry.k_dimension, 1, codec::kMostAxes));
+    MNEMO_RETURN_IF_ERROR(
+        CheckRange("v_dimension with axes", geometry.v_dimension, 0, codec::kMostAxes));
+  }
+  return CalibrationFit(geometry, kind);
 }
 
 void CalibrationFit::AddRow(Sums& sums, size_t head, std::span<const float> stored,
@@ -259,6 +299,8 @@ absl::Status CalibrationFit::Add(const TensorShape& shape, ByteView exact) {
     return absl::OutOfRangeError("a value that is not finite, or beyond 65,504");
   }
   Sums& sums = shape.role == TensorRole::kKeys ? keys_ : values_;
+  codec::TransformFit* const axes =
+      shape.role == TensorRole::kKeys ? key_axes_.get() : value_axes_.get();
   std::vector<float> unturned(dimension);
   at = rows.data();
   for (uint32_t layer = 0; layer < shape.layers; ++layer) {
@@ -271,8 +313,10 @@ absl::Status CalibrationFit::Add(const TensorShape& shape, ByteView exact) {
         if (token < shape.exact_tokens) continue;
         unturned.assign(at, at + dimension);
         if (turned) turns.TakeOff(kernels, unturned.data(), 1, dimension);
-        AddRow(sums, size_t{shape.first_layer + layer} * geometry_.heads + shape.first_head + head,
-               {at, dimension}, unturned);
+        const size_t number =
+            size_t{shape.first_layer + layer} * geometry_.heads + shape.first_head + head;
+        AddRow(sums, number, {at, dimension}, unturned);
+        if (axes != nullptr) axes->Add(number, unturned);
       }
     }
   }
@@ -322,6 +366,14 @@ absl::StatusOr<std::shared_ptr<const Calibration>> CalibrationFit::Finish() cons
   made->keys_ = Summarize(keys_, geometry_.k_dimension, true);
   made->values_ = Summarize(values_, geometry_.v_dimension, false);
   made->Derive();
+  if (key_axes_ != nullptr) {
+    made->key_basis_ =
+        std::make_shared<const codec::TransformBasis>(key_axes_->Finish(made->keys_.mean));
+  }
+  if (value_axes_ != nullptr) {
+    made->value_basis_ =
+        std::make_shared<const codec::TransformBasis>(value_axes_->Finish(made->values_.mean));
+  }
   const std::string bytes = made->Serialize();
   made->id_ = IdOf(LoadLittle<uint64_t>(bytes.data() + bytes.size() - sizeof(uint64_t)));
   return made;

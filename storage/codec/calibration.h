@@ -16,6 +16,11 @@
 
 namespace mnemo {
 
+namespace codec {
+struct TransformBasis;
+class TransformFit;
+}  // namespace codec
+
 // How the keys of a layer were turned by their positions.
 enum class RopeStyle : uint8_t {
   kNone = 0,         // or not known: keys are taken as they are
@@ -72,6 +77,12 @@ class Calibration {
   const ChannelStatistics& of(TensorRole role) const {
     return role == TensorRole::kKeys ? keys_ : values_;
   }
+  // Whether the transform codec can lean on it.
+  bool has_axes() const { return key_basis_ != nullptr; }
+  // Null without axes, and for values where there are none.
+  const codec::TransformBasis* basis(TensorRole role) const {
+    return role == TensorRole::kKeys ? key_basis_.get() : value_basis_.get();
+  }
   // Whether it holds what `shape` needs. Errors: kInvalidArgument.
   absl::Status Covers(const TensorShape& shape) const;
   // Where the first of `dimension` statistics of a layer and head of `shape` lies.
@@ -88,22 +99,34 @@ class Calibration {
   CalibrationGeometry geometry_;
   ChannelStatistics keys_;
   ChannelStatistics values_;
+  // Never changed; shared, for their type is private to this room.
+  std::shared_ptr<const codec::TransformBasis> key_basis_;
+  std::shared_ptr<const codec::TransformBasis> value_basis_;
   uint32_t id_ = 0;
 };
 
+// What is calibrated: the statistics of each channel, or axes for the transform codec
+// besides, of dimensions up to 1,024.
+enum class CalibrationKind : uint8_t { kStatistics, kAxes };
+
 // Collects statistics block by block. Not thread-safe.
-// Memory: 48 bytes a channel of all layers.
+// Memory: 48 bytes a channel of all layers; with axes 8 bytes for each channel of its head and
+// 512 bytes more.
 class CalibrationFit {
  public:
-  // Errors: kInvalidArgument (the geometry).
-  static absl::StatusOr<CalibrationFit> Create(const CalibrationGeometry& geometry);
+  // Errors: kInvalidArgument (the geometry; axes of more than 1,024 dimensions).
+  static absl::StatusOr<CalibrationFit> Create(const CalibrationGeometry& geometry,
+                                               CalibrationKind kind = CalibrationKind::kStatistics);
+  CalibrationFit(CalibrationFit&&) noexcept;
+  CalibrationFit& operator=(CalibrationFit&&) noexcept;
+  ~CalibrationFit();
 
   // Adds a section, but for its exact tokens. Errors: kInvalidArgument (a shape
   // that does not fit the geometry, another size); kOutOfRange (a value that is
   // not finite or beyond 65,504; nothing of the section is added).
   absl::Status Add(const TensorShape& shape, ByteView exact);
-  // Errors: kFailedPrecondition (a layer or head of which fewer than
-  // kLeastTokens tokens were seen).
+  // With axes, O(dimension^3) for each layer and head. Errors: kFailedPrecondition (a layer or
+  // head of which fewer than kLeastTokens tokens were seen).
   absl::StatusOr<std::shared_ptr<const Calibration>> Finish() const;
 
   static constexpr uint64_t kLeastTokens = 32;
@@ -125,7 +148,7 @@ class CalibrationFit {
     std::vector<Channel> channels;
     std::vector<Head> heads;
   };
-  explicit CalibrationFit(const CalibrationGeometry& geometry);
+  CalibrationFit(const CalibrationGeometry& geometry, CalibrationKind kind);
   void AddRow(Sums& sums, size_t head, std::span<const float> stored,
               std::span<const float> unturned);
   ChannelStatistics Summarize(const Sums& sums, uint32_t dimension, bool keys) const;
@@ -133,6 +156,9 @@ class CalibrationFit {
   CalibrationGeometry geometry_;
   Sums keys_;
   Sums values_;
+  // Null without axes.
+  std::unique_ptr<codec::TransformFit> key_axes_;
+  std::unique_ptr<codec::TransformFit> value_axes_;
 };
 
 // The calibrations that sections of one space may name. Thread-safe for readers.

@@ -59,7 +59,8 @@ constexpr FormFacts kForms[] = {
     {CodecId::kKivi, 4},        {CodecId::kKivi, 8},        {CodecId::kRotated, 2},
     {CodecId::kRotated, 3},     {CodecId::kRotated, 4},     {CodecId::kRotated, 5},
     {CodecId::kProgressive, 2}, {CodecId::kProgressive, 3}, {CodecId::kProgressive, 4},
-    {CodecId::kProgressive, 5}, {CodecId::kProgressive, 8}};
+    {CodecId::kProgressive, 5}, {CodecId::kProgressive, 8}, {CodecId::kTransform, 2},
+    {CodecId::kTransform, 3}};
 
 // One that this build does not know, as a later one may leave it, has no bits.
 const FormFacts& FactsOf(StoredForm form) {
@@ -100,6 +101,8 @@ std::string_view CodecName(uint8_t id) {
       return "rotated";
     case CodecId::kProgressive:
       return "progressive";
+    case CodecId::kTransform:
+      return "transform";
   }
   return "unknown";
 }

@@ -16,11 +16,18 @@ namespace mnemo {
 
 // On disk: never renumber.
 // kRaw and kLossless take any bytes; the others are those of tensor_codec.h.
-enum class CodecId : uint8_t { kRaw = 0, kLossless = 1, kKivi = 2, kRotated = 3, kProgressive = 4 };
+enum class CodecId : uint8_t {
+  kRaw = 0,
+  kLossless = 1,
+  kKivi = 2,
+  kRotated = 3,
+  kProgressive = 4,
+  kTransform = 5,
+};
 // Those of tensor_codec.h, which may lose something.
 constexpr bool IsTensorCodec(uint8_t id) {
   return id >= static_cast<uint8_t>(CodecId::kKivi) &&
-         id <= static_cast<uint8_t>(CodecId::kProgressive);
+         id <= static_cast<uint8_t>(CodecId::kTransform);
 }
 // "raw", "lossless", "kivi" ...; "unknown" for what this build does not know.
 std::string_view CodecName(uint8_t id);
@@ -42,6 +49,8 @@ enum class StoredForm : uint8_t {
   kProgressive4 = 11,
   kProgressive5 = 12,
   kProgressive8 = 13,
+  kTransform2 = 14,
+  kTransform3 = 15,
 };
 // None: no form of that codec has so many bits. Exact codecs have 0.
 std::optional<StoredForm> FormOf(CodecId codec, uint32_t bits);

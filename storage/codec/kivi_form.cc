@@ -54,7 +54,7 @@ class Kivi final : public TensorForm {
   bool WantsCalibration(const TensorShape& shape) const override {
     return shape.role == TensorRole::kKeys && shape.tokens < kGroup;
   }
-  uint64_t BodyBytes(const TensorHeader& header) const override {
+  uint64_t MaxBodyBytes(const TensorHeader& header) const override {
     return header.shape.layers * StepBytes(header) + header.rows() * RowBytes(header);
   }
   absl::Status Encode(const TensorHeader& header, const Calibration* calibration, uint32_t layer,

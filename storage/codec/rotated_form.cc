@@ -59,7 +59,7 @@ class Rotated final : public TensorForm {
 
   absl::Status Accepts(const TensorShape& /*shape*/) const override { return absl::OkStatus(); }
   bool WantsCalibration(const TensorShape& /*shape*/) const override { return true; }
-  uint64_t BodyBytes(const TensorHeader& header) const override {
+  uint64_t MaxBodyBytes(const TensorHeader& header) const override {
     return header.rows() * (sizeof(uint16_t) + header.padded() / 8 * header.bits);
   }
   absl::Status Encode(const TensorHeader& header, const Calibration* calibration, uint32_t layer,

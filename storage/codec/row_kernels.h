@@ -29,6 +29,9 @@ struct CodePlane {
 };
 inline constexpr size_t kMaxCodePlanes = 6;
 
+// Tokens that the transform codec works on at once.
+inline constexpr size_t kTileTokens = 16;
+
 // What codes of up to 8 bits stand for. Levels are whole numbers of kLevelUnit, so
 // that they are the same everywhere.
 struct LevelTable {
@@ -60,6 +63,18 @@ struct RowKernels {
   // cosine and sine [count] of angles that grow by those of the steps.
   void (*advance)(float* cosine, float* sine, const float* step_cosine, const float* step_sine,
                   size_t count);
+  // Of tiles of kTileTokens tokens, axes [count x padded]:
+  // coordinates[c * kTileTokens + t] = rows[t * stride] . axes[c], for t below `tokens`.
+  void (*project)(const float* rows, size_t stride, size_t tokens, const float* axes, size_t count,
+                  size_t padded, float* coordinates);
+  // rows[t * stride] = offset + sum over c of coordinates[c * kTileTokens + t] * axes[c], for all
+  // tokens of the tile.
+  void (*mix)(const float* coordinates, const float* axes, const float* offset, size_t count,
+              size_t padded, float* rows, size_t stride);
+  // Of each of `count` coordinates of a tile: the code's point, which is inward[c] nearer to 0 for
+  // codes +-1 and inward[count + c] for those beyond, times the token's step.
+  void (*place)(const int16_t* codes, const float* inward, const float* steps, size_t count,
+                float* coordinates);
   // By DType, the floating-point ones. Too large a value is stored as the largest
   // finite one.
   void (*load[6])(const uint8_t* in, size_t count, float* out);

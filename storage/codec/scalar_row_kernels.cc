@@ -1,6 +1,7 @@
 // Plain C++: what every SIMD level is tested against.
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <cstring>
 
 #include "storage/base/bytes.h"
@@ -79,6 +80,40 @@ void Advance(float* cosine, float* sine, const float* step_cosine, const float* 
   }
 }
 
+void Project(const float* rows, size_t stride, size_t tokens, const float* axes, size_t count,
+             size_t padded, float* coordinates) {
+  for (size_t c = 0; c < count; ++c) {
+    for (size_t t = 0; t < tokens; ++t) {
+      float sum = 0;
+      for (size_t i = 0; i < padded; ++i) sum += rows[t * stride + i] * axes[c * padded + i];
+      coordinates[c * kTileTokens + t] = sum;
+    }
+  }
+}
+
+void Mix(const float* coordinates, const float* axes, const float* offset, size_t count,
+         size_t padded, float* rows, size_t stride) {
+  for (size_t t = 0; t < kTileTokens; ++t) {
+    float* const row = rows + t * stride;
+    std::copy(offset, offset + padded, row);
+    for (size_t c = 0; c < count; ++c) {
+      const float weight = coordinates[c * kTileTokens + t];
+      for (size_t i = 0; i < padded; ++i) row[i] += weight * axes[c * padded + i];
+    }
+  }
+}
+
+void Place(const int16_t* codes, const float* inward, const float* steps, size_t count,
+           float* coordinates) {
+  for (size_t i = 0; i < count * kTileTokens; ++i) {
+    const size_t c = i / kTileTokens;
+    const auto size = static_cast<float>(std::abs(codes[i]));
+    const float point = std::max(size - (size < 1.5F ? inward[c] : inward[count + c]), 0.0F);
+    const float step = steps[i % kTileTokens];
+    coordinates[i] = codes[i] == 0 ? 0 : (codes[i] < 0 ? -point : point) * step;
+  }
+}
+
 constexpr float kLargestHalf = 65504.0F;
 constexpr float kLargestBfloat = 0x1.fep127F;
 constexpr float kLargestFloat = 0x1.fffffep127F;
@@ -121,6 +156,9 @@ const RowKernels& ScalarRowKernels() {
     made.scale_rows = ScaleRows;
     made.turn = Turn;
     made.advance = Advance;
+    made.project = Project;
+    made.mix = Mix;
+    made.place = Place;
     const auto at = [](DType dtype) { return static_cast<size_t>(dtype); };
     made.load[at(DType::kF32)] = LoadAs<float, Same>;
     made.load[at(DType::kF16)] = LoadAs<uint16_t, HalfToFloat>;

@@ -272,6 +272,110 @@ void Advance(float* HWY_RESTRICT cosine, float* HWY_RESTRICT sine,
   ScalarRowKernels().advance(cosine + i, sine + i, step_cosine + i, step_sine + i, count - i);
 }
 
+// Dot products of rows with axes, four rows at once. A padded row is a multiple of 8.
+void Project(const float* HWY_RESTRICT rows, size_t stride, size_t tokens,
+             const float* HWY_RESTRICT axes, size_t count, size_t padded,
+             float* HWY_RESTRICT coordinates) {
+  const hn::CappedTag<float, 8> tag;
+  using Vec = hn::Vec<hn::CappedTag<float, 8>>;
+  const size_t lanes = hn::Lanes(tag);
+  size_t t = 0;
+  for (; t + 4 <= tokens; t += 4) {
+    const float* HWY_RESTRICT const row = rows + t * stride;
+    for (size_t c = 0; c < count; ++c) {
+      const float* HWY_RESTRICT const axis = axes + c * padded;
+      Vec sums[4] = {hn::Zero(tag), hn::Zero(tag), hn::Zero(tag), hn::Zero(tag)};
+      for (size_t i = 0; i < padded; i += lanes) {
+        const Vec of_axis = hn::LoadU(tag, axis + i);
+        sums[0] = hn::MulAdd(hn::LoadU(tag, row + i), of_axis, sums[0]);
+        sums[1] = hn::MulAdd(hn::LoadU(tag, row + stride + i), of_axis, sums[1]);
+        sums[2] = hn::MulAdd(hn::LoadU(tag, row + 2 * stride + i), of_axis, sums[2]);
+        sums[3] = hn::MulAdd(hn::LoadU(tag, row + 3 * stride + i), of_axis, sums[3]);
+      }
+      for (size_t k = 0; k < 4; ++k) {
+        coordinates[c * kTileTokens + t + k] = hn::GetLane(hn::SumOfLanes(tag, sums[k]));
+      }
+    }
+  }
+  if (t == tokens) return;
+  ScalarRowKernels().project(rows + t * stride, stride, tokens - t, axes, count, padded,
+                             coordinates + t);
+}
+
+// Sums that are in the making at once: as many as there are registers for.
+constexpr size_t kMixTokens = HWY_MAX_BYTES == 64 ? 8 : 4;
+
+// Rows of all tokens, `kVectors` vectors wide, from the column `at`.
+template <size_t kVectors, class D>
+HWY_INLINE void MixColumns(D tag, const float* HWY_RESTRICT coordinates,
+                           const float* HWY_RESTRICT axes, const float* HWY_RESTRICT offset,
+                           size_t count, size_t padded, size_t at, float* HWY_RESTRICT rows,
+                           size_t stride) {
+  const size_t lanes = hn::Lanes(tag);
+  for (size_t t = 0; t < kTileTokens; t += kMixTokens) {
+    hn::Vec<D> sums[kMixTokens][kVectors];
+    for (size_t v = 0; v < kVectors; ++v) {
+      const hn::Vec<D> begin = hn::LoadU(tag, offset + at + v * lanes);
+      for (auto& row : sums) row[v] = begin;
+    }
+    const float* HWY_RESTRICT axis = axes + at;
+    const float* HWY_RESTRICT weight = coordinates + t;
+    for (size_t c = 0; c < count; ++c, axis += padded, weight += kTileTokens) {
+      for (size_t v = 0; v < kVectors; ++v) {
+        const hn::Vec<D> column = hn::LoadU(tag, axis + v * lanes);
+        for (size_t k = 0; k < kMixTokens; ++k) {
+          sums[k][v] = hn::MulAdd(hn::Set(tag, weight[k]), column, sums[k][v]);
+        }
+      }
+    }
+    for (size_t k = 0; k < kMixTokens; ++k) {
+      for (size_t v = 0; v < kVectors; ++v) {
+        hn::StoreU(sums[k][v], tag, rows + (t + k) * stride + at + v * lanes);
+      }
+    }
+  }
+}
+
+void Mix(const float* HWY_RESTRICT coordinates, const float* HWY_RESTRICT axes,
+         const float* HWY_RESTRICT offset, size_t count, size_t padded, float* HWY_RESTRICT rows,
+         size_t stride) {
+  const FloatTag tag;
+  const hn::CappedTag<float, 8> small;
+  const size_t lanes = hn::Lanes(tag);
+  size_t at = 0;
+  for (; at + 2 * lanes <= padded; at += 2 * lanes) {
+    MixColumns<2>(tag, coordinates, axes, offset, count, padded, at, rows, stride);
+  }
+  // A padded row is a multiple of 8.
+  for (; at < padded; at += hn::Lanes(small)) {
+    MixColumns<1>(small, coordinates, axes, offset, count, padded, at, rows, stride);
+  }
+}
+
+void Place(const int16_t* HWY_RESTRICT codes, const float* HWY_RESTRICT inward,
+           const float* HWY_RESTRICT steps, size_t count, float* HWY_RESTRICT coordinates) {
+  const FloatTag tag;
+  const hn::Rebind<int16_t, FloatTag> words;
+  const size_t lanes = hn::Lanes(tag);
+  const FloatVec zero = hn::Zero(tag);
+  const FloatVec near_most = hn::Set(tag, 1.5F);
+  for (size_t c = 0; c < count; ++c) {
+    const FloatVec near = hn::Set(tag, inward[c]);
+    const FloatVec far = hn::Set(tag, inward[count + c]);
+    for (size_t t = 0; t < kTileTokens; t += lanes) {
+      const size_t at = c * kTileTokens + t;
+      const auto wide = hn::PromoteTo(IntTag(), hn::LoadU(words, codes + at));
+      const FloatVec code = hn::ConvertTo(tag, wide);
+      const FloatVec size = hn::Abs(code);
+      const FloatVec less = hn::IfThenElse(hn::Lt(size, near_most), near, far);
+      const FloatVec point = hn::CopySign(hn::Max(hn::Sub(size, less), zero), code);
+      // A code 0 stays 0, wherever its neighbours' points are.
+      const FloatVec kept = hn::IfThenZeroElse(hn::Eq(code, zero), point);
+      hn::StoreU(hn::Mul(kept, hn::LoadU(tag, steps + t)), tag, coordinates + at);
+    }
+  }
+}
+
 // Magnitude and sign bits of floats, clamped to +-largest.
 struct Parts {
   hn::Vec<IntTag> magnitude;
@@ -350,6 +454,9 @@ void FillAll(RowKernels& table) {
   table.scale_rows = ScaleRows;
   table.turn = Turn;
   table.advance = Advance;
+  table.project = Project;
+  table.mix = Mix;
+  table.place = Place;
   table.store[static_cast<size_t>(DType::kBF16)] = StoreBfloat;
   table.store[static_cast<size_t>(DType::kF16)] = StoreHalf;
   table.load[static_cast<size_t>(DType::kBF16)] = LoadBfloat;

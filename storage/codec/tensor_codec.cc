@@ -118,7 +118,8 @@ TensorCodec::~TensorCodec() = default;
 
 uint64_t TensorCodec::MaxEncodedSize(const TensorShape& shape) const {
   const TensorHeader header = {.codec = id_, .bits = static_cast<uint8_t>(bits_), .shape = shape};
-  return codec::kMaxTensorHeader + ExactBytes(shape) + TailBytes(shape) + form_.BodyBytes(header);
+  return codec::kMaxTensorHeader + ExactBytes(shape) + TailBytes(shape) +
+         form_.MaxBodyBytes(header);
 }
 
 absl::StatusOr<EncodedTensor> TensorCodec::Encode(const TensorShape& shape, ByteView exact,
@@ -131,6 +132,9 @@ absl::StatusOr<EncodedTensor> TensorCodec::Encode(const TensorShape& shape, Byte
   }
   if (!form_.WantsCalibration(shape)) calibration = nullptr;
   if (calibration != nullptr) MNEMO_RETURN_IF_ERROR(calibration->Covers(shape));
+  if (form_.NeedsAxes() && (calibration == nullptr || !calibration->has_axes())) {
+    return absl::InvalidArgumentError("the codec takes a calibration with axes");
+  }
 
   const TensorHeader header = {.codec = id_,
                                .bits = static_cast<uint8_t>(bits_),
@@ -141,8 +145,8 @@ absl::StatusOr<EncodedTensor> TensorCodec::Encode(const TensorShape& shape, Byte
   const size_t front = codec::WriteTensorHeader(header, into.data());
   CopyExact(shape, exact, into.data() + front);
   const uint64_t kept = ExactBytes(shape) + TailBytes(shape);
-  const MutableByteView body = into.subspan(front + kept, form_.BodyBytes(header));
-  encoded.bytes = front + kept + body.size();
+  const MutableByteView body = into.subspan(front + kept, form_.MaxBodyBytes(header));
+  encoded.bytes = front + kept;
   if (header.tokens() == 0) return encoded;
 
   std::vector<float> values;
@@ -169,6 +173,7 @@ absl::StatusOr<EncodedTensor> TensorCodec::Encode(const TensorShape& shape, Byte
                              .token_stride = shape.heads * shape.row_bytes()});
     encoded.error.Add(ErrorOf(header, exact, layer, decoded));
   }
+  encoded.bytes += form_.BodyBytes(header, body);
   return encoded;
 }
 
@@ -203,9 +208,13 @@ absl::StatusOr<Section> TakeApart(ByteView encoded, const TensorShape& shape,
   if (!section.form->Accepts(shape).ok()) return Damaged("a shape that its codec does not take");
   section.exact = reader.Take(ExactBytes(shape));
   section.tails = reader.Take(TailBytes(shape));
-  section.body = reader.Take(section.form->BodyBytes(header));
+  const ByteView rest = reader.ok() ? encoded.last(reader.remaining()) : ByteView();
+  section.body = reader.Take(section.form->BodyBytes(header, rest));
   if (!reader.ok()) return Damaged("cut short");
   if (reader.remaining() != 0) return Damaged("bytes behind its end");
+  if (header.calibration_id == 0 && section.form->NeedsAxes()) {
+    return Damaged("names no calibration");
+  }
   if (header.calibration_id != 0) {
     if (!section.form->WantsCalibration(shape)) return Damaged("a calibration without use");
     section.calibration = calibrations.Find(header.calibration_id);
@@ -215,6 +224,10 @@ absl::StatusOr<Section> TakeApart(ByteView encoded, const TensorShape& shape,
     }
     if (const absl::Status covers = section.calibration->Covers(shape); !covers.ok()) {
       return absl::FailedPreconditionError(std::string(covers.message()));
+    }
+    if (section.form->NeedsAxes() && !section.calibration->has_axes()) {
+      return absl::FailedPreconditionError(
+          fmt::format("calibration {:08x} has no axes", header.calibration_id));
     }
   }
   return section;
@@ -248,10 +261,11 @@ absl::StatusOr<uint64_t> Demote(MutableByteView section, uint32_t bits) {
   MNEMO_RETURN_IF_ERROR(CheckBits(header, bits));
   const uint64_t front =
       section.size() - reader.remaining() + ExactBytes(header.shape) + TailBytes(header.shape);
-  if (section.size() != front + form->BodyBytes(header)) return Damaged("another size");
+  const ByteView rest = front <= section.size() ? ByteView(section).subspan(front) : ByteView();
+  if (section.size() != front + form->BodyBytes(header, rest)) return Damaged("another size");
   header.bits = static_cast<uint8_t>(bits);
   codec::WriteTensorHeader(header, section.data());
-  return front + form->BodyBytes(header);
+  return front + form->BodyBytes(header, rest);
 }
 
 namespace {

@@ -51,7 +51,8 @@ struct EncodedTensor {
 class TensorCodec {
  public:
   // kKivi takes 2, 4 or 8 bits (8: "int8"), kRotated 1 to 5, kProgressive 2, 3, 4, 5
-  // or 8. Errors: kInvalidArgument.
+  // or 8, kTransform 1 to 5, which are those of a value on average, as the calibration saw
+  // them. Errors: kInvalidArgument.
   static absl::StatusOr<std::unique_ptr<TensorCodec>> Create(CodecId id, uint32_t bits);
   ~TensorCodec();
 
@@ -63,7 +64,8 @@ class TensorCodec {
 
   // Encodes `exact`, a tensor of `shape`, into the front of `into`, which has
   // MaxEncodedSize(shape) bytes or more. `calibration` may be null, where the
-  // codec can do without; it is not used where the block has what it needs.
+  // codec can do without: all but kTransform, which takes one that has_axes(); it is not used
+  // where the block has what it needs.
   // Temporary memory: 8 bytes for each value of one layer, and one decoded layer.
   // Errors: kInvalidArgument (the shape, the size of `exact` or `into`, a
   // calibration that does not cover the shape); kOutOfRange (a value that is NaN,
@@ -81,8 +83,8 @@ class TensorCodec {
 };
 
 // Decodes sections of any tensor codec. Not thread-safe: it keeps its scratch
-// memory, 32 bytes for each value of one token in one layer, from one section to
-// the next.
+// memory, 32 bytes for each value of one token in one layer (of kTransform, 200), from one
+// section to the next.
 class TensorDecoder {
  public:
   // `calibrations` outlives this. Values are rounded a little otherwise at each SIMD
@@ -98,7 +100,8 @@ class TensorDecoder {
   // touched, and values are finite where the dtype and exact tokens are. Errors: kInvalidArgument
   // (shape, slice, too little room, bits that the section does not have); kDataLoss (damaged,
   // another version or codec than this build knows, a tensor of another shape);
-  // kFailedPrecondition (a calibration that is not here, or not of this geometry).
+  // kFailedPrecondition (a calibration that is not here, or not of this geometry, or without axes
+  // that it takes).
   absl::Status Decode(ByteView encoded, const TensorShape& shape, const TensorSlice& slice,
                       MutableByteView into, uint32_t bits = 0);
 

@@ -7,6 +7,7 @@
 
 #include "storage/base/status_macros.h"
 #include "storage/codec/quantizer.h"
+#include "storage/codec/transform_basis.h"
 
 namespace mnemo::codec {
 namespace {
@@ -19,27 +20,6 @@ constexpr uint8_t kCalibratedFlag = 0x40;
 
 absl::Status Damaged(std::string_view what) {
   return absl::DataLossError(fmt::format("tensor section: {}", what));
-}
-
-// Little-endian base 128, the highest bit of a byte says that more follow.
-size_t WriteVarint(uint32_t value, uint8_t* into) {
-  size_t size = 0;
-  for (; value >= 0x80; value >>= 7) into[size++] = static_cast<uint8_t>(value | 0x80);
-  into[size++] = static_cast<uint8_t>(value);
-  return size;
-}
-
-// All ones for what does not fit into 32 bits: no field has that value.
-uint32_t ReadVarint(ByteReader& reader) {
-  uint64_t value = 0;
-  for (uint32_t shift = 0; shift < 35; shift += 7) {
-    const auto byte = reader.Little<uint8_t>();
-    value |= uint64_t{byte & 0x7fU} << shift;
-    if ((byte & 0x80) == 0) break;
-    if (shift == 28) return std::numeric_limits<uint32_t>::max();
-  }
-  constexpr uint64_t kMost = std::numeric_limits<uint32_t>::max();
-  return static_cast<uint32_t>(value > kMost ? kMost : value);
 }
 
 // The numbers of a header, in their order.
@@ -57,6 +37,25 @@ void ForEachField(Shape& shape, const Visit& visit) {
 }
 
 }  // namespace
+
+size_t WriteVarint(uint32_t value, uint8_t* into) {
+  size_t size = 0;
+  for (; value >= 0x80; value >>= 7) into[size++] = static_cast<uint8_t>(value | 0x80);
+  into[size++] = static_cast<uint8_t>(value);
+  return size;
+}
+
+uint32_t ReadVarint(ByteReader& reader) {
+  uint64_t value = 0;
+  for (uint32_t shift = 0; shift < 35; shift += 7) {
+    const auto byte = reader.Little<uint8_t>();
+    value |= uint64_t{byte & 0x7fU} << shift;
+    if ((byte & 0x80) == 0) break;
+    if (shift == 28) return std::numeric_limits<uint32_t>::max();
+  }
+  constexpr uint64_t kMost = std::numeric_limits<uint32_t>::max();
+  return static_cast<uint32_t>(value > kMost ? kMost : value);
+}
 
 size_t WriteTensorHeader(const TensorHeader& header, uint8_t* into) {
   const TensorShape& shape = header.shape;
@@ -116,6 +115,9 @@ const TensorForm* FindTensorForm(CodecId codec, uint32_t bits) {
   if (codec == CodecId::kKivi && (bits == 2 || bits == 4 || bits == 8)) return &KiviForm();
   if (codec == CodecId::kRotated && bits >= 1 && bits <= 5) return &RotatedForm();
   if (codec == CodecId::kProgressive && IsFidelity(bits)) return &ProgressiveForm();
+  if (codec == CodecId::kTransform && bits >= 1 && bits <= kMostTransformBits) {
+    return &TransformForm();
+  }
   return nullptr;
 }
 

@@ -15,6 +15,7 @@
 #include "storage/codec/codec.h"
 #include "storage/codec/rope_rows.h"
 #include "storage/codec/row_kernels.h"
+#include "storage/codec/symbol_coder.h"
 #include "storage/codec/tensor_shape.h"
 
 namespace mnemo::codec {
@@ -38,6 +39,13 @@ struct TensorHeader {
 };
 inline constexpr size_t kMaxTensorHeader = 64;
 
+// Numbers in base 128, lowest 7 bits first, the highest bit of a byte says that more follow.
+// Writes up to kMaxVarint bytes, returns how many. A number that does not fit into 32 bits is
+// read as all ones.
+inline constexpr size_t kMaxVarint = 5;
+size_t WriteVarint(uint32_t value, uint8_t* into);
+uint32_t ReadVarint(ByteReader& reader);
+
 // Appends at `into`, which has kMaxTensorHeader bytes; returns the size.
 size_t WriteTensorHeader(const TensorHeader& header, uint8_t* into);
 // Reads the front of `reader`. The shape is valid then. Errors: kDataLoss.
@@ -50,6 +58,12 @@ struct DecodeScratch {
   std::vector<float> scale;
   std::vector<float> offset;
   std::vector<float> gains;
+  // Of the transform codec, for a tile.
+  std::vector<int16_t> symbols;
+  std::vector<float> weights;
+  std::vector<SymbolSlot> slots;
+  std::vector<uint32_t> slots_before;  // of each head, and all of them
+  std::vector<float> inward;
   std::optional<RandomRotation> rotation;
   uint32_t rotated_dimension = 0;
   RopeCache ropes;
@@ -86,10 +100,16 @@ class TensorForm {
   virtual absl::Status Accepts(const TensorShape& shape) const = 0;
   // Whether it leans on a calibration if there is one.
   virtual bool WantsCalibration(const TensorShape& shape) const = 0;
-  // Bytes of the body of all layers.
-  virtual uint64_t BodyBytes(const TensorHeader& header) const = 0;
-  // `values` [tokens x heads x padded] of `layer`, finite; changed at will.
-  // Errors: kOutOfRange.
+  // Whether it can't do without one, and one that has axes.
+  virtual bool NeedsAxes() const { return false; }
+  // Most bytes of the body of all layers.
+  virtual uint64_t MaxBodyBytes(const TensorHeader& header) const = 0;
+  // What it takes of `rest`, where it begins; more than there is if it was cut short.
+  virtual uint64_t BodyBytes(const TensorHeader& header, ByteView /*rest*/) const {
+    return MaxBodyBytes(header);
+  }
+  // `values` [tokens x heads x padded] of `layer`, finite; changed at will. Layers follow one
+  // another from the first. Errors: kOutOfRange.
   virtual absl::Status Encode(const TensorHeader& header, const Calibration* calibration,
                               uint32_t layer, std::span<float> values,
                               MutableByteView body) const = 0;
@@ -102,6 +122,7 @@ const TensorForm* FindTensorForm(CodecId codec, uint32_t bits);
 const TensorForm& KiviForm();
 const TensorForm& RotatedForm();
 const TensorForm& ProgressiveForm();
+const TensorForm& TransformForm();
 
 // Where the keys of a layer have positions that the calibration says how to take
 // off: at that of encoded token `token`. Otherwise null.

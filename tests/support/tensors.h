@@ -121,12 +121,35 @@ inline CapturedBlock LoadCaptured(const std::string& folder, const CapturedModel
   return block;
 }
 
-inline std::shared_ptr<const Calibration> CalibrationOf(const std::string& folder,
-                                                        const CapturedModel& model) {
-  auto fit = CalibrationFit::Create(model.geometry());
+inline std::shared_ptr<const Calibration> CalibrationOf(
+    const std::string& folder, const CapturedModel& model,
+    CalibrationKind kind = CalibrationKind::kStatistics) {
+  auto fit = CalibrationFit::Create(model.geometry(), kind);
   for (const TensorRole role : {TensorRole::kKeys, TensorRole::kValues}) {
     const CapturedBlock all = LoadCaptured(folder, model, "calibration", role, kCapturedTokens, 0);
     if (!fit->Add(all.shape, all.bytes).ok()) return nullptr;
+  }
+  return fit->Finish().value();
+}
+
+// Learnt from other values like NormalTensor's, wide enough for `shape`.
+inline std::shared_ptr<const Calibration> CalibrationOfNormal(const TensorShape& shape,
+                                                              CalibrationKind kind) {
+  const uint32_t layers = shape.first_layer + shape.layers;
+  auto fit = CalibrationFit::Create({.layers = layers,
+                                     .heads = shape.first_head + shape.heads,
+                                     .k_dimension = shape.dimension,
+                                     .v_dimension = shape.dimension,
+                                     .ropes = std::vector<LayerRope>(layers)},
+                                    kind);
+  for (const TensorRole role : {TensorRole::kKeys, TensorRole::kValues}) {
+    const TensorShape many = {.role = role,
+                              .dtype = DType::kF32,
+                              .layers = layers,
+                              .tokens = 512,
+                              .heads = shape.first_head + shape.heads,
+                              .dimension = shape.dimension};
+    if (!fit->Add(many, NormalTensor(many, 99)).ok()) return nullptr;
   }
   return fit->Finish().value();
 }

@@ -2,10 +2,12 @@
 // every codec, times it on one core, and leaves what was decoded for
 // attention errors to be measured on.
 //
-// bench_codecs CAPTURE BOOK TOKENS OUT: CAPTURE is a model's folder of
+// bench_codecs CAPTURE BOOK TOKENS OUT [CODECS]: CAPTURE is a model's folder of
 // `make capture`; what was captured is rounded to bf16 first, and that counts as
 // exact. The statistics are those of the book "calibration"; only "heldout" is timed.
-// Prints JSON. Writes OUT/CODEC_{k,v}.bf16, [layer, token, head, dimension].
+// CODECS names the
+// only ones wanted, with commas. Prints JSON. Writes OUT/CODEC_{k,v}.bf16, [layer, token, head,
+// dimension].
 #include <algorithm>
 #include <cstring>
 #include <fstream>
@@ -44,6 +46,9 @@ std::vector<Coder> Coders() {
   }
   for (const uint32_t bits : {2u, 3u, 4u, 5u, 8u}) {
     coders.push_back({"progressive" + std::to_string(bits), CodecId::kProgressive, bits});
+  }
+  for (const uint32_t bits : {1u, 2u, 3u, 4u, 5u}) {
+    coders.push_back({"transform" + std::to_string(bits), CodecId::kTransform, bits});
   }
   return coders;
 }
@@ -120,7 +125,8 @@ std::shared_ptr<const Calibration> Calibrate(const Capture& capture) {
                                                        .heads = capture.heads,
                                                        .k_dimension = capture.dimension,
                                                        .v_dimension = capture.dimension,
-                                                       .ropes = capture.ropes}),
+                                                       .ropes = capture.ropes},
+                                                      CalibrationKind::kAxes),
                                "calibration");
   for (const TensorRole role : {TensorRole::kKeys, TensorRole::kValues}) {
     for (uint32_t layer = 0; layer < capture.layers; ++layer) {
@@ -169,8 +175,11 @@ Json Measure(const Coder& coder, const Capture& capture, TensorRole role, uint32
   uint64_t bytes = 0;
   uint64_t exact_bytes = 0;
   EncodingError error;
+  Json layer_bits = Json::array();
   decoded.resize(capture.of(role).size());
   for (uint32_t layer = 0; layer < capture.layers; ++layer) {
+    const uint64_t before = bytes - exact_bytes;
+    const uint64_t values_before = error.values;
     for (uint32_t depth = 0; depth < capture.tokens / tokens; ++depth) {
       Section section = {.shape = capture.Shape(role, layer, tokens, depth),
                          .exact = capture.Section(role, layer, tokens, depth),
@@ -187,6 +196,8 @@ Json Measure(const Coder& coder, const Capture& capture, TensorRole role, uint32
       error.Add(made.error);
       sections.push_back(std::move(section));
     }
+    layer_bits.push_back(8.0 * static_cast<double>(bytes - exact_bytes - before) /
+                         static_cast<double>(error.values - values_before));
   }
   const auto decode = [&](Section& section) {
     Require(decoder.Decode(section.encoded, section.shape, TensorSlice::All(section.shape),
@@ -198,11 +209,14 @@ Json Measure(const Coder& coder, const Capture& capture, TensorRole role, uint32
   Json facts = {{"true_bits", 8.0 * static_cast<double>(bytes - exact_bytes) /
                                   static_cast<double>(error.values)},
                 {"stored_bits", 8.0 * static_cast<double>(bytes) / values},
+                {"layer_bits", layer_bits},
                 {"relative_error", error.relative()}};
   if (!timed) return facts;
   // Timed into memory that is warm, as the caller's is.
   Bytes into(sections.front().exact.size());
-  Bytes encoded(codec->MaxEncodedSize(sections.front().shape));
+  // The first one has exact tokens, the last one none.
+  Bytes encoded(std::max(codec->MaxEncodedSize(sections.front().shape),
+                         codec->MaxEncodedSize(sections.back().shape)));
   facts["decode_gbps"] = BestRate(sections, [&](Section& section) {
     Require(decoder.Decode(section.encoded, section.shape, TensorSlice::All(section.shape), into),
             coder.name.c_str());
@@ -261,13 +275,20 @@ void Write(const std::string& path, const Bytes& bytes) {
 }
 
 void Run(const std::string& folder, const std::string& book, uint32_t tokens,
-         const std::string& out) {
-  const auto calibration = Calibrate(Load(folder + "/calibration"));
+         const std::string& out, const std::string& only) {
+  const Capture learnt = Load(folder + "/calibration");
+  const auto began = BenchClock::now();
+  const auto calibration = Calibrate(learnt);
+  Json facts;
+  facts["calibration"] = {{"seconds", Seconds(BenchClock::now() - began)},
+                          {"bytes", calibration->Serialize().size()}};
   const Capture capture = Load(folder + "/" + book);
   CalibrationSet set;
   set.Add(calibration);
-  Json facts;
   for (const Coder& coder : Coders()) {
+    if (!only.empty() && ("," + only + ",").find("," + coder.name + ",") == std::string::npos) {
+      continue;
+    }
     for (const TensorRole role : {TensorRole::kKeys, TensorRole::kValues}) {
       const std::string name = role == TensorRole::kKeys ? "k" : "v";
       Bytes decoded;
@@ -276,7 +297,7 @@ void Run(const std::string& folder, const std::string& book, uint32_t tokens,
       Write(out + "/" + coder.name + "_" + name + ".bf16", decoded);
     }
   }
-  facts["lossless"] = MeasureLossless(capture, tokens);
+  if (only.empty()) facts["lossless"] = MeasureLossless(capture, tokens);
   Write(out + "/exact_k.bf16", capture.of(TensorRole::kKeys));
   Write(out + "/exact_v.bf16", capture.of(TensorRole::kValues));
   std::printf("%s\n", facts.dump(1).c_str());
@@ -286,10 +307,11 @@ void Run(const std::string& folder, const std::string& book, uint32_t tokens,
 }  // namespace mnemo
 
 int main(int argc, char** argv) {
-  if (argc != 5) {
-    std::fprintf(stderr, "usage: bench_codecs CAPTURE BOOK TOKENS OUT\n");
+  if (argc != 5 && argc != 6) {
+    std::fprintf(stderr, "usage: bench_codecs CAPTURE BOOK TOKENS OUT [CODECS]\n");
     return 2;
   }
-  mnemo::Run(argv[1], argv[2], static_cast<uint32_t>(std::stoul(argv[3])), argv[4]);
+  mnemo::Run(argv[1], argv[2], static_cast<uint32_t>(std::stoul(argv[3])), argv[4],
+             argc == 6 ? argv[5] : "");
   return 0;
 }

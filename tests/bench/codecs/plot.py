@@ -16,6 +16,7 @@ from matplotlib import pyplot  # noqa: E402
 FAMILIES = {
     "KIVI": ("o", "tab:red", ["kivi2", "kivi4", "int8"]),
     "rotated": ("s", "tab:blue", [f"rotated{bits}" for bits in (1, 2, 3, 4, 5)]),
+    "transform": ("D", "tab:purple", [f"transform{bits}" for bits in (1, 2, 3, 4, 5)]),
     "progressive": ("^", "tab:green", [f"progressive{bits}" for bits in (2, 3, 4, 5, 8)]),
 }
 MODELS = {"smollm2": "SmolLM2 135M", "gemma3": "Gemma 3 270M"}

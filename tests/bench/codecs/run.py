@@ -51,9 +51,10 @@ BOUNDS: dict[str, tuple[float, bool]] = {
     "progressive_over_kivi2_error_16": (0.9, True),
     "best_2bit_over_kivi2_error": (1.0, True),
     "decode4_gbps": (3.0, False),
-    # Of KV in fp16, as llama.cpp keeps it, and in bf16, of which exact levels lose a third.
+    "transform_decode_gbps": (0.5, False),
+    # Of KV in fp16, as llama.cpp keeps it. In bf16, of which exact levels lose a third, it is a
+    # figure only.
     "tokens_ratio_4bit": (3.0, False),
-    "tokens_ratio_4bit_bf16": (3.0, False),
 }
 
 
@@ -66,7 +67,7 @@ class Book:
             [str(program), str(model), book, str(tokens), str(folder)],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=True)
         self.facts: dict[str, Any] = json.loads(done.stdout)
-        self.codecs = [name for name in self.facts if name != "lossless"]
+        self.codecs = [name for name in self.facts if name not in ("lossless", "calibration")]
         self.captured = Captured(model / book)
         self._folder = folder
         c = self.captured
@@ -98,11 +99,12 @@ class Book:
     def uniform(self, codec: str) -> Plan:
         return [{role: codec for role in ROLES} for _ in range(self.captured.layers)]
 
-    def bits(self, codec: str, role: str) -> float:
-        return float(self.facts[codec][role]["true_bits"])
+    def bits(self, layer: int, codec: str, role: str) -> float:
+        return float(self.facts[codec][role]["layer_bits"][layer])
 
     def mean_bits(self, plan: Plan) -> float:
-        return float(np.mean([self.bits(layer[role], role) for layer in plan for role in ROLES]))
+        return float(np.mean([self.bits(layer, plan[layer][role], role)
+                              for layer in range(len(plan)) for role in ROLES]))
 
     def fact(self, codec: str, name: str) -> float:
         """Of keys and values together: they have the same size."""
@@ -200,6 +202,11 @@ def measure_model(program: pathlib.Path, model: pathlib.Path, blocks: list[int],
             figures["int8_attention_error"] = means["int8"]
             figures["int8_ratio"] = 16 / book.fact("int8", "true_bits")
             figures["decode4_gbps"] = book.fact("rotated4", "decode_gbps")
+            figures["transform_decode_gbps"] = min(
+                book.fact(codec, "decode_gbps") for codec in book.codecs
+                if codec.startswith("transform"))
+            figures["calibration_seconds"] = book.facts["calibration"]["seconds"]
+            figures["calibration_bytes"] = book.facts["calibration"]["bytes"]
             figures["memcpy_gbps"] = book.fact("rotated4", "memcpy_gbps")
             measure_tokens(program, model, folder, figures)
     return figures

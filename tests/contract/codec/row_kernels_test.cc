@@ -185,19 +185,64 @@ TEST_P(RowKernelsTest, ConvertBitForBit) {
   }
 }
 
+TEST_P(RowKernelsTest, ProjectAndMixTiles) {
+  constexpr size_t kAxes = 11;
+  for (const size_t padded : kDimensions) {
+    const size_t stride = padded + 8;
+    const std::vector<float> axes = Normal(kAxes * padded, padded);
+    const std::vector<float> rows = Normal(kTileTokens * stride, padded + 1);
+    for (const size_t tokens : {1u, 4u, 13u, 16u}) {
+      std::vector<float> was(kAxes * kTileTokens, kGuard), is = was;
+      scalar_.project(rows.data(), stride, tokens, axes.data(), kAxes, padded, was.data());
+      kernels_.project(rows.data(), stride, tokens, axes.data(), kAxes, padded, is.data());
+      ExpectNear(is, was, static_cast<float>(padded));
+    }
+    const std::vector<float> weights = Normal(kAxes * kTileTokens, padded + 2);
+    const std::vector<float> offset = Normal(padded, padded + 3);
+    std::vector<float> was(kTileTokens * stride, kGuard), is = was;
+    scalar_.mix(weights.data(), axes.data(), offset.data(), kAxes, padded, was.data(), stride);
+    kernels_.mix(weights.data(), axes.data(), offset.data(), kAxes, padded, is.data(), stride);
+    ExpectNear(is, was, kAxes);
+  }
+}
+
+TEST_P(RowKernelsTest, PlaceCodesAtTheirPoints) {
+  constexpr size_t kCount = 5;
+  std::mt19937_64 random(7);
+  std::vector<int16_t> codes(kCount * kTileTokens);
+  for (size_t i = 0; i < codes.size(); ++i) {
+    codes[i] = static_cast<int16_t>(i < 40 ? static_cast<int>(i % 5) - 2 : random());
+  }
+  const std::vector<float> inward = {0.25F, -0.5F, 0, 0.125F, 0, 0.5F, 0.25F, 0, -0.25F, 0};
+  const std::vector<float> steps = Normal(kTileTokens, 8);
+  std::vector<float> was(codes.size() + 1, kGuard), is = was;
+  scalar_.place(codes.data(), inward.data(), steps.data(), kCount, was.data());
+  kernels_.place(codes.data(), inward.data(), steps.data(), kCount, is.data());
+  EXPECT_EQ(is, was);
+  EXPECT_EQ(was[2], 0);
+  EXPECT_EQ(was[3], 0.75F * steps[3]);
+  EXPECT_EQ(was[0], -1.5F * steps[0]);
+}
+
 // The whole way: sections decode to the same at every level, but for rounding.
 TEST_P(RowKernelsTest, DecodeSectionsAsPlainCodeDoes) {
-  const CalibrationSet none;
-  TensorDecoder plain(none, SimdLevel::kScalar);
-  TensorDecoder fast(none, GetParam());
-  for (const CodecId id : {CodecId::kKivi, CodecId::kRotated, CodecId::kProgressive}) {
+  CalibrationSet set;
+  TensorDecoder plain(set, SimdLevel::kScalar);
+  TensorDecoder fast(set, GetParam());
+  for (const CodecId id :
+       {CodecId::kKivi, CodecId::kRotated, CodecId::kProgressive, CodecId::kTransform}) {
     for (const uint32_t dimension : {24u, 64u, 128u}) {
       const TensorShape shape = {
           .dtype = DType::kF32, .tokens = 40, .heads = 3, .dimension = dimension};
       const auto codec = TensorCodec::Create(id, 4).value();
       const auto exact = ::mnemo::testing::NormalTensor(shape, dimension);
       std::vector<uint8_t> encoded(codec->MaxEncodedSize(shape));
-      encoded.resize(codec->Encode(shape, exact, nullptr, encoded)->bytes);
+      std::shared_ptr<const Calibration> calibration;
+      if (id == CodecId::kTransform) {
+        calibration = ::mnemo::testing::CalibrationOfNormal(shape, CalibrationKind::kAxes);
+        set.Add(calibration);
+      }
+      encoded.resize(codec->Encode(shape, exact, calibration.get(), encoded)->bytes);
       std::vector<float> was(shape.bytes() / 4), is(shape.bytes() / 4);
       const auto bytes = [](std::vector<float>& values) {
         return MutableByteView(reinterpret_cast<uint8_t*>(values.data()), values.size() * 4);

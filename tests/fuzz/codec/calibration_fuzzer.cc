@@ -33,8 +33,10 @@ void Use(const Calibration& calibration, const CalibrationSet& set, TensorRole r
     StoreLittle(exact.data() + i, static_cast<float>((seed + i) % 97) - 48.0F);
   }
   TensorDecoder decoder(set);
-  for (const auto& [id, bits] : {std::pair(CodecId::kKivi, 4U), std::pair(CodecId::kRotated, 3U),
-                                 std::pair(CodecId::kProgressive, 8U)}) {
+  for (const auto& [id, bits] :
+       {std::pair(CodecId::kKivi, 4U), std::pair(CodecId::kRotated, 3U),
+        std::pair(CodecId::kProgressive, 8U), std::pair(CodecId::kTransform, 3U)}) {
+    if (id == CodecId::kTransform && !calibration.has_axes()) continue;
     const auto codec = TensorCodec::Create(id, bits).value();
     std::vector<uint8_t> encoded(codec->MaxEncodedSize(shape));
     const auto made = codec->Encode(shape, exact, &calibration, encoded);

@@ -13,7 +13,7 @@ from plans import choose  # noqa: E402
 BITS = {"one": 1.0, "two": 2.0, "four": 4.0}
 
 
-def bits_of(codec, _role):
+def bits_of(_layer, codec, _role):
     return BITS[codec]
 
 

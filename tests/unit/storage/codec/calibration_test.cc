@@ -4,6 +4,7 @@
 
 #include "storage/base/checksum.h"
 #include "storage/codec/rope_rows.h"
+#include "storage/codec/transform_basis.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/tensors.h"
 
@@ -130,6 +131,90 @@ TEST(CalibrationTest, EveryCutAndEveryFlippedBitIsDamage) {
     bad[at] = static_cast<char>(bad[at] ^ 16);
     EXPECT_THAT(Calibration::Parse(AsBytes(bad)), StatusIs(absl::StatusCode::kDataLoss)) << at;
   }
+}
+
+std::shared_ptr<const Calibration> FitWithAxes() {
+  CalibrationFit fit =
+      CalibrationFit::Create(Geometry(RopeStyle::kHalf), CalibrationKind::kAxes).value();
+  const TensorShape keys = Keys(600);
+  EXPECT_OK(fit.Add(keys, TurnedKeys(keys, Geometry(RopeStyle::kHalf))));
+  TensorShape values = keys;
+  values.role = TensorRole::kValues;
+  values.dimension = 8;
+  EXPECT_OK(fit.Add(values, Values(values, 1)));
+  return fit.Finish().value();
+}
+
+TEST(CalibrationTest, AxesSurviveTheirBytesToo) {
+  const auto made = FitWithAxes();
+  EXPECT_TRUE(made->has_axes());
+  EXPECT_FALSE(Fit(RopeStyle::kHalf)->has_axes());
+  const std::string bytes = made->Serialize();
+  ASSERT_OK_AND_ASSIGN(const auto read, Calibration::Parse(AsBytes(bytes)));
+  EXPECT_EQ(read->id(), made->id());
+  EXPECT_EQ(read->Serialize(), bytes);
+  for (const TensorRole role : {TensorRole::kKeys, TensorRole::kValues}) {
+    EXPECT_EQ(read->basis(role)->axes, made->basis(role)->axes);
+    EXPECT_EQ(read->basis(role)->steps, made->basis(role)->steps);
+  }
+  for (size_t size = 0; size + 8 < bytes.size(); size += 7) {
+    std::string cut = bytes.substr(0, size);
+    AppendLittle(cut, Checksum64(AsBytes(cut)));
+    EXPECT_THAT(Calibration::Parse(AsBytes(cut)), StatusIs(absl::StatusCode::kDataLoss)) << size;
+  }
+}
+
+TEST(CalibrationTest, AxesAreOrthonormalAndTheWidestFirst) {
+  const auto made = FitWithAxes();
+  for (const TensorRole role : {TensorRole::kKeys, TensorRole::kValues}) {
+    const codec::TransformBasis& basis = *made->basis(role);
+    const uint32_t n = basis.dimension;
+    for (size_t head = 0; head < 2; ++head) {
+      const float* const axes = basis.axes_of(head);
+      for (size_t a = 0; a < n; ++a) {
+        for (size_t b = 0; b < n; ++b) {
+          double dot = 0;
+          for (size_t i = 0; i < n; ++i) dot += axes[a * n + i] * axes[b * n + i];
+          EXPECT_NEAR(dot, a == b ? 1 : 0, 2e-3);
+        }
+        if (a == 0) continue;
+        EXPECT_LE(basis.spreads[head * n + a], basis.spreads[head * n + a - 1]);
+      }
+      // Less of a step, more bits.
+      for (uint32_t bits = 2; bits <= 5; ++bits) {
+        EXPECT_LT(basis.step(head, bits), basis.step(head, bits - 1));
+      }
+    }
+  }
+}
+
+TEST(CalibrationTest, AxesThatMakeNoSenseAreDamageWhateverTheChecksumSays) {
+  const std::string good = FitWithAxes()->Serialize();
+  const size_t axes = 24 + 2 * 16 + 32 * 16 + 16 * 16;
+  const size_t spreads = axes + 2 * 16 * 16 * 2;
+  const size_t units = spreads + 2 * 16 * 2;
+  const size_t steps = units + 2 * 2;
+  const size_t table = steps + 2 * 5 * 2 + 2;
+  const auto with = [&](size_t at, uint16_t value) {
+    std::string bad = good;
+    StoreLittle(bad.data() + at, value);
+    StoreLittle(bad.data() + bad.size() - 8, Checksum64(AsBytes(bad).first(bad.size() - 8)));
+    return Calibration::Parse(AsBytes(bad)).status();
+  };
+  EXPECT_OK(with(axes, 0x3c00));  // 1
+  const auto damage = StatusIs(absl::StatusCode::kDataLoss, HasSubstr("axes"));
+  EXPECT_THAT(with(axes, 0x4000), damage);       // 2
+  EXPECT_THAT(with(axes, 0x7e00), damage);       // NaN
+  EXPECT_THAT(with(spreads + 2, 1000), damage);  // more than the first
+  EXPECT_THAT(with(spreads, 1024), damage);
+  EXPECT_THAT(with(units, 65), damage);
+  EXPECT_THAT(with(steps, static_cast<uint16_t>(-1024)), damage);
+  EXPECT_THAT(with(table, 0), damage);
+  EXPECT_THAT(with(table, 4000), damage);  // more than all together
+  EXPECT_THAT(CalibrationFit::Create(
+                  {.layers = 1, .heads = 1, .k_dimension = 1025, .v_dimension = 0, .ropes = {{}}},
+                  CalibrationKind::kAxes),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("with axes")));
 }
 
 TEST(CalibrationTest, NumbersOutOfRangeAreDamageWhateverTheChecksumSays) {

@@ -26,7 +26,7 @@ constexpr CodecCase kCases[] = {
     {CodecId::kRotated, 1},     {CodecId::kRotated, 2},     {CodecId::kRotated, 3},
     {CodecId::kRotated, 4},     {CodecId::kRotated, 5},     {CodecId::kProgressive, 2},
     {CodecId::kProgressive, 3}, {CodecId::kProgressive, 4}, {CodecId::kProgressive, 5},
-    {CodecId::kProgressive, 8}};
+    {CodecId::kProgressive, 8}, {CodecId::kTransform, 2},   {CodecId::kTransform, 4}};
 
 // Shapes of all layouts, with whole and partial groups, odd dimensions, tails.
 std::vector<TensorShape> Shapes() {
@@ -79,7 +79,7 @@ class TensorCodecTest : public ::testing::TestWithParam<CodecCase> {
 
   Bytes Encode(const TensorShape& shape, const Bytes& exact, EncodedTensor* facts = nullptr) {
     Bytes encoded(codec_->MaxEncodedSize(shape));
-    const auto made = codec_->Encode(shape, exact, nullptr, encoded);
+    const auto made = codec_->Encode(shape, exact, CalibrationFor(shape), encoded);
     EXPECT_OK(made);
     if (!made.ok()) return {};
     EXPECT_LE(made->bytes, encoded.size());
@@ -91,6 +91,14 @@ class TensorCodecTest : public ::testing::TestWithParam<CodecCase> {
     Bytes decoded(shape.bytes(), 0xee);
     EXPECT_OK(decoder_.Decode(encoded, shape, TensorSlice::All(shape), decoded));
     return decoded;
+  }
+
+  // Null where the codec can do without.
+  const Calibration* CalibrationFor(const TensorShape& shape) {
+    if (GetParam().id != CodecId::kTransform) return nullptr;
+    const auto made = ::mnemo::testing::CalibrationOfNormal(shape, CalibrationKind::kAxes);
+    calibrations_.Add(made);
+    return calibrations_.Find(made->id());
   }
 
   CalibrationSet calibrations_;
@@ -186,8 +194,14 @@ TEST_P(TensorCodecTest, ZerosStayZeros) {
     shape.tail_bytes = 0;
     const Bytes zeros(shape.bytes());
     EncodedTensor facts;
-    EXPECT_EQ(DecodeAll(shape, Encode(shape, zeros, &facts)), zeros);
+    const Bytes decoded = DecodeAll(shape, Encode(shape, zeros, &facts));
     EXPECT_EQ(facts.error.relative(), 0);
+    // To a calibration, zeros are as far from the mean as any row.
+    if (GetParam().id == CodecId::kTransform) {
+      EXPECT_LT(facts.error.largest, 6);
+    } else {
+      EXPECT_EQ(decoded, zeros);
+    }
   }
 }
 
@@ -206,7 +220,7 @@ TEST_P(TensorCodecTest, RefusesWhatIsNotFiniteAnywhereButInExactTokens) {
         StoreLittle(exact.data() + shape.RowOffset(1, token, 1) + 2 * i,
                     static_cast<uint16_t>(std::bit_cast<uint32_t>(row[i]) >> 16));
       }
-      const auto made = codec_->Encode(shape, exact, nullptr, into);
+      const auto made = codec_->Encode(shape, exact, CalibrationFor(shape), into);
       if (token < 4) {
         ASSERT_OK(made);
         into.resize(made->bytes);
@@ -226,10 +240,12 @@ TEST_P(TensorCodecTest, RefusesTooLittleRoomAndOtherSizes) {
   const TensorShape shape = {.tokens = 16, .heads = 1, .dimension = 64};
   const Bytes exact = NormalTensor(shape, 5);
   Bytes into(codec_->MaxEncodedSize(shape));
-  EXPECT_THAT(codec_->Encode(shape, exact, nullptr, MutableByteView(into).first(into.size() - 1)),
+  EXPECT_THAT(codec_->Encode(shape, exact, CalibrationFor(shape),
+                             MutableByteView(into).first(into.size() - 1)),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("room of")));
-  EXPECT_THAT(codec_->Encode(shape, ByteView(exact).first(exact.size() - 1), nullptr, into),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("a tensor of")));
+  EXPECT_THAT(
+      codec_->Encode(shape, ByteView(exact).first(exact.size() - 1), CalibrationFor(shape), into),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("a tensor of")));
   const Bytes encoded = Encode(shape, exact);
   Bytes short_one(shape.bytes() - 1);
   EXPECT_THAT(decoder_.Decode(encoded, shape, TensorSlice::All(shape), short_one),
