@@ -282,8 +282,6 @@ Nanos Daemon::IndexContexts() {
 
 void Daemon::StartWorkers() {
   movers_ = std::make_unique<MoverPool>(*store_, MakeMoverPoolOptions(config_));
-  prefetchers_ = std::make_unique<PrefetchPool>(*store_, block_engine_->prefetches(),
-                                                static_cast<size_t>(config_.prefetch.threads));
   reservations_ = std::make_unique<PeriodicTask>(kReservationInterval,
                                                  [this] { block_engine_->ExpireReservations(); });
   erasures_ = std::make_unique<PeriodicTask>(kErasureInterval, [this] { EraseContexts(); });
@@ -318,6 +316,10 @@ void Daemon::StartUpkeep() {
 void Daemon::OpenGate() {
   rpc_metrics_ = std::make_unique<RpcMetrics>(metrics_, audit_);
   gate_ = std::make_unique<Gate>(MakeGateOptions(config_), *identity_, clock_, *rpc_metrics_);
+  block_engine_->prefetches().FollowOnlyWhile(
+      [this] { return gate_->queued(CallClass::kCritical) == 0; });
+  prefetchers_ = std::make_unique<PrefetchPool>(*store_, block_engine_->prefetches(),
+                                                static_cast<size_t>(config_.prefetch.threads));
 }
 
 absl::Status Daemon::StartRpc() {

@@ -101,7 +101,8 @@ MoverPoolOptions MakeMoverPoolOptions(const Config& config) {
 
 PrefetchOptions MakePrefetchOptions(const Config& config) {
   const double bytes = config.prefetch.share * static_cast<double>(config.memory.l1);
-  return {.tenant_bytes = std::max(static_cast<uint64_t>(bytes), kMiB)};
+  return {.tenant_bytes = std::max(static_cast<uint64_t>(bytes), kMiB),
+          .follow_blocks = static_cast<uint32_t>(config.prefetch.follow)};
 }
 
 ContextUpkeepOptions MakeContextUpkeepOptions(const Config& config) {

@@ -95,6 +95,7 @@ struct Config {
   struct Prefetch {
     int64_t threads = 0;
     double share = 0;
+    int64_t follow = 0;
   } prefetch;
   struct Upkeep {
     uint64_t bytes_per_second = 0;

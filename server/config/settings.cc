@@ -389,6 +389,14 @@ std::vector<Setting> WorkerSettings() {
        .minimum = "1",
        .maximum = "16",
        .description = "Threads that move parts between levels."},
+      {.key = "prefetch.follow",
+       .field = MNEMO_FIELD(IntegerField, prefetch.follow),
+       .default_text = "16",
+       .minimum = "0",
+       .maximum = "1024",
+       .description =
+           "Blocks that follow in a chain are brought into RAM by themselves when one "
+           "was read from disk and no match or get waits for a thread: so many. 0: none."},
       {.key = "prefetch.share",
        .field = MNEMO_FIELD(RealField, prefetch.share),
        .default_text = "0.25",

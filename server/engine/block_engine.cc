@@ -68,7 +68,8 @@ BlockEngine::BlockEngine(const SpaceEngine& spaces, BlockStore& store, EventHub&
       observer_(observer),
       reservations_(clock),
       // An id of an earlier run must not name a prefetch of this one.
-      prefetches_(prefetch, static_cast<uint64_t>(clock.Wall().nanos)) {}
+      prefetches_(prefetch, static_cast<uint64_t>(clock.Wall().nanos)),
+      follower_(store, prefetches_) {}
 
 absl::StatusOr<OfferAnswer> BlockEngine::Offer(const CallContext& call, const SpaceRef& space,
                                                std::string_view salt,
@@ -134,7 +135,8 @@ absl::StatusOr<MatchAnswer> BlockEngine::Match(const CallContext& call,
 absl::StatusOr<std::unique_ptr<GetSession>> BlockEngine::Get(const CallContext& call,
                                                              const GetRequest& request) {
   MNEMO_ASSIGN_OR_RETURN(CallScope scope, ResolveScope(spaces_, call, request.space, request.salt));
-  return GetSessionImpl::Create(call, std::move(scope), request, store_, clock_, observer_);
+  return GetSessionImpl::Create(call, std::move(scope), request, store_, clock_, observer_,
+                                follower_);
 }
 
 absl::StatusOr<uint64_t> BlockEngine::Delete(const CallContext& call,

@@ -18,6 +18,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "server/engine/call.h"
+#include "server/engine/chain_follower.h"
 #include "server/engine/engine_observer.h"
 #include "server/engine/event_hub.h"
 #include "server/engine/prefetch_queue.h"
@@ -311,6 +312,7 @@ class BlockEngine {
   EngineObserver& observer_;
   Reservations reservations_;
   PrefetchQueue prefetches_;
+  ChainFollower follower_;
 };
 
 }  // namespace mnemo

@@ -76,13 +76,11 @@ PartId PartAt(const GetRequest& request, size_t index) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<GetSession>> GetSessionImpl::Create(const CallContext& call,
-                                                                   CallScope scope,
-                                                                   const GetRequest& request,
-                                                                   BlockStore& store, Clock& clock,
-                                                                   EngineObserver& observer) {
+absl::StatusOr<std::unique_ptr<GetSession>> GetSessionImpl::Create(
+    const CallContext& call, CallScope scope, const GetRequest& request, BlockStore& store,
+    Clock& clock, EngineObserver& observer, ChainFollower& follower) {
   std::unique_ptr<GetSessionImpl> session(
-      new GetSessionImpl(call, std::move(scope), store, clock, observer));
+      new GetSessionImpl(call, std::move(scope), store, clock, observer, follower));
   MNEMO_RETURN_IF_ERROR(session->Plan(request));
   // A lease is released when its read ends, so only by a read that began.
   session->lease_ = request.lease;
@@ -218,6 +216,10 @@ absl::StatusOr<PartRead> GetSessionImpl::Read(const PartPlan& part, const Run& r
                                       : store_.ReadInto(part.key, run.first, run.count, *sink);
   if (read.ok()) {
     observer_.OnRead(read->level, read->bytes.size(), clock_.Mono() - start);
+    const auto index = static_cast<size_t>(&part - parts_.data());
+    if (run.first == 0) {
+      follower_.OnRead(part.key, *read, index + geometries_.size() >= parts_.size());
+    }
   } else if (absl::IsNotFound(read.status())) {
     observer_.OnMiss();
   }

@@ -7,6 +7,7 @@
 
 #include "server/engine/block_engine.h"
 #include "server/engine/byte_budget.h"
+#include "server/engine/chain_follower.h"
 #include "server/engine/request_keys.h"
 
 namespace mnemo {
@@ -15,11 +16,9 @@ class GetSessionImpl final : public GetSession {
  public:
   // Errors: kInvalidArgument, kFailedPrecondition (a layer range of parts that
   // have no readable layers).
-  static absl::StatusOr<std::unique_ptr<GetSession>> Create(const CallContext& call,
-                                                            CallScope scope,
-                                                            const GetRequest& request,
-                                                            BlockStore& store, Clock& clock,
-                                                            EngineObserver& observer);
+  static absl::StatusOr<std::unique_ptr<GetSession>> Create(
+      const CallContext& call, CallScope scope, const GetRequest& request, BlockStore& store,
+      Clock& clock, EngineObserver& observer, ChainFollower& follower);
   ~GetSessionImpl() override;
 
   uint64_t NextBytes() const override;
@@ -46,8 +45,13 @@ class GetSessionImpl final : public GetSession {
   };
 
   GetSessionImpl(const CallContext& call, CallScope scope, BlockStore& store, Clock& clock,
-                 EngineObserver& observer)
-      : call_(call), scope_(std::move(scope)), store_(store), clock_(clock), observer_(observer) {
+                 EngineObserver& observer, ChainFollower& follower)
+      : call_(call),
+        scope_(std::move(scope)),
+        store_(store),
+        clock_(clock),
+        observer_(observer),
+        follower_(follower) {
     if (call.memory != nullptr) held_.emplace(*call.memory);
   }
 
@@ -78,6 +82,7 @@ class GetSessionImpl final : public GetSession {
   BlockStore& store_;
   Clock& clock_;
   EngineObserver& observer_;
+  ChainFollower& follower_;
   ReadOrder order_ = ReadOrder::kBlockMajor;
   uint32_t first_layer_ = 0;
   uint32_t layer_count_ = 0;  // 0: all

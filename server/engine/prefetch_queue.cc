@@ -5,10 +5,16 @@
 #include <algorithm>
 #include <utility>
 
+#include "storage/base/checksum.h"
 #include "storage/base/status_macros.h"
 #include "storage/base/units.h"
 
 namespace mnemo {
+namespace {
+
+uint64_t ChecksumOf(const PartKey& key) { return Checksum64(AsBytes(key.Stored().bytes()), 0); }
+
+}  // namespace
 
 absl::Status PrefetchOptions::Validate() const {
   const auto check = [](std::string_view field, uint64_t value, uint64_t low, uint64_t high) {
@@ -48,22 +54,34 @@ size_t PrefetchQueue::Room(uint64_t tenant) const {
 
 PrefetchQueue::Added PrefetchQueue::Add(std::span<const Part> parts, PrefetchOrigin origin) {
   if (parts.empty()) return {};
+  const bool followed = origin == PrefetchOrigin::kFollowed;
+  if (followed && !Idle()) {
+    CountDropped(origin, parts.size());
+    return {};
+  }
   const uint64_t tenant_id = parts[0].key.scope.tenant;
   MutexLock lock(mutex_);
   Line& line = LineOf(origin);
   line.figures.asked += parts.size();
-  const size_t room = stopped_ ? 0 : RoomLocked(tenant_id);
+  const bool busy = followed && LineOf(PrefetchOrigin::kAsked).figures.waiting > 0;
+  const size_t room = stopped_ || busy ? 0 : RoomLocked(tenant_id);
   uint64_t left = options_.tenant_bytes - std::min(options_.tenant_bytes, BytesLocked(tenant_id));
   Batch batch;
   uint64_t bytes = 0;
+  uint64_t again = 0;
   for (const Part& part : parts) {
     if (batch.parts.size() == room || part.bytes > left) break;
+    if (followed && !line.keys.insert(ChecksumOf(part.key)).second) {
+      ++again;
+      continue;
+    }
     left -= part.bytes;
     bytes += part.bytes;
     batch.parts.push_back(part);
   }
   const size_t taken = batch.parts.size();
-  line.figures.dropped += parts.size() - taken;
+  line.figures.asked -= again;
+  line.figures.dropped += parts.size() - taken - again;
   if (taken == 0) return {};
   batch.id = next_id_++;
   Tenant& tenant = line.tenants[tenant_id];
@@ -86,6 +104,7 @@ void PrefetchQueue::CountDropped(PrefetchOrigin origin, uint64_t parts) {
 
 void PrefetchQueue::GiveUpLocked(Line& line, Tenant& tenant, const Batch& batch) {
   for (const Part& part : batch.parts) {
+    if (!line.keys.empty()) line.keys.erase(ChecksumOf(part.key));
     tenant.bytes -= part.bytes;
     line.figures.waiting_bytes -= part.bytes;
   }
@@ -125,12 +144,13 @@ std::optional<PrefetchQueue::Work> PrefetchQueue::NextLocked(PrefetchOrigin orig
     --line.figures.waiting;
     line.figures.waiting_bytes -= work.part.bytes;
     line.last = tenant->first;
+    if (origin == PrefetchOrigin::kFollowed) line.keys.erase(ChecksumOf(work.part.key));
     return work;
   }
   return std::nullopt;
 }
 
-std::optional<PrefetchQueue::Work> PrefetchQueue::Take() {
+std::optional<PrefetchQueue::Work> PrefetchQueue::TakeAny() {
   MutexLock lock(mutex_);
   while (!stopped_) {
     for (const PrefetchOrigin origin : {PrefetchOrigin::kAsked, PrefetchOrigin::kFollowed}) {
@@ -141,11 +161,26 @@ std::optional<PrefetchQueue::Work> PrefetchQueue::Take() {
   return std::nullopt;
 }
 
+std::optional<PrefetchQueue::Work> PrefetchQueue::Take() {
+  for (;;) {
+    std::optional<Work> work = TakeAny();
+    if (!work || work->origin == PrefetchOrigin::kAsked || Idle()) return work;
+    MutexLock lock(mutex_);
+    Line& line = LineOf(work->origin);
+    ++line.figures.dropped;
+    LetGoLocked(line, *work);
+  }
+}
+
 void PrefetchQueue::Done(const Work& work, PrefetchOutcome outcome) {
   MutexLock lock(mutex_);
   Line& line = LineOf(work.origin);
   ++line.figures.outcomes[static_cast<size_t>(outcome)];
   if (outcome == PrefetchOutcome::kBrought) line.figures.bytes += work.part.bytes;
+  LetGoLocked(line, work);
+}
+
+void PrefetchQueue::LetGoLocked(Line& line, const Work& work) {
   const auto tenant = line.tenants.find(work.part.key.scope.tenant);
   tenant->second.bytes -= work.part.bytes;
   if (tenant->second.bytes == 0) line.tenants.erase(tenant);

@@ -9,8 +9,10 @@
 #include <map>
 #include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "storage/base/mutex.h"
 #include "storage/block/block_store.h"
@@ -66,11 +68,16 @@ class PrefetchQueue {
 
   const PrefetchOptions& options() const { return options_; }
 
+  // What follows by itself is taken, and handed out, only while `idle` says so, and nothing
+  // waits that was asked for. Before other threads are here; `idle` is called by any thread.
+  void FollowOnlyWhile(std::function<bool()> idle) { idle_ = std::move(idle); }
+
   struct Added {
     uint64_t id = 0;   // 0: nothing was taken
     size_t taken = 0;  // the first so many
   };
   // Takes the first of `parts`, all of one tenant, up to the one for which there is no room.
+  // Of what follows by itself, parts that wait already are left out.
   Added Add(std::span<const Part> parts, PrefetchOrigin origin);
   // The tenant's parts of this id that still wait are given up. No-op if there are none.
   void Cancel(uint64_t tenant, uint64_t id);
@@ -101,6 +108,7 @@ class PrefetchQueue {
   struct Line {
     std::map<uint64_t, Tenant> tenants;  // with something that waits or is under way
     uint64_t last = 0;                   // whose turn it was
+    absl::flat_hash_set<uint64_t> keys;  // of kFollowed: checksums of those that wait
     PrefetchFigures figures;
   };
   Line& LineOf(PrefetchOrigin origin) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
@@ -108,11 +116,17 @@ class PrefetchQueue {
   }
   size_t RoomLocked(uint64_t tenant) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   uint64_t BytesLocked(uint64_t tenant) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::optional<Work> TakeAny();
+  // It is not under way any more.
+  static void LetGoLocked(Line& line, const Work& work);
   std::optional<Work> NextLocked(PrefetchOrigin origin) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void GiveUpLocked(Line& line, Tenant& tenant, const Batch& batch)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
+  bool Idle() const { return !idle_ || idle_(); }
+
   const PrefetchOptions options_;
+  std::function<bool()> idle_;
   mutable Mutex mutex_;  // innermost
   CondVar added_;
   std::array<Line, kPrefetchOrigins> lines_ ABSL_GUARDED_BY(mutex_);

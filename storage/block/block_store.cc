@@ -112,6 +112,9 @@ class TieredBlockStore final : public BlockStore {
     return Count(reader_.ReadInto(key, first, count, sink, used), used);
   }
 
+  std::vector<ChainPart> Following(const PartKey& key, size_t count) const override {
+    return views_.Following(key, count);
+  }
   PrefetchOutcome Prefetch(const PartKey& key, PrefetchOrigin origin) override {
     return mover_.promotion().Prefetch(key, origin);
   }
@@ -171,7 +174,10 @@ class TieredBlockStore final : public BlockStore {
     mover_.AfterUse(used.ref.id, read->level, used.hits + 1);
     const std::optional<PrefetchOrigin> origin = core_.prefetched.Take(used.ref.id);
     // One that was dropped from RAM unread has not saved a wait for the disk.
-    if (origin && used.ram) ++core_.tally.prefetched_used[static_cast<size_t>(*origin)];
+    if (origin && used.ram) {
+      ++core_.tally.prefetched_used[static_cast<size_t>(*origin)];
+      read->followed = *origin == PrefetchOrigin::kFollowed;
+    }
     return read;
   }
   // The entries of `keys`; fewer if some are not present.

@@ -151,8 +151,9 @@ struct PartRead {
   uint64_t payload_bytes = 0;  // of the whole part
   Level level = Level::kL1;    // where they were read from
   uint32_t depth = 0;
-  PinnedBytes bytes;    // of the sections asked for, in order
-  uint64_t offset = 0;  // of `bytes` in the whole part, if contiguous
+  bool followed = false;  // brought by kFollowed, and read for the first time since
+  PinnedBytes bytes;      // of the sections asked for, in order
+  uint64_t offset = 0;    // of `bytes` in the whole part, if contiguous
 };
 
 // Where a read brings a part's bytes, piece by piece. Outlives the read.
@@ -330,6 +331,15 @@ class BlockStore {
   virtual absl::StatusOr<PartRead> ReadInto(const PartKey& key, uint32_t first, uint32_t count,
                                             PartSink& sink) = 0;
 
+  // The parts that follow this one in its chain as their writers named it, where it
+  // branches on the branch that was written last: at most `count`, up to the first that is not
+  // here. Counts as no use.
+  struct ChainPart {
+    PartKey key;
+    uint64_t payload_bytes = 0;
+    bool in_ram = false;
+  };
+  virtual std::vector<ChainPart> Following(const PartKey& key, size_t count) const = 0;
   // Brings a part from disk into L1 ahead of use, where there is room: nothing leaves L1
   // for it, and no use is counted. Blocks on the disk. Takes memory for one part. L1 goes
   // beyond its high watermark by what other threads bring at the same time, at most.

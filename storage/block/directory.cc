@@ -117,7 +117,7 @@ absl::StatusOr<Reservation> Directory::Reserve(const NewPart& part, MonoTime dea
   if (reservation.outcome != Reservation::Outcome::kReserved || !fresh) return reservation;
 
   // A link that does not fit for want of room costs order of eviction, no more.
-  const absl::StatusOr<EntryId> parent = LinkParent(part, lane);
+  const absl::StatusOr<EntryId> parent = LinkParent(part, lane, reservation.ref.id);
   if (!parent.ok() || *parent == kNoEntry) return reservation;
   DirectoryShard& shard = *shards_[part.key.shard];
   {
@@ -193,7 +193,7 @@ absl::StatusOr<Reservation> Directory::ReserveEntry(const NewPart& part, uint32_
   return Reservation{Outcome::kReserved, {shard.IdOf(slot), entry.generation}, {}};
 }
 
-absl::StatusOr<EntryId> Directory::LinkParent(const NewPart& part, uint32_t lane) {
+absl::StatusOr<EntryId> Directory::LinkParent(const NewPart& part, uint32_t lane, EntryId child) {
   if (part.parent.empty() || part.depth == 0) return kNoEntry;
   const std::string_view key = part.parent.view();
   const uint64_t hash = DirectoryShard::Hash(lane, key);
@@ -208,6 +208,7 @@ absl::StatusOr<EntryId> Directory::LinkParent(const NewPart& part, uint32_t lane
   PackedEntry& parent = shard.At(slot);
   if (parent.depth + 1 != part.depth) return kNoEntry;
   ++parent.children;
+  shard.set_child(slot, child);
   return shard.IdOf(slot);
 }
 

@@ -1,8 +1,8 @@
 // What is stored, and where: every part of every block, in RAM.
 //
-// An entry takes 80 bytes, its key (rounded up to 4), 5 to 10 bytes of hash
+// An entry takes 84 bytes, its key (rounded up to 4), 5 to 10 bytes of hash
 // table; with the 28 bytes of the policies' links (storage/policy) that is
-// about 150 allocator bytes for a part with a 36-byte key. Tenant, space, salt
+// about 154 allocator bytes for a part with a 36-byte key. Tenant, space, salt
 // and part ids are kept once for all parts that share them ("lanes").
 //
 // Thread-safe. 256 shards with one lock each; no call holds two of them, and
@@ -212,6 +212,8 @@ class Directory {
   void Lookup(const BlockParts& blocks, std::span<PartHit> hits) const;
   // Every part of the block, whatever `key.part`.
   std::vector<DirectoryEntry> FindAllParts(const PartKey& key) const;
+  // The entry that follows in its chain: present, and of several the one that came last.
+  std::optional<DirectoryEntry> ChildOf(EntryId id) const;
   // The client's key of an entry, placeholders too.
   std::optional<BlockKey> KeyOf(EntryId id) const;
   // What goes to disk with the part: its entry and its parent's key.
@@ -300,7 +302,7 @@ class Directory {
                                            bool& fresh, EntryId& orphaned);
   // Finds or makes the parent's entry, and counts a child there; kNoEntry where
   // no link may be.
-  absl::StatusOr<EntryId> LinkParent(const NewPart& part, uint32_t lane);
+  absl::StatusOr<EntryId> LinkParent(const NewPart& part, uint32_t lane, EntryId child);
   void UnlinkParent(EntryId parent, std::vector<EntryId>& new_leaves);
   // The same where nobody asks for new leaves: Expired hands them out.
   void UnlinkParentQuietly(EntryId parent);

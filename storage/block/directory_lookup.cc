@@ -271,6 +271,21 @@ std::vector<DirectoryEntry> Directory::FindAllParts(const PartKey& key) const {
   return parts;
 }
 
+std::optional<DirectoryEntry> Directory::ChildOf(EntryId id) const {
+  EntryId child = kNoEntry;
+  {
+    DirectoryShard& shard = ShardOfId(id);
+    MutexLock lock(shard.mutex);
+    if (SlotOf(id) >= shard.slots()) return std::nullopt;
+    child = shard.child(SlotOf(id));
+  }
+  if (child == kNoEntry) return std::nullopt;
+  std::optional<DirectoryEntry> entry = Get(child);
+  // Its slot may be another's by now.
+  if (!entry || entry->state != EntryState::kPresent || entry->parent != id) return std::nullopt;
+  return entry;
+}
+
 std::optional<BlockKey> Directory::KeyOf(EntryId id) const {
   DirectoryShard& shard = ShardOfId(id);
   MutexLock lock(shard.mutex);

@@ -158,8 +158,12 @@ absl::StatusOr<uint32_t> DirectoryShard::Insert(uint64_t hash, uint32_t lane,
       return absl::ResourceExhaustedError("a shard holds 16,777,215 parts, and no more fit");
     }
     slot = slots_++;
-    if (slot % kPageEntries == 0) pages_.emplace_back(new PackedEntry[kPageEntries]());
+    if (slot % kPageEntries == 0) {
+      pages_.emplace_back(new PackedEntry[kPageEntries]());
+      children_.emplace_back(new EntryId[kPageEntries]);
+    }
   }
+  set_child(slot, kNoEntry);
   // The generation goes on, so that no reference to the slot's former entry
   // fits this one.
   PackedEntry& entry = At(slot);
@@ -207,8 +211,10 @@ void DirectoryShard::Free(uint32_t slot) {
 }
 
 uint64_t DirectoryShard::MemoryBytes() const {
-  return table_.capacity() * sizeof(uint32_t) + pages_.size() * kPageEntries * sizeof(PackedEntry) +
-         pages_.capacity() * sizeof(pages_[0]) + keys_.MemoryBytes() + sizeof(DirectoryShard);
+  return table_.capacity() * sizeof(uint32_t) +
+         pages_.size() * kPageEntries * (sizeof(PackedEntry) + sizeof(EntryId)) +
+         pages_.capacity() * sizeof(pages_[0]) + children_.capacity() * sizeof(children_[0]) +
+         keys_.MemoryBytes() + sizeof(DirectoryShard);
 }
 
 }  // namespace mnemo

@@ -132,6 +132,13 @@ class DirectoryShard {
   const PackedEntry& At(uint32_t slot) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
     return pages_[slot / kPageEntries][slot % kPageEntries];
   }
+  // The child that was linked to the entry last, which may have gone; kNoEntry: none yet.
+  EntryId child(uint32_t slot) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    return children_[slot / kPageEntries][slot % kPageEntries];
+  }
+  void set_child(uint32_t slot, EntryId id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    children_[slot / kPageEntries][slot % kPageEntries] = id;
+  }
   std::string_view KeyOf(const PackedEntry& entry) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
     const size_t size = entry.key_size_less_1 + 1u;
     return {keys_.At(entry.key, size), size};
@@ -160,6 +167,8 @@ class DirectoryShard {
   std::vector<uint32_t> table_ ABSL_GUARDED_BY(mutex);
   uint32_t in_table_ ABSL_GUARDED_BY(mutex) = 0;
   std::vector<std::unique_ptr<PackedEntry[]>> pages_ ABSL_GUARDED_BY(mutex);
+  // Beside the entries, since 4 bytes more in them would make 88 of 80.
+  std::vector<std::unique_ptr<EntryId[]>> children_ ABSL_GUARDED_BY(mutex);
   uint32_t slots_ ABSL_GUARDED_BY(mutex) = 0;
   uint32_t free_head_ ABSL_GUARDED_BY(mutex) = kNoSlot;  // linked through `parent`
   KeySlabs keys_ ABSL_GUARDED_BY(mutex);

@@ -123,6 +123,19 @@ ScopeUsage PartViews::Usage(KeyScope scope) const {
   return {usage.parts, usage.exact_bytes, usage.first_part_blocks, usage.level_bytes};
 }
 
+std::vector<BlockStore::ChainPart> PartViews::Following(const PartKey& key, size_t count) const {
+  std::vector<BlockStore::ChainPart> parts;
+  std::optional<DirectoryEntry> entry = core_.directory.Find(key);
+  while (entry && parts.size() < count) {
+    entry = core_.directory.ChildOf(entry->ref.id);
+    if (!entry) break;
+    parts.push_back({.key = entry->key,
+                     .payload_bytes = entry->payload_bytes,
+                     .in_ram = entry->ram.has_value()});
+  }
+  return parts;
+}
+
 BlockStoreCounters PartViews::Counters() const {
   const StoreTally& tally = core_.tally;
   BlockStoreCounters counters;

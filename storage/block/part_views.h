@@ -21,6 +21,7 @@ class PartViews {
   std::vector<Lookup> Find(std::span<const PartKey> keys) const;
   std::vector<Lookup> Find(const BlockParts& blocks) const;
   std::optional<PartState> Describe(const PartKey& key) const;
+  std::vector<BlockStore::ChainPart> Following(const PartKey& key, size_t count) const;
   void List(KeyScope scope, const std::optional<SaltDigest>& salt, std::string_view key_prefix,
             const std::string& after, size_t limit, std::vector<PartState>& parts,
             std::string& next) const;

@@ -158,6 +158,46 @@ TEST_F(PlanesTest, PrefetchBringsAChainIntoRamBeforeItIsRead) {
   }
 }
 
+// Nobody asks: who reads a chain block by block finds the next ones in RAM.
+TEST_F(PlanesTest, AChainThatIsReadFromDiskComesAheadOfItsReader) {
+  constexpr size_t kBytes = 64 << 10;
+  constexpr size_t kFollowed = 16;  // prefetch.follow
+  std::vector<std::string> names;
+  for (uint32_t i = 0; i < 40; ++i) {
+    names.push_back("k" + std::to_string(i));
+    const PartPut part{.key = names[i],
+                       .data = memory_->bytes().subspan(i * 4096, kBytes),
+                       .depth = i,
+                       .parent = i == 0 ? std::string_view() : std::string_view(names[i - 1])};
+    ASSERT_OK(client_->blocks().Put(
+        {.space = "opaque", .parts = {part}, .durability = Durability::kSync}));
+  }
+  daemon_.reset();
+  ASSERT_NO_FATAL_FAILURE(StartDaemon());
+  ASSERT_NO_FATAL_FAILURE(Connect({.target = daemon_->tcp()}));
+  const std::vector<std::string_view> keys = ViewsOf(names);
+  // Returns once the block lies in RAM.
+  const auto await = [&](size_t index) {
+    for (;;) {
+      const auto described =
+          client_->blocks().Describe({.space = "opaque", .keys = std::span(&keys[index], 1)});
+      ASSERT_OK(described);
+      if ((*described)[0].level == Level::kL1) return;
+      std::this_thread::yield();
+    }
+  };
+  const MutableBytes into = memory_->bytes().subspan(8 * kMiB, kBytes);
+  for (size_t i = 0; i < names.size(); ++i) {
+    ASSERT_OK_AND_ASSIGN(const GetResult got, Get(names[i], into));
+    ASSERT_OK(got.parts[0].status);
+    EXPECT_EQ(got.parts[0].level, i == 0 ? Level::kL3 : Level::kL1) << names[i];
+    EXPECT_TRUE(std::equal(into.begin(), into.end(), memory_->bytes().begin() + i * 4096));
+    for (size_t ahead = i + 1; ahead <= std::min(i + kFollowed, names.size() - 1); ++ahead) {
+      ASSERT_NO_FATAL_FAILURE(await(ahead));
+    }
+  }
+}
+
 TEST_F(PlanesTest, AnEnginesOwnFileIsShared) {
   const std::string path = "/dev/shm/mnemo-planes-test-" + std::to_string(::getpid());
   const int file = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);

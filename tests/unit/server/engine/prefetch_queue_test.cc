@@ -4,6 +4,7 @@
 
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "tests/support/block_store_fixture.h"
@@ -27,9 +28,10 @@ std::vector<PrefetchQueue::Part> PartsOf(uint64_t tenant, uint64_t chain, uint32
   return parts;
 }
 
-void ExpectAddsUp(const PrefetchQueue& queue) {
+// `under_way`: of those that were asked for.
+void ExpectAddsUp(const PrefetchQueue& queue, uint64_t under_way = 0) {
   for (const PrefetchFigures& each : queue.figures()) {
-    uint64_t ended = each.dropped + each.cancelled + each.waiting;
+    uint64_t ended = each.dropped + each.cancelled + each.waiting + std::exchange(under_way, 0);
     for (const uint64_t outcome : each.outcomes) ended += outcome;
     EXPECT_EQ(each.asked, ended);
   }
@@ -63,6 +65,41 @@ TEST(PrefetchQueueTest, WhatIsAskedForGoesBeforeWhatFollows) {
   queue.Add(PartsOf(2, 20, 1), kAsked);
   EXPECT_EQ(queue.Take()->origin, kAsked);
   EXPECT_EQ(queue.Take()->origin, kFollowed);
+}
+
+TEST(PrefetchQueueTest, WhatFollowsIsTakenOnceAndOnlyWhileNothingElseWaits) {
+  PrefetchQueue queue(PrefetchOptions(), 1);
+  EXPECT_EQ(queue.Add(PartsOf(1, 10, 3), kFollowed).taken, 3u);
+  EXPECT_EQ(queue.Add(PartsOf(1, 10, 5), kFollowed).taken, 2u);  // three wait already
+  EXPECT_EQ(queue.figures()[1].asked, 5u);
+  const Work first = *queue.Take();
+  queue.Done(first, PrefetchOutcome::kBrought);
+  EXPECT_EQ(queue.Add(PartsOf(1, 10, 1), kFollowed).taken, 1u);
+  queue.Add(PartsOf(2, 20, 1), kAsked);
+  EXPECT_EQ(queue.Add(PartsOf(1, 11, 4), kFollowed).taken, 0u);
+  EXPECT_EQ(queue.figures()[1].dropped, 4u);
+  EXPECT_EQ(queue.Take()->origin, kAsked);
+  EXPECT_EQ(queue.Add(PartsOf(1, 11, 4), kFollowed).taken, 4u);
+  ExpectAddsUp(queue, /*under_way=*/1);
+}
+
+TEST(PrefetchQueueTest, ABusyNodeFollowsNothing) {
+  PrefetchQueue queue(PrefetchOptions(), 1);
+  bool idle = true;
+  queue.FollowOnlyWhile([&] { return idle; });
+  EXPECT_EQ(queue.Add(PartsOf(1, 10, 3), kFollowed).taken, 3u);
+  idle = false;
+  EXPECT_EQ(queue.Add(PartsOf(1, 11, 2), kFollowed).taken, 0u);
+  EXPECT_EQ(queue.figures()[1].dropped, 2u);
+  // What was asked for is brought all the same, and what waited is dropped.
+  queue.Add(PartsOf(1, 12, 1), kAsked);
+  EXPECT_EQ(queue.Take()->origin, kAsked);
+  std::thread takes([&] { EXPECT_FALSE(queue.Take().has_value()); });
+  while (queue.figures()[1].dropped < 5) std::this_thread::yield();
+  queue.Stop();
+  takes.join();
+  EXPECT_EQ(queue.figures()[1].waiting, 0u);
+  ExpectAddsUp(queue, /*under_way=*/1);
 }
 
 TEST(PrefetchQueueTest, ATenantIsBoundedByPartsAndByBytesUntilTheyAreDone) {

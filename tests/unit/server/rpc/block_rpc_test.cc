@@ -293,9 +293,13 @@ class PrefetchRpcTest : public BlockRpcTest {
   PrefetchRpcTest() : BlockRpcTest(NarrowL1()) {
     for (int i = 0; i < 12; ++i) {
       const std::string key(1, static_cast<char>('a' + i));
-      v1::PutStart start = StartOf("opaque", {{.key = key, .bytes = Bytes(1, kPrefetchedBytes)}});
+      const std::vector<ClientPart> part = {{.key = key,
+                                             .bytes = Bytes(1, kPrefetchedBytes),
+                                             .depth = static_cast<uint32_t>(i),
+                                             .parent = keys_.empty() ? "" : keys_.back()}};
+      v1::PutStart start = StartOf("opaque", part);
       start.set_durability(v1::DURABILITY_INTERVAL);
-      EXPECT_THAT(Put(start, {{.key = key, .bytes = Bytes(1, kPrefetchedBytes)}}).status, GrpcOk());
+      EXPECT_THAT(Put(start, part).status, GrpcOk());
       keys_.push_back(key);
     }
     MoveAll(node_.store());
@@ -312,7 +316,9 @@ class PrefetchRpcTest : public BlockRpcTest {
     EXPECT_THAT(blocks_->Prefetch(&context, request, &response), GrpcOk());
     return response;
   }
-  PrefetchFigures Figures() { return node_.blocks().prefetches().figures()[0]; }
+  PrefetchFigures Figures(PrefetchOrigin origin = PrefetchOrigin::kAsked) {
+    return node_.blocks().prefetches().figures()[static_cast<size_t>(origin)];
+  }
 
   std::vector<std::string> keys_;
   std::vector<std::string> on_disk_;
@@ -348,6 +354,25 @@ TEST_F(PrefetchRpcTest, ALaterOneGivesUpWhatAnEarlierOneStillWaitsFor) {
   cancel.set_cancel(second.prefetch());
   EXPECT_EQ(Prefetch(cancel).queued(), 0u);
   EXPECT_EQ(Figures().waiting, 0u);
+}
+
+TEST_F(PrefetchRpcTest, AReadFromDiskBringsUpWhatFollowsInItsChain) {
+  // Of what the call names itself nothing is brought up.
+  ASSERT_THAT(Get(GetOf("opaque", keys_)).status, GrpcOk());
+  EXPECT_EQ(Figures(PrefetchOrigin::kFollowed).asked, 0u);
+  ASSERT_THAT(Get(GetOf("opaque", {on_disk_[0]})).status, GrpcOk());
+  const auto at = std::find(keys_.begin(), keys_.end(), on_disk_[0]);
+  std::vector<std::string> expected;
+  for (auto key = at + 1; key != keys_.end(); ++key) {
+    if (std::count(on_disk_.begin(), on_disk_.end(), *key) > 0) expected.push_back(*key);
+  }
+  ASSERT_GE(expected.size(), 1u);
+  EXPECT_EQ(Figures(PrefetchOrigin::kFollowed).waiting, expected.size());
+  for (const std::string& key : expected) {
+    const auto work = node_.blocks().prefetches().Take();
+    EXPECT_EQ(work->part.key.key.view(), key);
+    EXPECT_EQ(work->origin, PrefetchOrigin::kFollowed);
+  }
 }
 
 TEST_F(PrefetchRpcTest, WhatIsBeyondTheBoundOfATenantIsDropped) {

@@ -552,5 +552,29 @@ TEST_F(DirectoryTest, ComesBackFromMetadataAlone) {
   EXPECT_EQ(metadata.depth, 1u);
 }
 
+TEST_F(DirectoryTest, KnowsWhatFollowsInAChain) {
+  const auto child_of = [this](EntryRef ref) {
+    const auto child = directory_.ChildOf(ref.id);
+    return child ? std::string(child->key.key.view()) : "none";
+  };
+  const EntryRef a = Put("a");
+  EXPECT_EQ(child_of(a), "none");
+  const auto pending = directory_.Reserve(New(Part("b"), "a", 1), Soon());
+  ASSERT_OK(pending);
+  EXPECT_EQ(child_of(a), "none");
+  ASSERT_OK(directory_.Publish(pending->ref, {1, 2}, Ram(77), std::nullopt));
+  EXPECT_EQ(child_of(a), "b");
+  // The branch that came last; what went is not found under whoever has its slot.
+  const EntryRef d = Put("d", "a", 1);
+  EXPECT_EQ(child_of(a), "d");
+  Drop(d.id);
+  EXPECT_EQ(child_of(a), "none");
+  Put("elsewhere");
+  EXPECT_EQ(child_of(a), "none");
+  // A child that comes before its parent.
+  Put("y", "x", 1);
+  EXPECT_EQ(child_of(Put("x")), "y");
+}
+
 }  // namespace
 }  // namespace mnemo

@@ -558,5 +558,31 @@ TEST_F(PrefetchTest, TakesFreeRoomAloneAndLeavesWhatLiesInL1) {
   EXPECT_EQ(store_->Levels()[0].demoted + store_->Levels()[0].evicted, 0u);
 }
 
+TEST_F(PrefetchTest, FollowingNamesAChainUpToAGap) {
+  Open(Small());
+  for (uint32_t depth = 0; depth < 6; ++depth) {
+    ASSERT_OK(PutChained(*store_, 1, depth, 1000, Durability::kInterval));
+  }
+  Open(Small());
+  ASSERT_EQ(store_->Prefetch(TestPart(1, 2), PrefetchOrigin::kFollowed), PrefetchOutcome::kBrought);
+  const PartKey gone = TestPart(1, 4);
+  ASSERT_OK(store_->Erase({&gone, 1}));
+  const auto chain = store_->Following(TestPart(1, 0), 10);
+  ASSERT_EQ(chain.size(), 3u);
+  for (uint32_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(chain[i].key.key, TestBlockKey(1, i + 1));
+    EXPECT_EQ(chain[i].payload_bytes, 1000u);
+    EXPECT_EQ(chain[i].in_ram, i == 1);
+  }
+  EXPECT_EQ(store_->Following(TestPart(1, 0), 2).size(), 2u);
+  EXPECT_TRUE(store_->Following(TestPart(1, 3), 10).empty());
+  EXPECT_TRUE(store_->Following(gone, 10).empty());
+  // The first read of what was brought for a follower says so.
+  ASSERT_OK_AND_ASSIGN(const PartRead first, store_->Read(TestPart(1, 2), 0, 0));
+  EXPECT_TRUE(first.followed);
+  ASSERT_OK_AND_ASSIGN(const PartRead second, store_->Read(TestPart(1, 2), 0, 0));
+  EXPECT_FALSE(second.followed);
+}
+
 }  // namespace
 }  // namespace mnemo
