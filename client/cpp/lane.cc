@@ -132,6 +132,11 @@ absl::StatusOr<std::shared_ptr<LaneStream>> Lane::Connect(Plane plane, LaneTime 
     if (address.tcp_address.empty()) {
       return absl::FailedPreconditionError("this node serves no streams over TCP");
     }
+    // Whoever answers for the daemon must not talk a client out of its TLS.
+    if (options_.tls && !address.tls) {
+      return absl::FailedPreconditionError(
+          "the daemon's streams over TCP are plain, and this client is to use TLS");
+    }
     const StreamHost to = HostOfStream(options_.target, address.tcp_address);
     std::optional<TlsOptions> tls;
     if (address.tls) tls = options_.tls.value_or(TlsOptions());

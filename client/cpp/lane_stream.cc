@@ -31,17 +31,31 @@ int PollMillis(LaneTime until) {
   return static_cast<int>(std::clamp<int64_t>(left.count(), 0, kLongestWaitMs));
 }
 
+void Wake(const Descriptor& event) {
+  const uint64_t one = 1;
+  // Full means that it is awake already.
+  if (::write(event.get(), &one, sizeof(one)) < 0) return;
+}
+// False: it cannot be read any more.
+bool Calm(const Descriptor& event) {
+  uint64_t count = 0;
+  return ::read(event.get(), &count, sizeof(count)) >= 0 || errno == EAGAIN;
+}
+
 }  // namespace
 
 struct LaneStream::Waiter final : Cancellable {
   explicit Waiter(LaneStream& of) : stream(of) {}
   void Cancel() override {
+    bool writes = false;
     {
       MutexLock lock(stream.mutex_);
       cancelled = true;
+      writes = stream.writer_ == this;
       stream.changed_.SignalAll();
     }
-    stream.Wake();
+    Wake(stream.wake_);
+    if (writes) Wake(stream.wake_writer_);
   }
 
   LaneStream& stream;
@@ -64,15 +78,22 @@ struct LaneStream::Waiter final : Cancellable {
 };
 
 LaneStream::LaneStream(std::unique_ptr<stream::StreamSocket> socket, Descriptor wake,
-                       Nanos busy_poll)
-    : socket_(std::move(socket)), wake_(std::move(wake)), busy_(clock_, busy_poll) {}
+                       Descriptor wake_writer, Nanos busy_poll)
+    : socket_(std::move(socket)),
+      wake_(std::move(wake)),
+      wake_writer_(std::move(wake_writer)),
+      busy_(clock_, busy_poll) {}
 
 absl::StatusOr<std::unique_ptr<LaneStream>> LaneStream::Open(
     std::unique_ptr<stream::StreamSocket> socket, const stream::Hello& hello, Nanos busy_poll,
     LaneTime deadline, CancelSource* cancel) {
   Descriptor wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!wake.valid()) return absl::ResourceExhaustedError("no descriptor for an eventfd");
-  std::unique_ptr<LaneStream> made(new LaneStream(std::move(socket), std::move(wake), busy_poll));
+  Descriptor wake_writer(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!wake.valid() || !wake_writer.valid()) {
+    return absl::ResourceExhaustedError("no descriptor for an eventfd");
+  }
+  std::unique_ptr<LaneStream> made(
+      new LaneStream(std::move(socket), std::move(wake), std::move(wake_writer), busy_poll));
   MNEMO_ASSIGN_OR_RETURN(const Reply reply, made->Call(FrameType::kHello, stream::Encode(hello), -1,
                                                        deadline, cancel));
   absl::Status status;
@@ -114,14 +135,23 @@ bool LaneStream::lost() const {
   return lost_;
 }
 
-void LaneStream::Wake() {
-  const uint64_t one = 1;
-  // Full means that it is awake already.
-  if (::write(wake_.get(), &one, sizeof(one)) < 0) return;
+bool LaneStream::IsGivenUp(const Waiter& waiter) const {
+  MutexLock lock(mutex_);
+  // Who was told has a CANCEL to send.
+  return waiter.cancelled && !waiter.told;
 }
 
-absl::Status LaneStream::SendAll(std::vector<iovec> pieces, int descriptor, LaneTime deadline) {
+void LaneStream::AwaitRoom(LaneTime until) {
+  pollfd waits[2] = {{.fd = socket_->descriptor(), .events = POLLOUT, .revents = 0},
+                     {.fd = wake_writer_.get(), .events = POLLIN, .revents = 0}};
+  ::poll(waits, 2, PollMillis(until));
+  if ((waits[1].revents & POLLIN) != 0) Calm(wake_writer_);
+}
+
+absl::Status LaneStream::SendAll(Waiter& waiter, std::vector<iovec> pieces, int descriptor,
+                                 LaneTime deadline, bool& begun) {
   IovecSpan rest = pieces;
+  bool given_up = false;
   while (!rest.empty()) {
     ssize_t sent = 0;
     if (socket_->ssl() == nullptr) {
@@ -132,36 +162,51 @@ absl::Status LaneStream::SendAll(std::vector<iovec> pieces, int descriptor, Lane
     }
     if (sent < 0) return absl::UnavailableError("the stream to the daemon has ended");
     if (sent > 0) {
+      begun = true;
       descriptor = -1;
       rest = Advance(rest, static_cast<uint64_t>(sent));
       continue;
     }
-    if (std::chrono::steady_clock::now() >= deadline) {
+    const LaneTime now = std::chrono::steady_clock::now();
+    if (!given_up && IsGivenUp(waiter)) {
+      given_up = true;
+      // What was begun has a little time to be ended, for the sake of the others.
+      deadline = begun ? std::min(deadline, now + kGrace) : now;
+    }
+    if (now >= deadline) {
+      if (given_up) return absl::CancelledError("the call was cancelled");
       return absl::DeadlineExceededError("the daemon did not read the request in time");
     }
-    pollfd waits{.fd = socket_->descriptor(), .events = POLLOUT, .revents = 0};
-    ::poll(&waits, 1, PollMillis(deadline));
+    AwaitRoom(deadline);
   }
   return absl::OkStatus();
 }
 
-absl::Status LaneStream::Write(const std::string& frame, int descriptor, LaneTime deadline,
-                               Bytes payload) {
+absl::Status LaneStream::Write(Waiter& waiter, const std::string& frame, int descriptor,
+                               LaneTime deadline, Bytes payload) {
   {
     MutexLock lock(mutex_);
-    while (writing_) changed_.Wait(mutex_);
+    while (writer_ != nullptr && !lost_) {
+      if (waiter.cancelled && !waiter.told) return absl::CancelledError("the call was cancelled");
+      const LaneTime now = std::chrono::steady_clock::now();
+      if (now >= deadline) {
+        return absl::DeadlineExceededError("the daemon did not read what came before in time");
+      }
+      changed_.WaitFor(mutex_, deadline - now);
+    }
     if (lost_) return absl::UnavailableError(why_);
-    writing_ = true;
+    writer_ = &waiter;
   }
   std::vector<iovec> pieces = {{const_cast<char*>(frame.data()), frame.size()}};
   if (!payload.empty()) {
     pieces.push_back({const_cast<uint8_t*>(payload.data()), payload.size()});
   }
-  const absl::Status status = SendAll(std::move(pieces), descriptor, deadline);
+  bool begun = false;
+  const absl::Status status = SendAll(waiter, std::move(pieces), descriptor, deadline, begun);
   MutexLock lock(mutex_);
-  writing_ = false;
+  writer_ = nullptr;
   // A frame that is there in part leaves nothing that could follow it.
-  if (!status.ok()) lost_ = true;
+  if (!status.ok() && (begun || absl::IsUnavailable(status))) lost_ = true;
   changed_.SignalAll();
   return status;
 }
@@ -191,7 +236,8 @@ absl::Status LaneStream::SendPayload(Waiter& waiter, LaneTime deadline) {
       }
     }
     MNEMO_RETURN_IF_ERROR(
-        Write(stream::MakeDataFrame({.type = FrameType::kData, .id = waiter.id},
+        Write(waiter,
+              stream::MakeDataFrame({.type = FrameType::kData, .id = waiter.id},
                                     stream::Encode(data), static_cast<uint32_t>(size)),
               -1, deadline, waiter.payload->from[data.index].subspan(data.offset, size)));
   }
@@ -208,11 +254,7 @@ bool LaneStream::Sleep(LaneTime until) {
   pollfd waits[2] = {{.fd = socket_->descriptor(), .events = POLLIN, .revents = 0},
                      {.fd = wake_.get(), .events = POLLIN, .revents = 0}};
   ::poll(waits, 2, PollMillis(until));
-  if ((waits[1].revents & POLLIN) != 0) {
-    uint64_t count = 0;
-    if (::read(wake_.get(), &count, sizeof(count)) < 0 && errno != EAGAIN) return false;
-  }
-  return true;
+  return (waits[1].revents & POLLIN) == 0 || Calm(wake_);
 }
 
 bool LaneStream::ReadSome(LaneTime until) {
@@ -340,7 +382,8 @@ absl::Status LaneStream::Await(Waiter& waiter, LaneTime deadline) {
     }
     if (tell) {
       // Its failure is seen above.
-      Write(stream::MakeFrame({.type = FrameType::kCancel, .id = waiter.id}, ""), -1, waiter.until)
+      Write(waiter, stream::MakeFrame({.type = FrameType::kCancel, .id = waiter.id}, ""), -1,
+            waiter.until)
           .IgnoreError();
       continue;
     }
@@ -373,15 +416,16 @@ absl::StatusOr<LaneStream::Reply> LaneStream::Call(FrameType type, const std::st
       std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
   const auto timeout = static_cast<uint32_t>(std::clamp<int64_t>(left.count(), 1, UINT32_MAX));
   absl::Status status =
-      Write(stream::MakeFrame({.type = type, .timeout_ms = timeout, .id = waiter.id}, body),
+      Write(waiter, stream::MakeFrame({.type = type, .timeout_ms = timeout, .id = waiter.id}, body),
             descriptor, deadline);
+  const bool asked = status.ok();
   while (status.ok()) {
     status = Await(waiter, deadline);
     if (!status.ok() || IsDone(waiter)) break;
     status = SendPayload(waiter, deadline);
   }
   // It has ended without an answer: who reads may be in the middle of its memory.
-  if (!status.ok() && !payload.into.empty()) AwaitNoReader();
+  if (asked && !status.ok() && !payload.into.empty()) AwaitNoReader();
   if (cancel != nullptr) cancel->impl().Remove(waiter);
   MutexLock lock(mutex_);
   waiters_.erase(waiter.id);
@@ -395,7 +439,7 @@ bool LaneStream::IsDone(const Waiter& waiter) const {
 }
 
 void LaneStream::AwaitNoReader() {
-  Wake();
+  Wake(wake_);
   MutexLock lock(mutex_);
   lost_ = true;  // so that nobody begins to read
   while (reading_) changed_.Wait(mutex_);

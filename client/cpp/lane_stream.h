@@ -75,14 +75,23 @@ class LaneStream {
  private:
   struct Waiter;
 
-  LaneStream(std::unique_ptr<stream::StreamSocket> socket, Descriptor wake, Nanos busy_poll);
-  absl::Status Write(const std::string& frame, int descriptor, LaneTime deadline,
+  LaneStream(std::unique_ptr<stream::StreamSocket> socket, Descriptor wake, Descriptor wake_writer,
+             Nanos busy_poll);
+  // Sends a frame of `waiter` as a whole, or nothing of it; one that was begun and cannot be
+  // ended has lost the stream. Errors: kUnavailable (lost), kDeadlineExceeded, kCancelled
+  // (only of a call that was not told to the daemon to be).
+  absl::Status Write(Waiter& waiter, const std::string& frame, int descriptor, LaneTime deadline,
                      Bytes payload = {});
-  absl::Status SendAll(std::vector<iovec> pieces, int descriptor, LaneTime deadline);
+  // `begun`: some of it was sent.
+  absl::Status SendAll(Waiter& waiter, std::vector<iovec> pieces, int descriptor, LaneTime deadline,
+                       bool& begun);
+  // Waits for room in the socket, and no longer than until the waiter is cancelled.
+  void AwaitRoom(LaneTime until);
   // Blocks until the waiter has its answer, or may send payload, or nothing is to be
   // expected any more.
   absl::Status Await(Waiter& waiter, LaneTime deadline);
   bool IsDone(const Waiter& waiter) const;
+  bool IsGivenUp(const Waiter& waiter) const;
   void AwaitNoReader();
   // Sends payload as far as the waiter's credit goes.
   absl::Status SendPayload(Waiter& waiter, LaneTime deadline);
@@ -98,10 +107,10 @@ class LaneStream {
   bool DeliverLocked(const stream::Frame& frame, Waiter& waiter)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Received Receive(MutableByteView into);
-  void Wake();
 
   const std::unique_ptr<stream::StreamSocket> socket_;
-  const Descriptor wake_;  // an eventfd: interrupts who reads
+  const Descriptor wake_;         // an eventfd: interrupts who reads
+  const Descriptor wake_writer_;  // another: interrupts who writes
   const SystemClock clock_;
   // Of who reads.
   stream::FrameReader reader_{stream::End::kClient};
@@ -116,7 +125,7 @@ class LaneStream {
   std::map<uint64_t, uint32_t> regions_ ABSL_GUARDED_BY(mutex_);
   uint64_t next_id_ ABSL_GUARDED_BY(mutex_) = 1;
   bool reading_ ABSL_GUARDED_BY(mutex_) = false;
-  bool writing_ ABSL_GUARDED_BY(mutex_) = false;
+  const Waiter* writer_ ABSL_GUARDED_BY(mutex_) = nullptr;
   bool registering_ ABSL_GUARDED_BY(mutex_) = false;
   bool lost_ ABSL_GUARDED_BY(mutex_) = false;
   std::string why_ ABSL_GUARDED_BY(mutex_) = "the stream to the daemon has ended";

@@ -79,8 +79,12 @@ absl::StatusOr<Descriptor> ConnectTo(const addrinfo& to, const std::string& addr
 
 absl::Status BadPem(const char* field) {
   ERR_clear_error();
-  return absl::InvalidArgumentError(std::string("tls.") + field + " is no PEM that can be read");
+  return absl::InvalidArgumentError(std::string("tls.") + field +
+                                    " is no PEM that can be read without a passphrase");
 }
+
+// A key with a passphrase is refused, not asked for on a terminal.
+int NoPassphrase(char*, int, int, void*) { return -1; }
 
 Bio OpenText(const std::string& text) {
   return Bio(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
@@ -94,7 +98,7 @@ absl::Status Show(SSL_CTX* context, const TlsOptions& tls) {
     if (SSL_CTX_add1_chain_cert(context, next.get()) != 1) return BadPem("certificate");
   }
   ERR_clear_error();  // the end of the text is one
-  const Key key(PEM_read_bio_PrivateKey(OpenText(tls.key).get(), nullptr, nullptr, nullptr));
+  const Key key(PEM_read_bio_PrivateKey(OpenText(tls.key).get(), nullptr, NoPassphrase, nullptr));
   if (!key || SSL_CTX_use_PrivateKey(context, key.get()) != 1) return BadPem("key");
   return absl::OkStatus();
 }
@@ -140,6 +144,18 @@ absl::Status Handshake(SSL* ssl, int socket, Time deadline) {
 
 }  // namespace
 
+absl::Status LookupError(const std::string& address, int error) {
+  const std::string message = address + ": " + ::gai_strerror(error);
+  switch (error) {
+    case EAI_AGAIN:
+    case EAI_MEMORY:
+    case EAI_SYSTEM:
+      return absl::UnavailableError(message);
+    default:
+      return absl::InvalidArgumentError(message);
+  }
+}
+
 StreamHost HostOfStream(const std::string& target, const std::string& said) {
   const auto [host, port] = Split(said);
   const bool of_any = host == "0.0.0.0" || host == "::";
@@ -159,7 +175,7 @@ absl::StatusOr<std::unique_ptr<stream::StreamSocket>> ConnectTcp(
   hints.ai_socktype = SOCK_STREAM;
   addrinfo* list = nullptr;
   if (const int error = ::getaddrinfo(name.c_str(), port.c_str(), &hints, &list); error != 0) {
-    return absl::InvalidArgumentError(address + ": " + ::gai_strerror(error));
+    return LookupError(address, error);
   }
   const Addresses found(list);
   absl::StatusOr<Descriptor> socket = absl::UnavailableError(address + ": no address");

@@ -135,7 +135,8 @@ std::vector<Setting> StreamSettings() {
        .default_text = "4096",
        .minimum = "1",
        .maximum = "65536",
-       .description = "Streams at once; more are turned away."},
+       .description = "Streams at once, over the UNIX socket and over TCP apart; more are turned "
+                      "away."},
       {.key = "streams.process_memory",
        .field = MNEMO_FIELD(BooleanField, streams.process_memory),
        .default_text = "true",

@@ -39,6 +39,7 @@ void StreamWatchdog::Scan() {
     MutexLock lock(mutex_);
     const MonoTime now = clock_.Mono();
     for (WatchedStream* stream : streams_) {
+      if (stream->Overdue(now)) stream->OnOverdue();
       if (stream->Stalled(limit_, now) && stream->OnStalled()) to_end.push_back(stream);
     }
   }

@@ -22,6 +22,9 @@ class WatchedStream {
   // is called, without a lock, and the stream must outlive that call.
   virtual bool OnStalled() = 0;
   virtual void EndStalled() {}
+  // The deadline of what waits for the client has passed, as of WaitsUntil. Called with
+  // the watchdog's lock held, at every look until another deadline was said.
+  virtual void OnOverdue() {}
   // The daemon is shutting down; a stream without an end of its own ends now.
   // Called with the watchdog's lock held.
   virtual void OnShutdown() {}
@@ -53,9 +56,13 @@ class WatchedStream {
 
   Wait reading_wait_;
   Wait writing_wait_;
+  // Of the stream's turn. MonoTime::max(): nothing waits that has a deadline.
+  void WaitsUntil(MonoTime deadline) { due_ = deadline.time_since_epoch().count(); }
 
  private:
   friend class StreamWatchdog;
+  std::atomic<int64_t> due_{MonoTime::max().time_since_epoch().count()};
+  bool Overdue(MonoTime now) const { return now.time_since_epoch().count() >= due_; }
   bool Stalled(Nanos limit, MonoTime now) const {
     return reading_wait_.LongerThan(limit, now) || writing_wait_.LongerThan(limit, now);
   }

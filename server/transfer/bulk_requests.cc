@@ -171,6 +171,8 @@ StreamRequest::Progress BulkPutRequest::Run() {
 StreamRequest::Progress BulkPutRequest::Stop() {
   stopped_ = true;
   session_.reset();
+  // What still comes goes through `dropped_`.
+  Unclaim();
   return AfterPayload();
 }
 

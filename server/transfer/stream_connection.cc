@@ -166,6 +166,8 @@ void StreamConnection::HandleFrames() {
 
 // A peer that has begun something is waited for, and not for ever.
 void StreamConnection::UpdateWait() {
+  WaitsUntil(receiver_ != nullptr && receiver_->status().ok() ? receiver_->call().deadline
+                                                              : MonoTime::max());
   const MonoTime now = rooms_.gate.clock().Mono();
   const bool payload = reader_.payload_left() > 0;
   // Payload for a request that is busy with what came before is waited for by nobody.
@@ -449,6 +451,16 @@ bool StreamConnection::OnStalled() {
   MutexLock lock(mutex_);
   if (!closed_) CloseSoonLocked(CloseReason::kStalled, "no progress for too long");
   return false;
+}
+
+void StreamConnection::OnOverdue() {
+  MutexLock lock(mutex_);
+  if (closed_) return;
+  ++working_;
+  loop_.Post([this] {
+    StopOverdue();
+    Leave();
+  });
 }
 
 void StreamConnection::Close(CloseReason reason, std::string_view message) {

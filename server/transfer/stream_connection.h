@@ -89,6 +89,10 @@ class StreamConnection final : public EventLoop::Handler,
   };
 
   bool OnStalled() override;
+  void OnOverdue() override;
+  // The request that receives is not done any more; what was credited is taken off the
+  // stream without memory for it.
+  void StopOverdue();
 
   void SendPayload(uint64_t id, uint32_t index, uint64_t offset, const PinnedBytes& bytes) override;
   bool AwaitSent(StreamRequest& request) override;

@@ -168,6 +168,17 @@ bool StreamConnection::ReadPayload() {
   return !from_socket || *taken > 0;
 }
 
+void StreamConnection::StopOverdue() {
+  if (receiver_ == nullptr || !receiver_->status().ok()) return;
+  const absl::Status status = CheckGoesOn(receiver_->call(), rooms_.gate.clock());
+  if (status.ok()) return;
+  receiver_->Fail(status);
+  if (receiver_->Stop() != StreamRequest::Progress::kReceives) {
+    Finish(*std::exchange(receiver_, nullptr));
+  }
+  UpdateWait();
+}
+
 void StreamConnection::GoOnReceiving() {
   if (auto credit = receiver_->taker()->TakeCredit()) {
     Send(stream::MakeFrame(

@@ -52,6 +52,12 @@ ByteBudget::Claim::Outcome StreamRequest::Claim(uint64_t bytes) {
   return claim_.Acquire(bytes + sizeof(*this) + body_.size(), resume_);
 }
 
+void StreamRequest::Unclaim() {
+  claim_.Release();
+  // Where others were quicker, it goes on uncounted: it is about to end.
+  static_cast<void>(Hold());
+}
+
 std::string StreamRequest::TakeAnswer() {
   const stream::FrameHead head{.type = header_.type, .answer = true, .id = header_.id};
   std::string body = status_.ok() ? Answer() : stream::EncodeError(status_);

@@ -138,6 +138,8 @@ class StreamRequest {
   }
   // Claims `bytes` in the place of what was claimed before. kQueued: it may be gone.
   ByteBudget::Claim::Outcome Claim(uint64_t bytes);
+  // Gives back all of that but what the request itself takes.
+  void Unclaim();
 
   const RequestRooms rooms_;
   CallContext call_;

@@ -97,8 +97,10 @@ class StreamServerImpl final : public StreamServer {
   }
 
  private:
+  struct Listener;
   struct Entry {
     EventLoop* loop = nullptr;
+    Listener* listener = nullptr;
     std::unique_ptr<StreamConnection> connection;
   };
 
@@ -106,7 +108,8 @@ class StreamServerImpl final : public StreamServer {
     explicit Listener(StreamServerImpl& to) : server(to) {}
     void OnEvents(uint32_t) override { server.Accept(*this); }
     StreamServerImpl& server;
-    Descriptor socket;  // of the first loop's thread
+    Descriptor socket;       // of the first loop's thread
+    size_t connections = 0;  // guarded by the server's mutex
   };
 
   // Calls `visit` for every connection, each on its loop; does not wait for it.
@@ -125,7 +128,7 @@ class StreamServerImpl final : public StreamServer {
     }
   }
 
-  void Accept(const Listener& listener) {
+  void Accept(Listener& listener) {
     for (;;) {
       Descriptor socket(
           ::accept4(listener.socket.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
@@ -144,7 +147,7 @@ class StreamServerImpl final : public StreamServer {
       } else if (absl::StatusOr<Peer> peer = Peer::Of(socket.get());
                  peer.ok() && ShowSenders(socket.get())) {
         std::string address = fmt::format("unix:uid={}", peer->uid());
-        Welcome(stream::StreamSocket::MakePlain(std::move(socket)),
+        Welcome(listener, stream::StreamSocket::MakePlain(std::move(socket)),
                 {.plane = std::string(kFastPlane),
                  .address = std::move(address),
                  .peer = *std::move(peer)});
@@ -156,24 +159,26 @@ class StreamServerImpl final : public StreamServer {
     PrepareTcp(socket.get());
     StreamOrigin origin{.plane = std::string(kBulkPlane), .address = PeerAddress(socket.get())};
     if (options_.tls == nullptr) {
-      return Welcome(stream::StreamSocket::MakePlain(std::move(socket)), std::move(origin));
+      return Welcome(tcp_, stream::StreamSocket::MakePlain(std::move(socket)), std::move(origin));
     }
     // With what the files hold now.
     stream::StreamSocket::SslConnection ssl(SSL_new(options_.tls->server_context().get()));
     if (ssl) SSL_set_accept_state(ssl.get());
     auto made = stream::StreamSocket::MakeTls(std::move(socket), std::move(ssl));
-    if (made.ok()) Welcome(*std::move(made), std::move(origin));
+    if (made.ok()) Welcome(tcp_, *std::move(made), std::move(origin));
   }
 
-  void Welcome(std::unique_ptr<stream::StreamSocket> socket, StreamOrigin origin) {
+  void Welcome(Listener& listener, std::unique_ptr<stream::StreamSocket> socket,
+               StreamOrigin origin) {
     MutexLock lock(mutex_);
-    if (stopping_ || connections_.size() >= options_.max_connections) return;
+    if (stopping_ || listener.connections >= options_.max_connections) return;
+    ++listener.connections;
     EventLoop& loop = *loops_[turn_++ % loops_.size()];
     auto connection = std::make_unique<StreamConnection>(
         rooms_, copies_, loop, std::move(socket), std::move(origin),
         [this, &loop](StreamConnection& gone) { Forget(loop, gone); });
     StreamConnection* const raw = connection.get();
-    connections_[raw] = {&loop, std::move(connection)};
+    connections_[raw] = {&loop, &listener, std::move(connection)};
     loop.Post([raw] { raw->Start(); });
   }
 
@@ -186,6 +191,7 @@ class StreamServerImpl final : public StreamServer {
         const auto found = connections_.find(connection);
         entry = std::move(found->second);
         connections_.erase(found);
+        --entry.listener->connections;
       }
       entry.connection.reset();
       MutexLock lock(mutex_);

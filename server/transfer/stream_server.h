@@ -19,8 +19,10 @@ struct StreamServerOptions {
   std::string tcp_address;           // "127.0.0.1:7073"; port 0: any free one; empty: none
   const TlsMaterial* tls = nullptr;  // of TCP; null: plain
   size_t threads = 1;                // loops; 1 to 64
-  size_t max_connections = 4096;     // more are turned away; 1 to 65,536
-  Nanos busy_poll{0};                // see EventLoop
+  // Of each listener, so that strangers who connect over TCP cannot shut this host's own
+  // clients out; more are turned away. 1 to 65,536.
+  size_t max_connections = 4096;
+  Nanos busy_poll{0};  // see EventLoop
   absl::Status Validate() const;
 };
 

@@ -1,4 +1,5 @@
 // Streams over TCP, whose payload travels in them.
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <string>
@@ -482,6 +483,57 @@ TEST_F(BulkBudgetTest, CreditAndPayloadStayWithinTheBudget) {
   }
   while (gate_->watchdog().waiting().for_output == 0) std::this_thread::yield();
   EXPECT_LE(gate_->bytes().used(), 9 * kMiB);
+}
+
+// Who was credited and sends nothing holds up nobody else beyond its deadline.
+TEST_F(BulkBudgetTest, APutThatIsTooLateGivesItsWindowBack) {
+  StreamPeer first = Known();
+  StreamPeer second = Known();
+  const std::string payload = PayloadOf(8 * kMiB, 1);
+  const uint64_t late = BeginPut(first, "a", payload.size(), /*timeout_ms=*/1000);
+  ASSERT_TRUE(ReadCredit(first, late));
+  const uint64_t waiting = BeginPut(second, "b", payload.size());
+  clock_.Advance(std::chrono::seconds(2));
+  pollfd credited{.fd = second.socket(), .events = POLLIN, .revents = 0};
+  while (::poll(&credited, 1, 0) == 0) {
+    gate_->watchdog().Scan();
+    std::this_thread::yield();
+  }
+  ASSERT_TRUE(ReadCredit(second, waiting));
+  EXPECT_LE(gate_->bytes().used(), 9 * kMiB);
+  // The stream is good: what it was told it may send is taken, and answered.
+  for (uint64_t at = 0; at < payload.size(); at += kMiB) {
+    first.Write(DataFrame(late, 0, at, std::string_view(payload).substr(at, kMiB)));
+  }
+  stream::PutAnswer stored;
+  EXPECT_THAT(ReadAnswer(first, late, stored),
+              StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("")));
+  EXPECT_FALSE(Holds("a"));
+  for (uint64_t at = 0; at < payload.size(); at += kMiB) {
+    second.Write(DataFrame(waiting, 0, at, std::string_view(payload).substr(at, kMiB)));
+  }
+  ASSERT_OK(ReadAnswer(second, waiting, stored));
+  EXPECT_OK(stored.parts[0].status);
+}
+
+class BulkPlacesTest : public StreamTest {
+ protected:
+  BulkPlacesTest() : StreamTest({}, {}, {.tcp_address = "127.0.0.1:0", .max_connections = 2}) {}
+};
+
+TEST_F(BulkPlacesTest, StrangersOverTcpTakeNoPlaceOfTheHostsOwnClients) {
+  const StreamPeer first = StreamPeer::Tcp(server_->tcp_address());
+  StreamPeer second = StreamPeer::Tcp(server_->tcp_address());
+  StreamPeer third = StreamPeer::Tcp(server_->tcp_address());
+  EXPECT_EQ(third.ReadToEnd(), CloseReason::kLost);
+  StreamPeer own = NewPeer();
+  EXPECT_OK(own.Hello().status());
+  // And one that went leaves its place to the next.
+  second.Close();
+  streams_.AwaitClosed(CloseReason::kLost, 1);
+  while (server_->connections() > 2) std::this_thread::yield();
+  StreamPeer fourth = StreamPeer::Tcp(server_->tcp_address());
+  EXPECT_OK(fourth.Hello().status());
 }
 
 }  // namespace
