@@ -2,8 +2,9 @@
 """bench-planes: the daemon's planes beside Redis 7, its disk beside O_DIRECT -> one flat JSON.
 
 Starts both on this host, runs bench_planes and then bench_bulk against them, then
-bench_disk, holds the keys that have a bar against it, and leaves nothing running. A bar
-that is missed is named, and the exit code is then 1.
+bench_disk and bench_advice with daemons of their own, holds the keys that have a bar
+against it, and leaves nothing running. A bar that is missed is named, and the exit code is
+then 1.
 """
 
 import os
@@ -33,6 +34,7 @@ AT_LEAST = {
     "bulk_tls_get_of_raw_tls": 0.8,
     "disk_write_of_direct": 0.5,
     "disk_read_of_direct": 0.6,
+    "advice_right": 0.9,
 }
 AT_MOST = {
     "fast_get_128KiB_p99_over_floor": 3.0,
@@ -81,7 +83,14 @@ def start_disk(mnemod: pathlib.Path, folder: pathlib.Path, running: list) -> lis
     return [str(folder)]
 
 
+def start_advice(mnemod: pathlib.Path, folder: pathlib.Path, _: list) -> list[str]:
+    for name in ("advice", "prefetch"):
+        (folder / name).mkdir()
+    return [str(mnemod.absolute()), str(folder)]
+
+
 if __name__ == "__main__":
     sys.exit(side_by_side.run(__doc__, {"planes/bench_planes": start,
                                         "planes/bench_bulk": start_bulk,
-                                        "planes/bench_disk": start_disk}, AT_LEAST, AT_MOST))
+                                        "planes/bench_disk": start_disk,
+                                        "planes/bench_advice": start_advice}, AT_LEAST, AT_MOST))
