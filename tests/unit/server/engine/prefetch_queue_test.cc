@@ -157,8 +157,8 @@ TEST(PrefetchQueueTest, StopWakesWhoeverWaitsAndTakesNothingMore) {
 
 TEST(PrefetchQueueTest, StopGivesUpWhatWaitsAndCountsIt) {
   PrefetchQueue queue(PrefetchOptions(), 1);
-  queue.Add(PartsOf(1, 10, 4), kAsked);
   queue.Add(PartsOf(1, 11, 2), kFollowed);
+  queue.Add(PartsOf(1, 10, 4), kAsked);
   const Work under_way = *queue.Take();
   queue.Stop();
   EXPECT_FALSE(queue.Take().has_value());
