@@ -26,9 +26,11 @@
 #ifdef MNEMO_WITH_JEMALLOC
 // Read by jemalloc before main. Freed pages go back within a second, by a
 // thread of its own, so that resident memory stays within memory.total; with
-// few arenas, less lies free in each.
+// few arenas, less lies free in each. Buffers of large values, too: from 8 MiB on
+// jemalloc would give each back at once, and its pages would be faulted in again.
 extern "C" const char* malloc_conf;
-const char* malloc_conf = "background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0,narenas:4";
+const char* malloc_conf =
+    "background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0,narenas:4,oversize_threshold:0";
 #endif
 
 namespace mnemo {

@@ -54,9 +54,16 @@ class FileLock {
 // process), kInternal (any other I/O error); each names the path.
 class FileSystem {
  public:
-  enum class WriteMode { kTruncate, kAppend };
+  enum class WriteMode {
+    kTruncate,
+    kAppend,
+    // As kTruncate, for large runs that are written once, in order: around the page cache
+    // where the file system can. Truncate is refused; what was not synced may still be in
+    // the file's own memory until Close.
+    kLarge,
+  };
   struct ReadOptions {
-    bool direct = false;  // O_DIRECT; falls back to buffered where the file system refuses
+    bool direct = false;      // O_DIRECT; falls back to buffered where the file system refuses
     bool sequential = false;  // read ahead; otherwise reads fetch only what they ask for
   };
   struct Entry {
@@ -77,7 +84,8 @@ class FileSystem {
   virtual absl::Status Rename(const std::string& from, const std::string& to) = 0;
   virtual absl::Status Link(const std::string& from, const std::string& to) = 0;
   virtual absl::Status Remove(const std::string& path) = 0;
-  virtual absl::Status CreateDirectory(const std::string& path) = 0;  // and its parents; ok if there
+  virtual absl::Status CreateDirectory(
+      const std::string& path) = 0;  // and its parents; ok if there
   virtual absl::Status RemoveDirectory(const std::string& path) = 0;  // empty ones only
   virtual absl::Status SyncDirectory(const std::string& path) = 0;
   virtual absl::StatusOr<std::vector<Entry>> List(const std::string& path) = 0;

@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "storage/base/descriptor.h"
+#include "storage/base/direct_file.h"
 #include "storage/base/errno_status.h"
 #include "storage/base/file_system.h"
 #include "storage/base/mutex.h"
@@ -155,7 +156,11 @@ class PosixFileSystem final : public FileSystem {
  public:
   absl::StatusOr<std::unique_ptr<WritableFile>> OpenForWrite(const std::string& path,
                                                              WriteMode mode) override {
-    const int flags = mode == WriteMode::kTruncate ? O_TRUNC : 0;
+    if (mode == WriteMode::kLarge) {
+      MNEMO_ASSIGN_OR_RETURN(std::unique_ptr<WritableFile> direct, CreateDirectFile(path));
+      if (direct != nullptr) return direct;
+    }
+    const int flags = mode == WriteMode::kAppend ? 0 : O_TRUNC;
     MNEMO_ASSIGN_OR_RETURN(Descriptor fd,
                            OpenDescriptor(path, O_WRONLY | O_CREAT | O_APPEND | flags));
     struct stat info;

@@ -206,6 +206,11 @@ IOStatus RocksFileSystem::OpenForWrite(const std::string& path, mnemo::FileSyste
                                        const rocksdb::FileOptions& options,
                                        std::unique_ptr<rocksdb::FSWritableFile>* result) {
   const bool mirrored = IsManifest(path) && mode == mnemo::FileSystem::WriteMode::kTruncate;
+  // Values of megabytes, which nobody reads soon: in the page cache they would take the place
+  // of what is read, and take longer to get there than to the disk.
+  if (EndsWith(path, ".blob") && mode == mnemo::FileSystem::WriteMode::kTruncate) {
+    mode = mnemo::FileSystem::WriteMode::kLarge;
+  }
   auto file = mirrored ? OpenMirrored(files_, path) : files_.OpenForWrite(path, mode);
   if (!file.ok()) return ToRocks(file.status());
   if (IsWal(path)) {

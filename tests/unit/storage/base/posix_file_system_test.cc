@@ -45,6 +45,36 @@ TEST_F(PosixFileSystemTest, AppendsAndTruncates) {
   EXPECT_EQ(Read(path), "new");
 }
 
+TEST_F(PosixFileSystemTest, ALargeFileIsWhatWasAppended) {
+  const std::string path = dir_ / "a";
+  Write(path, "what was there before");
+  ASSERT_OK_AND_ASSIGN(auto file, files_->OpenForWrite(path, FileSystem::WriteMode::kLarge));
+  std::string expected;
+  // Around the alignment and the runs of 4 MiB; synced in the middle of a block.
+  const size_t sizes[] = {1,       4095,    4096,          4097,     (4 << 20) - 1,
+                          4 << 20, 9 << 20, (4 << 20) + 1, 6'172'839};
+  for (size_t i = 0; i < std::size(sizes); ++i) {
+    std::string piece(sizes[i], static_cast<char>('a' + i));
+    ASSERT_OK(file->Append(AsBytes(piece)));
+    expected += piece;
+    EXPECT_EQ(file->Size(), expected.size());
+    if (i % 2 == 1) continue;
+    ASSERT_OK(file->Sync());
+    EXPECT_TRUE(*ReadSmallFile(*files_, path, 1 << 30) == expected) << i;
+  }
+  ASSERT_OK(file->Append(AsBytes("end")));
+  ASSERT_OK(file->Close());
+  EXPECT_TRUE(*ReadSmallFile(*files_, path, 1 << 30) == expected + "end");
+}
+
+TEST_F(PosixFileSystemTest, ALargeFileIsWrittenInOrder) {
+  ASSERT_OK_AND_ASSIGN(auto file, files_->OpenForWrite(dir_ / "a", FileSystem::WriteMode::kLarge));
+  ASSERT_OK(file->Append(AsBytes("some")));
+  EXPECT_THAT(file->Truncate(1), StatusIs(absl::StatusCode::kFailedPrecondition));
+  ASSERT_OK(file->Sync());
+  EXPECT_EQ(Read(dir_ / "a"), "some");
+}
+
 TEST_F(PosixFileSystemTest, ReadsFewerBytesOnlyAtTheEnd) {
   Write(dir_ / "a", "0123456789");
   ASSERT_OK_AND_ASSIGN(auto file, files_->OpenForRead(dir_ / "a", {}));
