@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "client/cpp/convert.h"
+#include "storage/codec/envelope_excerpt.h"
 
 namespace mnemo::client {
 namespace {
@@ -92,6 +93,11 @@ v1::GetRequest ToMessage(const GetRequest& request) {
   message.set_layer_count(request.layer_count);
   message.set_order(static_cast<v1::ReadOrder>(request.order));
   message.set_lease(request.lease);
+  if (request.decode_at_client) {
+    for (uint8_t i = 1; i < 32; ++i) {
+      if (Takes(kAllCodecs, i)) message.add_takes(static_cast<v1::Encoding>(i));
+    }
+  }
   return message;
 }
 

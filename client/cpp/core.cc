@@ -6,6 +6,7 @@
 #include <grpcpp/support/channel_arguments.h>
 
 #include <algorithm>
+#include <future>
 
 #include "client/cpp/unary.h"
 #include "storage/base/status_macros.h"
@@ -14,12 +15,14 @@ namespace mnemo::client {
 namespace {
 
 constexpr int kMiB = 1 << 20;
+// Of an answer. The largest is a calibration, of 9 MiB.
+constexpr int kMostMessage = 16 * kMiB;
 
 // Measured settings for messages of 1 MiB; docs/decisions says what each gives.
 grpc::ChannelArguments ArgumentsFor(const ClientOptions& options) {
   grpc::ChannelArguments arguments;
   arguments.SetUserAgentPrefix(options.user_agent);
-  arguments.SetMaxReceiveMessageSize(8 * kMiB);
+  arguments.SetMaxReceiveMessageSize(kMostMessage);
   arguments.SetMaxSendMessageSize(-1);
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_FRAME_SIZE, (16 << 20) - 1);
   arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 64 * kMiB);
@@ -78,6 +81,18 @@ absl::StatusOr<LaneAddress> AskForStream(Core& core, Plane plane, LaneTime deadl
                      .ticket = answer.ticket()};
 }
 
+CalibrationFailures FetchAndWait(Core& core, const SpaceRef& space, const std::set<uint32_t>& ids,
+                                 LaneTime deadline, CancelSource* cancel) {
+  const auto left = std::chrono::ceil<Millis>(deadline - std::chrono::steady_clock::now());
+  const CallOptions options{.timeout = std::max(left, Millis(1)), .cancel = cancel};
+  std::promise<CalibrationFailures> promise;
+  std::future<CalibrationFailures> future = promise.get_future();
+  FetchCalibrations(
+      core, ControlCall(core, options), space, ids,
+      [&promise](CalibrationFailures failures) { promise.set_value(std::move(failures)); });
+  return future.get();
+}
+
 }  // namespace
 
 Connection::Connection(std::shared_ptr<grpc::Channel> to)
@@ -92,9 +107,16 @@ Connection::Connection(std::shared_ptr<grpc::Channel> to)
 Core::Core(const ClientOptions& options)
     : options_(options),
       budget_(options.retry),
-      lane_(options, [this](Plane plane, LaneTime deadline, CancelSource* cancel) {
-        return AskForStream(*this, plane, deadline, cancel);
-      }) {
+      lane_(
+          options,
+          [this](Plane plane, LaneTime deadline, CancelSource* cancel) {
+            return AskForStream(*this, plane, deadline, cancel);
+          },
+          calibrations_,
+          [this](const SpaceRef& space, const std::set<uint32_t>& ids, LaneTime deadline,
+                 CancelSource* cancel) {
+            return FetchAndWait(*this, space, ids, deadline, cancel);
+          }) {
   KeepGrpc();
   const grpc::ChannelArguments arguments = ArgumentsFor(options);
   const auto credentials = CredentialsFor(options);

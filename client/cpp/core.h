@@ -10,6 +10,7 @@
 #include <random>
 #include <vector>
 
+#include "client/cpp/calibrations.h"
 #include "client/cpp/cancel.h"
 #include "client/cpp/fetch_meter.h"
 #include "client/cpp/lane.h"
@@ -50,6 +51,7 @@ class Core {
   // What reads took, inline and by streams.
   FetchMeter& meter() { return meter_; }
   FetchMeter& lane_meter(Plane plane) { return plane == Plane::kBulk ? bulk_meter_ : lane_meter_; }
+  CalibrationCache& calibrations() { return calibrations_; }
   Lane& lane() { return lane_; }
   // What every call shows: call it for each new context.
   void ShowToken(grpc::ClientContext& context) const;
@@ -74,6 +76,7 @@ class Core {
   FetchMeter meter_;
   FetchMeter lane_meter_;
   FetchMeter bulk_meter_;
+  CalibrationCache calibrations_;
   CancelSource::Impl all_;
   Lane lane_;
 

@@ -57,19 +57,38 @@ class GetCall::Stream final : public grpc::ClientBidiReactor<v1::GetRequest, grp
 GetCall::GetCall(Core& core, const CallSettings& settings, const GetRequest& request,
                  Done<GetResult> done)
     : Call(core, settings),
+      core_(core),
+      settings_(settings),
+      space_(request.space),
       request_(ToMessage(request)),
-      assembly_(request),
+      reading_(std::make_shared<Reading>(core, request)),
       done_(std::move(done)) {}
+
+GetCall::Reading::Reading(Core& core, const GetRequest& request)
+    : decoder(request.decode_at_client
+                  ? std::make_optional<PartDecoder>(core.calibrations(), request)
+                  : std::nullopt),
+      assembly(request, decoder ? &*decoder : nullptr) {}
 
 GetCall::~GetCall() = default;
 
 void GetCall::StartAttempt(grpc::ClientContext& context, Connection& connection) {
-  assembly_.Reset();
+  reading_->assembly.Reset();
   stream_ = std::make_unique<Stream>(*this, context, connection);
   stream_->Start();
 }
 
-void GetCall::Finish(const absl::Status& status) { done_(assembly_.Finish(status)); }
+void GetCall::Finish(const absl::Status& status) {
+  const std::set<uint32_t> missing = reading_->assembly.MissingCalibrations();
+  if (missing.empty()) return done_(reading_->assembly.Finish(status));
+  // The first read of a space: later ones decode each part as it comes.
+  FetchCalibrations(
+      core_, settings_, space_, missing,
+      [reading = reading_, done = done_, status](const CalibrationFailures& failures) {
+        reading->assembly.DecodeRest(failures);
+        done(reading->assembly.Finish(status));
+      });
+}
 
 absl::Status GetCall::OnMessage(grpc::ByteBuffer& message) {
   // Walks the slices in place. The reader keeps them alive.
@@ -84,19 +103,19 @@ absl::Status GetCall::OnMessage(grpc::ByteBuffer& message) {
 
   GetDataView piece{.data = SliceCursor(std::span<const Bytes>{})};
   if (ParseGetResponse(slices, piece) == ParsedGetResponse::kData) {
-    return assembly_.OnData(piece);
+    return reading_->assembly.OnData(piece);
   }
   v1::GetResponse parsed;
   if (!grpc::GenericDeserialize<grpc::ProtoBufferReader, v1::GetResponse>(&message, &parsed).ok()) {
     return absl::InternalError("the daemon's answer is no GetResponse");
   }
-  if (parsed.has_header()) return assembly_.OnHeader(parsed.header());
+  if (parsed.has_header()) return reading_->assembly.OnHeader(parsed.header());
   if (!parsed.has_data()) return absl::InternalError("the daemon's answer has no message");
   const std::string& payload = parsed.data().data();
   const Bytes whole(reinterpret_cast<const uint8_t*>(payload.data()), payload.size());
-  return assembly_.OnData({.index = parsed.data().index(),
-                           .offset = parsed.data().offset(),
-                           .data = SliceCursor(std::span(&whole, 1))});
+  return reading_->assembly.OnData({.index = parsed.data().index(),
+                                    .offset = parsed.data().offset(),
+                                    .data = SliceCursor(std::span(&whole, 1))});
 }
 
 }  // namespace mnemo::client

@@ -6,6 +6,7 @@
 #include <grpcpp/support/client_callback.h>
 
 #include <memory>
+#include <optional>
 
 #include "client/cpp/call.h"
 #include "client/cpp/read_assembly.h"
@@ -26,8 +27,18 @@ class GetCall final : public Call {
   void Finish(const absl::Status& status) override;
   absl::Status OnMessage(grpc::ByteBuffer& message);
 
+  // What outlives the call where decoding waits for calibrations.
+  struct Reading {
+    Reading(Core& core, const GetRequest& request);
+    std::optional<PartDecoder> decoder;
+    ReadAssembly assembly;
+  };
+
+  Core& core_;
+  const CallSettings settings_;
+  const SpaceRef space_;
   const v1::GetRequest request_;
-  ReadAssembly assembly_;
+  const std::shared_ptr<Reading> reading_;
   const Done<GetResult> done_;
   std::unique_ptr<Stream> stream_;
 };

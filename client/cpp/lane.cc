@@ -3,8 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
+#include <map>
 #include <utility>
 
+#include "client/cpp/part_decoder.h"
 #include "client/cpp/tcp_connect.h"
 #include "storage/base/local_socket.h"
 #include "storage/base/status_macros.h"
@@ -43,11 +46,41 @@ stream::PartRef PartOf(const PartId& part) {
 Digest128 ToWire(const Digest& digest) { return {.low = digest.low, .high = digest.high}; }
 Digest FromWire(const Digest128& digest) { return {.high = digest.high, .low = digest.low}; }
 
+// What a part that came encoded is decoded from: a copy, since it is decoded into the
+// place where it lies, and others may write there.
+EncodedPart EncodedOf(const stream::GetAnswer::Part& got, MutableBytes place) {
+  EncodedPart part{.digest = FromWire(got.digest), .put_digest = FromWire(got.put_digest)};
+  part.bytes.assign(place.begin(), place.begin() + static_cast<ptrdiff_t>(got.bytes));
+  for (const stream::GetAnswer::Run& run : got.runs) part.runs.push_back({run.first, run.count});
+  return part;
+}
+
+PartRead ReadOf(const stream::GetAnswer::Part& got, MutableBytes place) {
+  PartRead read{.status = got.status,
+                .size = got.size,
+                .bytes = got.bytes,
+                .digest = FromWire(got.digest),
+                .level = static_cast<Level>(got.level),
+                .depth = got.depth};
+  if (got.fidelity) {
+    read.fidelity = PartFidelity{.codec = got.fidelity->codec,
+                                 .bits_per_value = got.fidelity->bits_per_value,
+                                 .error = got.fidelity->error};
+  }
+  if (read.status.ok() && read.bytes > place.size()) {
+    read.status = absl::InternalError("the daemon answers more bytes than there is room for");
+  }
+  return read;
+}
+
 }  // namespace
 
-Lane::Lane(const ClientOptions& options, AskForLane ask)
+Lane::Lane(const ClientOptions& options, AskForLane ask, const CalibrationCache& calibrations,
+           AskForCalibrations ask_for_calibrations)
     : options_(options),
       ask_(std::move(ask)),
+      calibrations_(calibrations),
+      ask_for_calibrations_(std::move(ask_for_calibrations)),
       bulk_(static_cast<size_t>(std::max(1, options.connections))) {
   memory_.OnRemove([this](uint64_t memory) {
     std::shared_ptr<LaneStream> stream;
@@ -310,7 +343,8 @@ Lane::Outcome<GetResult> Lane::Get(const GetRequest& request, const CallOptions&
   if (!way.stream) return std::nullopt;
   stream::GetRequest message{.scope = ScopeOf(request.space, request.salt),
                              .keys = KeysOf(request.keys, request.stretches),
-                             .lease = request.lease};
+                             .lease = request.lease,
+                             .takes = request.decode_at_client ? kAllCodecs : 0};
   for (const PartId& part : request.parts) message.parts.push_back(PartOf(part));
   const bool bulk = way.plane == Plane::kBulk;
   LaneStream::Payload payload;
@@ -335,27 +369,50 @@ Lane::Outcome<GetResult> Lane::Get(const GetRequest& request, const CallOptions&
   if (answer.parts.size() != at.size()) {
     return absl::InternalError("the daemon's answer is of other parts");
   }
+  return ResultOf(request, way, answer, digests, options.cancel);
+}
+
+GetResult Lane::ResultOf(const GetRequest& request, const Way& way, const stream::GetAnswer& answer,
+                         const std::vector<StreamingDigest128>& digests, CancelSource* cancel) {
   GetResult result{.plane = way.plane};
-  for (size_t i = 0; i < at.size(); ++i) {
+  std::map<size_t, EncodedPart> encoded;
+  for (size_t i = 0; i < answer.parts.size(); ++i) {
     const stream::GetAnswer::Part& got = answer.parts[i];
-    PartRead read{.status = got.status,
-                  .size = got.size,
-                  .bytes = got.bytes,
-                  .digest = FromWire(got.digest),
-                  .level = static_cast<Level>(got.level),
-                  .depth = got.depth};
-    const auto& memory = request.destinations[i].memory;
-    if (read.status.ok() && read.bytes > memory.size()) {
-      read.status = absl::InternalError("the daemon answers more bytes than there is room for");
-    }
-    if (read.status.ok() && request.on_data) request.on_data(i, 0, read.bytes);
-    const auto digest = [&] {
-      return bulk ? FromWire(digests[i].Digest()) : DigestOf(memory.first(read.bytes));
-    };
-    if (read.status.ok() && request.verify && digest() != read.digest) {
-      read.status = absl::DataLossError("the bytes have another digest than the part");
+    const MutableBytes place = request.destinations[i].memory;
+    PartRead read = ReadOf(got, place);
+    if (read.status.ok() && got.encoded) {
+      if (request.decode_at_client) {
+        encoded.emplace(i, EncodedOf(got, place));
+      } else {
+        read.status = absl::InternalError("the daemon's answer is encoded, unasked");
+      }
+    } else if (read.status.ok()) {
+      if (request.on_data) request.on_data(i, 0, read.bytes);
+      // What has a fidelity and was not read as a whole has no digest.
+      const bool has_digest = !read.fidelity || read.bytes == read.size;
+      const auto digest = [&] {
+        return digests.empty() ? DigestOf(place.first(read.bytes)) : FromWire(digests[i].Digest());
+      };
+      if (request.verify && has_digest && digest() != read.digest) {
+        read.status = absl::DataLossError("the bytes have another digest than the part");
+      }
     }
     result.parts.push_back(std::move(read));
+  }
+  if (encoded.empty()) return result;
+  PartDecoder decoder(calibrations_, request);
+  const auto decode = [&](const CalibrationFailures& failures) {
+    std::set<uint32_t> missing;
+    for (auto part = encoded.begin(); part != encoded.end();) {
+      std::set<uint32_t> more =
+          decoder.Decode(part->first, part->second, failures, result.parts[part->first]);
+      part = more.empty() ? encoded.erase(part) : std::next(part);
+      missing.merge(more);
+    }
+    return missing;
+  };
+  if (const std::set<uint32_t> missing = decode({}); !missing.empty()) {
+    decode(ask_for_calibrations_(request.space, missing, way.deadline, cancel));
   }
   return result;
 }

@@ -5,9 +5,11 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "client/cpp/calibrations.h"
 #include "client/cpp/lane_stream.h"
 #include "client/cpp/memory_registry.h"
 #include "mnemo/blocks.h"
@@ -26,12 +28,17 @@ struct LaneAddress {
 // For kFast or kBulk.
 using AskForLane = std::function<absl::StatusOr<LaneAddress>(Plane, LaneTime, CancelSource*)>;
 
+// Brings calibrations into the cache, and answers which it could not bring.
+using AskForCalibrations = std::function<CalibrationFailures(
+    const SpaceRef&, const std::set<uint32_t>&, LaneTime, CancelSource*)>;
+
 // Thread-safe. A call that does not go by a lane answers nothing here: because it was
 // told so, its memory is not shared, no stream can be had, or the stream was lost in the
 // middle of a call that may be repeated.
 class Lane {
  public:
-  Lane(const ClientOptions& options, AskForLane ask);
+  Lane(const ClientOptions& options, AskForLane ask, const CalibrationCache& calibrations,
+       AskForCalibrations ask_for_calibrations);
 
   MemoryRegistry& memory() { return memory_; }
 
@@ -80,8 +87,15 @@ class Lane {
                    CancelSource* cancel, std::string& body, Answer& answer,
                    const LaneStream::Payload& payload = {});
 
+  // The results of parts that lie in their places, decoded where they came encoded.
+  // `digests`: of what came, by part; empty where it was not digested as it came.
+  GetResult ResultOf(const GetRequest& request, const Way& way, const stream::GetAnswer& answer,
+                     const std::vector<StreamingDigest128>& digests, CancelSource* cancel);
+
   const ClientOptions options_;
   const AskForLane ask_;
+  const CalibrationCache& calibrations_;
+  const AskForCalibrations ask_for_calibrations_;
   MemoryRegistry memory_;
   Mutex mutex_;
   CondVar changed_;

@@ -16,8 +16,9 @@ absl::Status Broken(size_t index, std::string_view what) {
 
 }  // namespace
 
-ReadAssembly::ReadAssembly(const GetRequest& request)
+ReadAssembly::ReadAssembly(const GetRequest& request, PartDecoder* decoder)
     : destinations_(request.destinations),
+      decoder_(decoder),
       verify_(request.verify),
       on_data_(request.on_data),
       parts_(request.destinations.size()) {}
@@ -51,14 +52,75 @@ absl::Status ReadAssembly::OnHeader(const v1::GetHeader& header) {
     return Broken(index, "announces more bytes than the part has");
   }
   part.expected = header.bytes_following();
+  if (header.has_encoded()) return OnEncodedHeader(header, part);
   if (part.expected == 0) Complete(index);
   return absl::OkStatus();
+}
+
+absl::Status ReadAssembly::OnEncodedHeader(const v1::GetHeader& header, Part& part) {
+  const size_t index = header.index();
+  if (decoder_ == nullptr) return Broken(index, "is encoded, which was not asked for");
+  if (part.expected == 0) return Broken(index, "is encoded in no bytes");
+  part.encoded =
+      EncodedPart{.digest = part.read.digest, .put_digest = ToDigest(header.put_digest())};
+  for (const v1::SectionRun& run : header.encoded().runs()) {
+    part.encoded->runs.push_back({.first = run.first(), .count = run.count()});
+  }
+  // What is smaller than the bytes that it stands for fits where they do.
+  const uint64_t room = destinations_[index].memory.size();
+  if (part.expected > room) {
+    part.read.status = absl::OutOfRangeError(fmt::format(
+        "destinations[{}] holds {} bytes of the part, which has more even encoded", index, room));
+  } else {
+    part.encoded->bytes.reserve(part.expected);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadAssembly::OnEncodedData(GetDataView piece, Part& part) {
+  const uint64_t size = piece.data.remaining();
+  if (part.complete || piece.offset != part.read.bytes_received || size == 0 ||
+      size > part.expected - part.read.bytes_received) {
+    return Broken(piece.index, "has other bytes than announced");
+  }
+  part.read.bytes_received += size;
+  if (part.read.status.ok()) {
+    std::vector<uint8_t>& bytes = part.encoded->bytes;
+    bytes.resize(part.read.bytes_received);
+    piece.data.CopyTo(bytes.data() + piece.offset, size);
+  }
+  if (part.read.bytes_received < part.expected) return absl::OkStatus();
+  part.complete = true;
+  Decode(piece.index, {});
+  return absl::OkStatus();
+}
+
+void ReadAssembly::Decode(size_t index, const CalibrationFailures& failures) {
+  Part& part = parts_[index];
+  part.missing.clear();
+  if (part.read.status.ok()) {
+    part.missing = decoder_->Decode(index, *part.encoded, failures, part.read);
+  }
+  if (part.missing.empty()) part.encoded.reset();
+}
+
+std::set<uint32_t> ReadAssembly::MissingCalibrations() const {
+  std::set<uint32_t> missing;
+  for (const Part& part : parts_) missing.insert(part.missing.begin(), part.missing.end());
+  return missing;
+}
+
+void ReadAssembly::DecodeRest(const CalibrationFailures& failures) {
+  for (size_t i = 0; i < parts_.size(); ++i) {
+    if (!parts_[i].missing.empty()) Decode(i, failures);
+  }
 }
 
 absl::Status ReadAssembly::OnData(GetDataView piece) {
   const size_t index = piece.index;
   if (index >= parts_.size() || !parts_[index].announced) return Broken(index, "has no header");
   Part& part = parts_[index];
+  if (part.encoded) return OnEncodedData(std::move(piece), part);
   const uint64_t size = piece.data.remaining();
   if (part.complete || size == 0 || size > part.expected - part.read.bytes) {
     return Broken(index, "has other bytes than announced");

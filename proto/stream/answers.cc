@@ -1,4 +1,6 @@
 // Bodies of answers: a status, and where it is OK, what was asked for.
+#include <bit>
+
 #include "proto/stream/messages.h"
 #include "proto/stream/wire.h"
 
@@ -55,6 +57,52 @@ bool TakeVerdict(ByteReader& in, OfferAnswer::Verdict& verdict) {
   return in.ok() && verdict.verdict >= 1 && verdict.verdict <= kRefused;
 }
 
+constexpr uint8_t kHasFidelity = 1;
+constexpr uint8_t kIsEncoded = 2;
+constexpr size_t kMostRuns = 8192;  // sections of an envelope
+
+void AppendDouble(std::string& out, double value) {
+  AppendLittle(out, std::bit_cast<uint64_t>(value));
+}
+double TakeDouble(ByteReader& in) { return std::bit_cast<double>(in.Little<uint64_t>()); }
+
+void AppendSections(std::string& out, const GetAnswer::Run& run) {
+  AppendLittle(out, run.first);
+  AppendLittle(out, run.count);
+}
+bool TakeSections(ByteReader& in, GetAnswer::Run& run) {
+  run.first = in.Little<uint32_t>();
+  run.count = in.Little<uint32_t>();
+  return in.ok();
+}
+
+// In which form the bytes of a part are answered.
+void AppendForm(std::string& out, const GetAnswer::Part& part) {
+  const int form = (part.fidelity ? kHasFidelity : 0) | (part.encoded ? kIsEncoded : 0);
+  AppendByte(out, static_cast<uint8_t>(form));
+  if (form != 0) AppendDigest(out, part.put_digest);
+  if (part.fidelity) {
+    AppendText(out, part.fidelity->codec);
+    AppendDouble(out, part.fidelity->bits_per_value);
+    AppendDouble(out, part.fidelity->error);
+  }
+  if (part.encoded) AppendList(out, part.runs, AppendSections);
+}
+bool TakeForm(ByteReader& in, GetAnswer::Part& part) {
+  const auto form = in.Little<uint8_t>();
+  if (!in.ok() || form > (kHasFidelity | kIsEncoded)) return false;
+  if (form != 0) part.put_digest = TakeDigest(in);
+  if ((form & kHasFidelity) != 0) {
+    std::string_view codec;
+    if (!TakeText(in, codec)) return false;
+    part.fidelity = GetAnswer::Fidelity{.codec = std::string(codec)};
+    part.fidelity->bits_per_value = TakeDouble(in);
+    part.fidelity->error = TakeDouble(in);
+  }
+  part.encoded = (form & kIsEncoded) != 0;
+  return in.ok() && (!part.encoded || TakeList(in, kMostRuns, 8, part.runs, TakeSections));
+}
+
 void AppendGot(std::string& out, const GetAnswer::Part& part) {
   if (!part.status.ok()) return AppendError(out, part.status);
   AppendByte(out, 0);
@@ -63,6 +111,7 @@ void AppendGot(std::string& out, const GetAnswer::Part& part) {
   AppendDigest(out, part.digest);
   AppendByte(out, part.level);
   AppendLittle(out, part.depth);
+  AppendForm(out, part);
 }
 bool TakeGot(ByteReader& in, GetAnswer::Part& part) {
   if (!TakeStatus(in, part.status)) return false;
@@ -72,7 +121,7 @@ bool TakeGot(ByteReader& in, GetAnswer::Part& part) {
   part.digest = TakeDigest(in);
   part.level = in.Little<uint8_t>();
   part.depth = in.Little<uint32_t>();
-  return in.ok();
+  return in.ok() && TakeForm(in, part);
 }
 
 void AppendStored(std::string& out, const PutAnswer::Part& part) {

@@ -168,11 +168,23 @@ struct GetRequest {
   uint32_t first_layer = 0;
   uint32_t layer_count = 0;
   uint64_t lease = 0;
+  uint32_t takes = 0;  // bit i: sections encoded by v1.Encoding i, which the reader decodes
   // One for each key and part, by key; each has room for what is read of it.
   std::vector<Place> places;
   std::vector<Slice> slices;
 };
 struct GetAnswer {
+  struct Fidelity {
+    std::string codec;
+    double bits_per_value = 0;
+    double error = 0;
+    friend bool operator==(const Fidelity&, const Fidelity&) = default;
+  };
+  struct Run {  // neighbouring sections of an envelope
+    uint32_t first = 0;
+    uint32_t count = 0;
+    friend bool operator==(const Run&, const Run&) = default;
+  };
   struct Part {
     absl::Status status;  // not OK: nothing else is said, and its place holds nothing
     uint64_t size = 0;    // of the whole part
@@ -180,6 +192,10 @@ struct GetAnswer {
     Digest128 digest;
     uint8_t level = 0;
     uint32_t depth = 0;
+    std::optional<Fidelity> fidelity;  // none: as it was put
+    bool encoded = false;              // what was written is encoded
+    Digest128 put_digest;              // with fidelity or encoded
+    std::vector<Run> runs;             // of encoded; none: all sections
   };
   std::vector<Part> parts;  // as the places
 };

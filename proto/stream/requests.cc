@@ -99,6 +99,7 @@ std::string Encode(const GetRequest& request) {
   AppendLittle(out, request.first_layer);
   AppendLittle(out, request.layer_count);
   AppendLittle(out, request.lease);
+  AppendLittle(out, request.takes);
   AppendList(out, request.parts, AppendPart);
   AppendKeys(out, request.keys);
   AppendPlaces(out, request.places, request.slices);
@@ -111,6 +112,7 @@ bool Decode(ByteView body, GetRequest& request) {
   request.first_layer = in.Little<uint32_t>();
   request.layer_count = in.Little<uint32_t>();
   request.lease = in.Little<uint64_t>();
+  request.takes = in.Little<uint32_t>();
   return TakeList(in, kMaxRanks, 5, request.parts, TakePart) && TakeKeys(in, request.keys) &&
          TakePlaces(in, request.places, request.slices) && AtEnd(in);
 }

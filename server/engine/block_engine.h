@@ -163,6 +163,7 @@ struct GetRequest {
   uint32_t layer_count = 0;
   ReadOrder order = ReadOrder::kBlockMajor;
   uint64_t lease = 0;
+  CodecMask takes = 0;  // what the reader decodes himself; not for kLayerMajor
 };
 
 // One step of a read: a header, or bytes that stay valid while `bytes` lives.
@@ -179,7 +180,9 @@ struct ReadStep {
   Level level = Level::kL1;
   uint64_t bytes_following = 0;
   uint32_t depth = 0;
-  // Data: the runs [offset, offset + bytes.size()) of the part.
+  bool encoded = false;          // an excerpt of its envelope follows; `digest` is of that
+  std::vector<SectionRun> runs;  // that it has; none: all
+  // Data: the runs [offset, offset + bytes.size()) of the part, or of the excerpt.
   uint64_t offset = 0;
   PinnedBytes bytes;
 };

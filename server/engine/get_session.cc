@@ -25,7 +25,7 @@ ReadStep HeaderOf(size_t index, const PartRead& read, uint64_t following) {
   return {.kind = ReadStep::Kind::kHeader,
           .index = static_cast<uint32_t>(index),
           .size = read.payload_bytes,
-          .digest = read.fidelity ? read.decoded_digest.value_or(Digest128{}) : read.digest,
+          .digest = read.given_digest.value_or(read.fidelity ? Digest128{} : read.digest),
           .fidelity = read.fidelity,
           .put_digest = read.digest,
           .level = read.level,
@@ -129,6 +129,7 @@ absl::Status GetSessionImpl::Plan(const GetRequest& request) {
   order_ = request.order;
   first_layer_ = request.first_layer;
   layer_count_ = request.layer_count;
+  takes_ = request.takes;
   for (size_t p = 0; p < parts_a_key; ++p) {
     MNEMO_RETURN_IF_ERROR(AddGeometry(PartAt(request, p), request));
   }
@@ -226,6 +227,35 @@ absl::StatusOr<PartRead> GetSessionImpl::Read(const PartPlan& part, const Run& r
   return read;
 }
 
+std::vector<SectionRun> GetSessionImpl::ExcerptRunsOf(const PartGeometry& geometry) const {
+  std::vector<SectionRun> runs;
+  for (const Run& run : AllRunsOf(geometry)) {
+    if (run.count == 0) return {};
+    runs.push_back({.first = run.first, .count = run.count});
+  }
+  return runs;
+}
+
+absl::StatusOr<std::optional<PartRead>> GetSessionImpl::ReadEncoded(const PartPlan& part) {
+  if (takes_ == 0) return std::nullopt;
+  const MonoTime start = clock_.Mono();
+  absl::StatusOr<std::optional<PartRead>> read =
+      store_.ReadEncoded(part.key, ExcerptRunsOf(GeometryOfPlan(part)), takes_);
+  if (read.ok() && read->has_value()) {
+    observer_.OnRead((*read)->level, (*read)->bytes.size(), clock_.Mono() - start);
+  } else if (absl::IsNotFound(read.status())) {
+    observer_.OnMiss();
+  }
+  return read;
+}
+
+ReadStep GetSessionImpl::EncodedHeaderOf(size_t index, const PartRead& read) const {
+  ReadStep header = HeaderOf(index, read, read.bytes.size());
+  header.encoded = true;
+  header.runs = ExcerptRunsOf(GeometryOfPlan(parts_[index]));
+  return header;
+}
+
 ReadStep GetSessionImpl::ErrorOf(size_t index, const absl::Status& error) const {
   return {.kind = ReadStep::Kind::kHeader, .index = static_cast<uint32_t>(index), .error = error};
 }
@@ -234,6 +264,14 @@ ReadStep GetSessionImpl::ErrorOf(size_t index, const absl::Status& error) const 
 void GetSessionImpl::StepBlockMajor() {
   const size_t index = cursor_++;
   const PartPlan& part = parts_[index];
+  absl::StatusOr<std::optional<PartRead>> encoded = ReadEncoded(part);
+  if (!encoded.ok()) return ready_.push_back(ErrorOf(index, encoded.status()));
+  if (encoded->has_value()) {
+    ready_.push_back({.kind = ReadStep::Kind::kData,
+                      .index = static_cast<uint32_t>(index),
+                      .bytes = (*encoded)->bytes});
+    return ready_.push_back(EncodedHeaderOf(index, **encoded));
+  }
   std::vector<ReadStep> steps;
   uint64_t following = 0;
   std::optional<PartRead> first;
@@ -333,6 +371,11 @@ void GetSessionImpl::StepLayerData() {
 
 absl::Status GetSessionImpl::ReadPartInto(size_t index, ReadSink& sink) {
   const PartPlan& part = parts_[index];
+  MNEMO_ASSIGN_OR_RETURN(const std::optional<PartRead> encoded, ReadEncoded(part));
+  if (encoded) {
+    MNEMO_RETURN_IF_ERROR(sink.Begin(EncodedHeaderOf(index, *encoded)));
+    return sink.Take(static_cast<uint32_t>(index), 0, encoded->bytes);
+  }
   const std::vector<Run> runs = AllRunsOf(GeometryOfPlan(part));
   uint64_t bytes = 0;
   for (const Run& run : runs) bytes += run.bytes;

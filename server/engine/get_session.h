@@ -70,6 +70,11 @@ class GetSessionImpl final : public GetSession {
   // Whether the whole part may be held for the steps to come.
   bool Hold(uint64_t bytes);
   absl::StatusOr<PartRead> Read(const PartPlan& part, const Run& run, PartSink* sink = nullptr);
+  // The part as an excerpt of its envelope, if that is asked for and pays. Errors: as Read.
+  absl::StatusOr<std::optional<PartRead>> ReadEncoded(const PartPlan& part);
+  // What excerpts have of a part; none: all.
+  std::vector<SectionRun> ExcerptRunsOf(const PartGeometry& geometry) const;
+  ReadStep EncodedHeaderOf(size_t index, const PartRead& read) const;
   absl::Status ReadPartInto(size_t index, ReadSink& sink);
 
   void StepBlockMajor();
@@ -87,6 +92,7 @@ class GetSessionImpl final : public GetSession {
   uint32_t first_layer_ = 0;
   uint32_t layer_count_ = 0;  // 0: all
   uint64_t lease_ = 0;
+  CodecMask takes_ = 0;
   std::vector<PartGeometry> geometries_;  // one for each part that every key has
   std::vector<PartPlan> parts_;
   size_t cursor_ = 0;  // of parts_

@@ -71,6 +71,12 @@ absl::StatusOr<SpaceRegistry::SpacePtr> SpaceEngine::Update(const CallContext& c
   return updated;
 }
 
+absl::StatusOr<std::string> SpaceEngine::GetCalibration(const CallContext& call,
+                                                        const SpaceRef& ref, uint32_t id) const {
+  MNEMO_ASSIGN_OR_RETURN(const auto space, Resolve(call, ref));
+  return blocks_.CalibrationOf(space->scope, id);
+}
+
 absl::StatusOr<uint64_t> SpaceEngine::Delete(const CallContext& call, const SpaceRef& ref) {
   const auto space = Resolve(call, ref);
   if (absl::IsNotFound(space.status())) return 0;

@@ -43,6 +43,9 @@ class SpaceEngine {
                                            const std::string& page_token, std::string& next) const;
   absl::StatusOr<SpaceRegistry::SpacePtr> Update(const CallContext& call, const SpaceRef& ref,
                                                  const SpacePolicy& policy, bool keep_floor);
+  // The bytes of docs/formats/calibration.md.
+  absl::StatusOr<std::string> GetCalibration(const CallContext& call, const SpaceRef& ref,
+                                             uint32_t id) const;
   // Returns how many parts were deleted.
   absl::StatusOr<uint64_t> Delete(const CallContext& call, const SpaceRef& ref);
 

@@ -27,6 +27,7 @@ constexpr MethodRule kRules[] = {
     {"mnemo.v1.SpaceService/List", CallClass::kDefault, kReads},
     {"mnemo.v1.SpaceService/Update", CallClass::kDefault, kAdministers},
     {"mnemo.v1.SpaceService/Delete", CallClass::kDefault, kAdministers},
+    {"mnemo.v1.SpaceService/GetCalibration", CallClass::kCritical, kReads},
     {"mnemo.v1.BlockService/Offer", CallClass::kDefault, kWrites},
     {"mnemo.v1.BlockService/Put", CallClass::kBatch, kWrites},
     {"mnemo.v1.BlockService/Match", CallClass::kCritical, kReads},

@@ -223,6 +223,9 @@ absl::StatusOr<GetRequest> FromProto(const v1::GetRequest& request) {
   }
   MNEMO_ASSIGN_OR_RETURN(const uint8_t order, EnumValue("order", request.order(), 0, 2));
   if (order != 0) out.order = static_cast<ReadOrder>(order);
+  for (const int encoding : request.takes()) {
+    if (encoding > 0 && encoding < 32) out.takes |= MaskOf(static_cast<CodecId>(encoding));
+  }
   return out;
 }
 

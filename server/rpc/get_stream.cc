@@ -47,9 +47,15 @@ void GetStream::SendHeader(const ReadStep& step) {
   } else {
     header->set_size(step.size);
     if (step.digest != Digest128{}) ToProto(step.digest, header->mutable_digest());
-    if (step.fidelity) {
-      ToProto(*step.fidelity, header->mutable_fidelity());
-      ToProto(step.put_digest, header->mutable_put_digest());
+    if (step.fidelity) ToProto(*step.fidelity, header->mutable_fidelity());
+    if (step.fidelity || step.encoded) ToProto(step.put_digest, header->mutable_put_digest());
+    if (step.encoded) {
+      for (const SectionRun& run : step.runs) {
+        v1::SectionRun* const out = header->mutable_encoded()->add_runs();
+        out->set_first(run.first);
+        out->set_count(run.count);
+      }
+      header->mutable_encoded();  // also of all sections
     }
     header->set_level(ToProto(step.level));
     header->set_bytes_following(step.bytes_following);

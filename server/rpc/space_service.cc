@@ -72,4 +72,17 @@ grpc::ServerUnaryReactor* SpaceServiceHandler::Delete(grpc::CallbackServerContex
                           });
 }
 
+grpc::ServerUnaryReactor* SpaceServiceHandler::GetCalibration(
+    grpc::CallbackServerContext* context, const v1::GetCalibrationRequest* request,
+    v1::GetCalibrationResponse* response) {
+  return UnaryCall::Start(
+      gate_, RuleOf("mnemo.v1.SpaceService/GetCalibration"), context,
+      [this, request, response](const CallContext& call) -> absl::Status {
+        MNEMO_ASSIGN_OR_RETURN(
+            *response->mutable_calibration(),
+            spaces_.GetCalibration(call, FromProto(request->space()), request->id()));
+        return absl::OkStatus();
+      });
+}
+
 }  // namespace mnemo

@@ -26,6 +26,9 @@ class SpaceServiceHandler final : public v1::SpaceService::CallbackService {
   grpc::ServerUnaryReactor* Delete(grpc::CallbackServerContext* context,
                                    const v1::DeleteSpaceRequest* request,
                                    v1::DeleteSpaceResponse* response) override;
+  grpc::ServerUnaryReactor* GetCalibration(grpc::CallbackServerContext* context,
+                                           const v1::GetCalibrationRequest* request,
+                                           v1::GetCalibrationResponse* response) override;
 
  private:
   Gate& gate_;

@@ -52,7 +52,8 @@ GetRequest GetOf(const stream::GetRequest& request) {
                  .keys = KeysOf(request.keys),
                  .first_layer = request.first_layer,
                  .layer_count = request.layer_count,
-                 .lease = request.lease};
+                 .lease = request.lease,
+                 .takes = request.takes};
   for (const stream::PartRef& part : request.parts) get.parts.push_back(PartOf(part));
   return get;
 }
@@ -89,6 +90,17 @@ void DescribePart(const ReadStep& header, stream::GetAnswer::Part& part) {
   part.digest = header.digest;
   part.level = LevelOf(header.level);
   part.depth = header.depth;
+  // The part may come anew, in another form.
+  part.fidelity.reset();
+  part.runs.clear();
+  if (header.fidelity) {
+    part.fidelity = stream::GetAnswer::Fidelity{.codec = header.fidelity->codec,
+                                                .bits_per_value = header.fidelity->bits_per_value,
+                                                .error = header.fidelity->error};
+  }
+  part.encoded = header.encoded;
+  part.put_digest = header.put_digest;
+  for (const SectionRun& run : header.runs) part.runs.push_back({run.first, run.count});
 }
 
 void AddResults(const std::vector<PutResult>& results, stream::PutAnswer& answer) {

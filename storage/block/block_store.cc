@@ -118,6 +118,20 @@ class TieredBlockStore final : public BlockStore {
   PrefetchOutcome Prefetch(const PartKey& key, PrefetchOrigin origin) override {
     return mover_.promotion().Prefetch(key, origin);
   }
+  absl::StatusOr<std::optional<PartRead>> ReadEncoded(const PartKey& key,
+                                                      std::span<const SectionRun> runs,
+                                                      CodecMask takes) override {
+    DirectoryEntry used;
+    absl::StatusOr<std::optional<PartRead>> read = reader_.ReadEncoded(key, runs, takes, used);
+    if (!read.ok() || !read->has_value()) return read;
+    return Count(**std::move(read), used);
+  }
+  absl::StatusOr<std::string> CalibrationOf(KeyScope scope, uint32_t id) override {
+    MNEMO_ASSIGN_OR_RETURN(const auto calibrations, core_.spaces.CalibrationsOf(scope));
+    if (const Calibration* found = calibrations->Find(id)) return found->Serialize();
+    return absl::NotFoundError(fmt::format("the space has no calibration {:08x}", id));
+  }
+
   absl::StatusOr<uint64_t> Erase(std::span<const PartKey> keys) override {
     return changes_.Erase(keys);
   }

@@ -26,6 +26,7 @@
 #include "storage/base/clock.h"
 #include "storage/base/file_system.h"
 #include "storage/block/block_key.h"
+#include "storage/codec/envelope_excerpt.h"
 #include "storage/tier/block_level.h"
 #include "storage/tier/store.h"
 
@@ -146,8 +147,9 @@ struct PartFidelity {
 struct PartRead {
   Digest128 digest;                      // of the bytes that were put: names the part
   std::optional<PartFidelity> fidelity;  // none: `bytes` are as they were put
-  // Of `bytes`, where they are the whole part and have a fidelity.
-  std::optional<Digest128> decoded_digest;
+  // Of `bytes`, where they are encoded, or the whole part with a fidelity.
+  std::optional<Digest128> given_digest;
+  bool encoded = false;        // `bytes` are an excerpt of the part's envelope
   uint64_t payload_bytes = 0;  // of the whole part
   Level level = Level::kL1;    // where they were read from
   uint32_t depth = 0;
@@ -344,6 +346,16 @@ class BlockStore {
   // for it, and no use is counted. Blocks on the disk. Takes memory for one part. L1 goes
   // beyond its high watermark by what other threads bring at the same time, at most.
   virtual PrefetchOutcome Prefetch(const PartKey& key, PrefetchOrigin origin) = 0;
+  // The sections of `runs` as they lie, for a reader who decodes what `takes` names: an
+  // EnvelopeExcerpt, verified. None where what lies there is exact, has sections of another
+  // codec, or would not get smaller by it: it is read by Read then. Counts as a use where
+  // there is an answer. `runs` as for ExcerptOf. Errors: as Read.
+  virtual absl::StatusOr<std::optional<PartRead>> ReadEncoded(const PartKey& key,
+                                                              std::span<const SectionRun> runs,
+                                                              CodecMask takes) = 0;
+  // What a section of the space's parts may name as its calibration. Errors: kNotFound (no
+  // group of the space was ever calibrated so); those of Store; kDataLoss.
+  virtual absl::StatusOr<std::string> CalibrationOf(KeyScope scope, uint32_t id) = 0;
 
   // Deletes parts; logged unless never written. Durable for kSync parts.
   // Returns how many were there.

@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "storage/base/checksum.h"
-#include "storage/block/envelope.h"
 #include "storage/block/part_encoding.h"
+#include "storage/codec/envelope.h"
 
 namespace mnemo {
 

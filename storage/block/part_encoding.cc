@@ -56,7 +56,7 @@ absl::StatusOr<std::optional<EncodedPart>> LossyForm(StoreCore& core, const Dire
   target.calibration = calibrated->calibration.get();
   SectionDecoder decoder(core.codecs);
   MNEMO_ASSIGN_OR_RETURN(std::string encoded,
-                         Transcode(entry.key.Stored(), stored, decoder, target));
+                         Transcode(entry.key.Stored().bytes(), stored, decoder, target));
   MNEMO_ASSIGN_OR_RETURN(const Envelope made, Envelope::Parse(AsBytes(encoded)));
   return EncodedPart(std::move(encoded), FormOfEnvelope(made));
 }
@@ -80,7 +80,7 @@ uint8_t FormOfEnvelope(const Envelope& envelope) {
 
 absl::StatusOr<Envelope> CheckedHeader(const DirectoryEntry& entry, const PinnedBytes& stored) {
   MNEMO_ASSIGN_OR_RETURN(Envelope envelope, Envelope::Parse(stored));
-  if (!envelope.Matches(entry.key.Stored())) {
+  if (!envelope.Matches(entry.key.Stored().bytes())) {
     return absl::DataLossError("envelope: holds another key");
   }
   if (envelope.digest() != entry.digest || envelope.payload_bytes() != entry.payload_bytes) {
@@ -106,7 +106,7 @@ absl::StatusOr<EncodedPart> FormFor(StoreCore& core, const DirectoryEntry& entry
     return EncodedPart(stored, form);
   }
   SectionDecoder decoder(core.codecs);
-  MNEMO_ASSIGN_OR_RETURN(std::string encoded, Transcode(entry.key.Stored(), stored, decoder,
+  MNEMO_ASSIGN_OR_RETURN(std::string encoded, Transcode(entry.key.Stored().bytes(), stored, decoder,
                                                         {.form = StoredForm::kLossless}));
   core.encodings.Tell(entry.key.scope, stored.size(), encoded.size());
   const bool pays = static_cast<double>(encoded.size()) <=
@@ -124,7 +124,7 @@ absl::StatusOr<EncodedPart> FormForL1(StoreCore& core, const DirectoryEntry& ent
     MNEMO_RETURN_IF_ERROR(envelope.VerifyAll(stored, decoder));
     return EncodedPart(stored, FormOfEnvelope(envelope));
   }
-  MNEMO_ASSIGN_OR_RETURN(std::string exact, Transcode(entry.key.Stored(), stored, decoder,
+  MNEMO_ASSIGN_OR_RETURN(std::string exact, Transcode(entry.key.Stored().bytes(), stored, decoder,
                                                       {.form = StoredForm::kRaw}));
   return EncodedPart(std::move(exact), kRaw);
 }

@@ -9,8 +9,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "storage/block/directory.h"
-#include "storage/block/envelope.h"
 #include "storage/block/store_core.h"
+#include "storage/codec/envelope.h"
 #include "storage/tier/block_level.h"
 
 namespace mnemo {

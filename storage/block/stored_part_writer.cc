@@ -63,7 +63,7 @@ absl::StatusOr<std::unique_ptr<PartWriter>> StoredPartWriter::Begin(StoreCore& c
   }
   MNEMO_ASSIGN_OR_RETURN(
       EnvelopeBuilder envelope,
-      EnvelopeBuilder::Create(key.Stored(), spec.layout.sizes, spec.layout.dtype_bytes));
+      EnvelopeBuilder::Create(key.Stored().bytes(), spec.layout.sizes, spec.layout.dtype_bytes));
   if (envelope.payload_bytes() != spec.payload_bytes) {
     return absl::InvalidArgumentError(
         fmt::format("layout.sizes: add up to {}, not to payload_bytes {}", envelope.payload_bytes(),

@@ -6,8 +6,8 @@
 #include "absl/status/statusor.h"
 #include "storage/block/block_store.h"
 #include "storage/block/demotion.h"
-#include "storage/block/envelope.h"
 #include "storage/block/store_core.h"
+#include "storage/codec/envelope.h"
 
 namespace mnemo {
 

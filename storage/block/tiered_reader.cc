@@ -28,6 +28,24 @@ bool IsDamage(const absl::Status& status) {
 absl::Status BelowFloor() { return absl::OutOfRangeError("below the floor of its space"); }
 bool IsBelow(const absl::Status& status) { return absl::IsOutOfRange(status); }
 
+// Of a lossy one.
+PartFidelity FidelityOf(const Envelope& envelope) {
+  return {.codec = FormName(FormOfEnvelope(envelope)),
+          .bits_per_value = envelope.bits_per_value(),
+          .error = envelope.error()};
+}
+
+// What the part lies in where reads find it first, by what the directory knows.
+uint8_t FormOfNearest(const DirectoryEntry& entry) {
+  return entry.ram ? entry.ram->codec : entry.disk->codec;
+}
+
+Digest128 DigestOf(const PinnedBytes& bytes) {
+  StreamingDigest128 digest;
+  for (const ByteView piece : bytes.pieces()) digest.Update(piece);
+  return digest.Digest();
+}
+
 }  // namespace
 
 template <typename OpenCopy>
@@ -116,11 +134,9 @@ absl::StatusOr<PartRead> TieredReader::Open(const DirectoryEntry& entry, const P
   MNEMO_ASSIGN_OR_RETURN(read.bytes, DecodeSections(core_, entry, envelope, stored, opened.first,
                                                     opened.end - opened.first));
   if (envelope.lossy()) {
-    read.fidelity = PartFidelity{.codec = FormName(FormOfEnvelope(envelope)),
-                                 .bits_per_value = envelope.bits_per_value(),
-                                 .error = envelope.error()};
+    read.fidelity = FidelityOf(envelope);
     if (opened.end - opened.first == envelope.section_count()) {
-      read.decoded_digest = DigestOf(read.bytes.pieces()[0]);
+      read.given_digest = DigestOf(read.bytes.pieces()[0]);
     }
   }
   return std::move(read);
@@ -174,6 +190,48 @@ absl::StatusOr<PartRead> TieredReader::OpenInto(const DirectoryEntry& entry,
   for (const absl::Status& status : sound) MNEMO_RETURN_IF_ERROR(status);
   opened.read.bytes = bytes;
   return std::move(opened.read);
+}
+
+absl::StatusOr<std::optional<PartRead>> TieredReader::ReadEncoded(const PartKey& key,
+                                                                  std::span<const SectionRun> runs,
+                                                                  CodecMask takes,
+                                                                  DirectoryEntry& used) {
+  // Nothing is fetched of what most likely comes as it is.
+  const std::optional<DirectoryEntry> entry = core_.directory.Find(key);
+  if (!entry || entry->state != EntryState::kPresent) return std::nullopt;
+  const CodecId codec = CodecOf(static_cast<StoredForm>(FormOfNearest(*entry)));
+  if (codec == CodecId::kRaw || !Takes(takes, static_cast<uint8_t>(codec))) return std::nullopt;
+  MNEMO_ASSIGN_OR_RETURN(
+      PartRead read, TryCopies(key, used, [&](const DirectoryEntry& at, const PinnedBytes& stored) {
+        return OpenEncoded(at, stored, runs, takes);
+      }));
+  if (!read.encoded) return std::nullopt;
+  return read;
+}
+
+absl::StatusOr<PartRead> TieredReader::OpenEncoded(const DirectoryEntry& entry,
+                                                   const PinnedBytes& stored,
+                                                   std::span<const SectionRun> runs,
+                                                   CodecMask takes) {
+  MNEMO_ASSIGN_OR_RETURN(Opened opened, OpenHeader(entry, stored, 0, 0));
+  const Envelope& envelope = opened.envelope;
+  MNEMO_ASSIGN_OR_RETURN(PinnedBytes excerpt, ExcerptOf(envelope, stored, runs));
+  const SectionRun all = {.first = 0, .count = envelope.section_count()};
+  uint64_t exact_bytes = 0;
+  for (const SectionRun& run : runs.empty() ? std::span(&all, 1) : runs) {
+    exact_bytes += envelope.ExactOffset(run.first + run.count) - envelope.ExactOffset(run.first);
+    for (uint32_t i = run.first; i < run.first + run.count; ++i) {
+      if (!Takes(takes, envelope.sections()[i].codec)) return PartRead();
+      MNEMO_RETURN_IF_ERROR(envelope.VerifySection(i, stored));
+    }
+  }
+  if (excerpt.size() >= exact_bytes) return PartRead();
+  PartRead& read = opened.read;
+  read.encoded = true;
+  if (envelope.lossy()) read.fidelity = FidelityOf(envelope);
+  read.given_digest = DigestOf(excerpt);
+  read.bytes = std::move(excerpt);
+  return std::move(read);
 }
 
 bool TieredReader::Repair(const DirectoryEntry& seen) {

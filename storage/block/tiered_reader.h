@@ -2,11 +2,13 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <span>
 
 #include "absl/status/statusor.h"
 #include "storage/block/block_store.h"
-#include "storage/block/envelope.h"
 #include "storage/block/store_core.h"
+#include "storage/codec/envelope.h"
 
 namespace mnemo {
 
@@ -24,6 +26,11 @@ class TieredReader {
   // As BlockStore::ReadInto.
   absl::StatusOr<PartRead> ReadInto(const PartKey& key, uint32_t first, uint32_t count,
                                     PartSink& sink, DirectoryEntry& used);
+
+  // As BlockStore::ReadEncoded; `used` as above.
+  absl::StatusOr<std::optional<PartRead>> ReadEncoded(const PartKey& key,
+                                                      std::span<const SectionRun> runs,
+                                                      CodecMask takes, DirectoryEntry& used);
 
  private:
   // Sections of a part, and what an answer says of it, without its bytes.
@@ -53,6 +60,9 @@ class TieredReader {
   absl::StatusOr<PartRead> OpenInto(const DirectoryEntry& entry, const PinnedBytes& stored,
                                     uint32_t first, uint32_t count, PartSink& sink,
                                     absl::Status& refused);
+  // Not encoded: it is to be read otherwise, and has no bytes.
+  absl::StatusOr<PartRead> OpenEncoded(const DirectoryEntry& entry, const PinnedBytes& stored,
+                                       std::span<const SectionRun> runs, CodecMask takes);
   // Drops the nearest copy of `seen` if it is still the one that was read, and
   // still cannot be. True if the part may be read again.
   bool Repair(const DirectoryEntry& seen);

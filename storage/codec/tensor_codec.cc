@@ -253,6 +253,12 @@ absl::StatusOr<TensorShape> ShapeOfSection(ByteView encoded) {
   return header.shape;
 }
 
+absl::StatusOr<uint32_t> CalibrationOfSection(ByteView encoded) {
+  ByteReader reader(encoded);
+  MNEMO_ASSIGN_OR_RETURN(const TensorHeader header, codec::ReadTensorHeader(reader));
+  return header.calibration_id;
+}
+
 absl::StatusOr<uint64_t> Demote(MutableByteView section, uint32_t bits) {
   ByteReader reader(section);
   MNEMO_ASSIGN_OR_RETURN(TensorHeader header, codec::ReadTensorHeader(reader));

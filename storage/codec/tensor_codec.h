@@ -115,6 +115,9 @@ class TensorDecoder {
 // version).
 absl::StatusOr<TensorShape> ShapeOfSection(ByteView encoded);
 
+// The calibration that a section names; 0: it leans on none. Errors: as ShapeOfSection.
+absl::StatusOr<uint32_t> CalibrationOfSection(ByteView encoded);
+
 // Makes of a progressive section one of fewer `bits`, in place: nothing is encoded
 // again, planes at its end are dropped. Returns its new size.
 // Errors: kInvalidArgument (not a progressive section, bits that it does not have);

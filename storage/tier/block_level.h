@@ -15,6 +15,7 @@
 #include "storage/base/checksum.h"
 #include "storage/base/clock.h"
 #include "storage/base/level.h"
+#include "storage/base/pinned_bytes.h"
 #include "storage/tier/stored_key.h"
 
 namespace mnemo {
@@ -46,29 +47,6 @@ absl::StatusOr<BlockMetadata> DecodeMetadata(ByteView bytes);
 struct Locator {
   uint64_t value = 0;
   friend bool operator==(const Locator&, const Locator&) = default;
-};
-
-// Bytes that stay where they are, unchanged, while this lives, even when their
-// value is erased meanwhile. A value is a list of pieces, in order, never one
-// run. Movable; not thread-safe itself, but two pins of one value are
-// independent.
-class PinnedBytes {
- public:
-  PinnedBytes() = default;
-  PinnedBytes(std::vector<ByteView> pieces, std::shared_ptr<const void> owner);
-
-  const std::vector<ByteView>& pieces() const { return pieces_; }
-  uint64_t size() const { return size_; }
-  // Copies [offset, offset + into.size()), which lies within size().
-  void CopyTo(uint64_t offset, MutableByteView into) const;
-  // A pin of [offset, offset + size) alone, which lies within size().
-  PinnedBytes Slice(uint64_t offset, uint64_t size) const;
-  std::string ToString() const;
-
- private:
-  std::vector<ByteView> pieces_;
-  uint64_t size_ = 0;
-  std::shared_ptr<const void> owner_;
 };
 
 struct LevelStats {

@@ -166,6 +166,10 @@ struct GetRequest {
   // If true, parts that are read whole are compared with their digest;
   // kDataLoss where they differ. Costs a pass over the bytes.
   bool verify = false;
+  // Takes parts as they lie, where they lie encoded, and decodes them here: less
+  // travels, by as much as the space's floor allows, and this process spends the time.
+  // Not for kLayerMajor. `on_data` is called as sections are decoded.
+  bool decode_at_client = false;
   // If set, called when bytes have landed: index of the destination, offset in
   // the part, size. In the order of arrival, on a thread of the client; must
   // not block.
@@ -185,10 +189,12 @@ struct PartRead {
   absl::Status status;
   uint64_t size = 0;   // of the whole part
   uint64_t bytes = 0;  // that were written to the destination
+  // That came for it where it came encoded: fewer than `bytes`. Otherwise 0.
+  uint64_t bytes_received = 0;
   // Of the whole part as it was answered; 0 where it has a fidelity and was not read
   // as a whole.
   Digest digest;
-  // None: the bytes are as they were put, or came by the fast plane, which does not say.
+  // None: the bytes are as they were put.
   std::optional<PartFidelity> fidelity;
   Level level = Level::kNone;
   uint32_t depth = 0;

@@ -11,6 +11,7 @@ import grpc.aio
 from ._channel import Metadata, from_rpc_error
 from ._contract import METHODS, pb
 from ._lane import LaneState, has_frame, unary_answer, unary_request
+from ._excerpt import CalibrationCache
 from ._meter import FetchMeter
 from ._aio_fast_lane import AsyncFastLane
 from ._retry import Retrier, TimeLimit
@@ -18,7 +19,7 @@ from ._append import AppendSession
 from ._sessions import WAIT, GetSession, PutSession
 from .blocks import GetResult, Plane, PutResult
 from .contexts import AppendResult
-from .errors import CancelledError, Code, MnemoError, UnavailableError
+from .errors import CancelledError, Code, MnemoError, NotFoundError, UnavailableError
 
 # What gRPC says of a write to a stream that the server has ended.
 _WRITE_FAILED = "Internal error from Core"
@@ -48,6 +49,7 @@ class AsyncTransport:
         wait_for_ready: bool = False,
         lane: Union[AsyncFastLane, Plane] = Plane.AUTO,
         meter: Optional[FetchMeter] = None,
+        calibrations: Optional[CalibrationCache] = None,
     ) -> None:
         self._channel = channel
         self._retrier = retrier
@@ -68,6 +70,8 @@ class AsyncTransport:
             lane = AsyncFastLane(LaneState(lane), self._open_stream)
         self.lane = lane
         """The fast lane; transports of one client share it."""
+        self.calibrations = calibrations or CalibrationCache()
+        """What decoding takes; transports of one client share it, and the meter."""
         self.meter = meter or FetchMeter()
         """What reads took; likewise."""
         get, put, watch = (METHODS[f"BlockService.{name}"] for name in ("Get", "Put", "Watch"))
@@ -97,7 +101,7 @@ class AsyncTransport:
         """The same channel and budget; every call is tried once."""
         return AsyncTransport(
             self._channel, self._retrier.without_retries(), self._deadline, self._metadata,
-            self._sleep, wait_for_ready, self.lane, self.meter,
+            self._sleep, wait_for_ready, self.lane, self.meter, self.calibrations,
         )
 
     def limit(self, deadline: Optional[float]) -> TimeLimit:
@@ -188,6 +192,7 @@ class AsyncTransport:
             body = await self.lane.carry(session.lane_request, timeout)
             if body is not None:
                 session.on_lane_answer(body)
+                await self._learn(session, limit)
                 return
             call = _start(
                 self._get, session.request(), timeout=limit.left(), **self._options
@@ -199,9 +204,24 @@ class AsyncTransport:
                 raise from_rpc_error(error) from None
             finally:
                 call.cancel()
+            await self._learn(session, limit)
 
         results: List[GetResult] = await self._session(session, once, deadline)
         return results
+
+    async def _learn(self, session: GetSession, limit: TimeLimit) -> None:
+        """Brings what parts that came encoded take to be decoded. Errors: MnemoError."""
+        for number in session.missing_calibrations():
+            request = session.calibration_request(number)
+            method = self._unary["SpaceService.GetCalibration"]
+            call = _start(method, request, timeout=limit.left(), **self._options)
+            try:
+                answer = await call
+            except grpc.RpcError as error:
+                answer = from_rpc_error(error)
+                if not isinstance(answer, NotFoundError):
+                    raise answer from None
+            session.learn(number, answer)
 
     async def _session(
         self, session: Any, once: Callable[[float], Awaitable[None]], deadline: Optional[float]

@@ -78,11 +78,18 @@ class Sink:
 
     def digest(self, size: int) -> Optional[Digest]:
         """The digest of the first `size` bytes; None without xxhash."""
-        segments = []
-        for start, segment in zip(self._starts, self.segments):
-            if start < size:
-                segments.append(segment[: size - start])
-        return digest_of(segments)
+        return digest_of(self._front(size))
+
+    def read(self, size: int) -> bytes:
+        """A copy of the first `size` bytes."""
+        return b"".join(self._front(size))
+
+    def _front(self, size: int) -> List[memoryview]:
+        return [
+            segment[: size - start]
+            for start, segment in zip(self._starts, self.segments)
+            if start < size
+        ]
 
     def write(self, position: int, data: memoryview) -> None:
         """Copies `data` to `position`; it must lie within `size`."""

@@ -17,7 +17,7 @@ PUSHBACK_TRAILER = "grpc-retry-pushback-ms"
 
 _MIB = 1 << 20
 _OPTIONS: Tuple[Tuple[str, int], ...] = (
-    ("grpc.max_receive_message_length", 8 * _MIB),
+    ("grpc.max_receive_message_length", 16 * _MIB),
     ("grpc.max_send_message_length", 8 * _MIB),
     # Large messages in few, large pieces.
     ("grpc.http2.max_frame_size", 16 * _MIB - 1),

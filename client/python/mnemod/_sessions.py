@@ -6,17 +6,20 @@ the driver serialises.
 
 from __future__ import annotations
 
+from functools import partial
 import time
-from typing import Any, List, Mapping, Optional, Sequence, Union
+from typing import Any, List, Mapping, Optional, Sequence, Tuple, Union
 
 from . import _convert, _stream
 from ._buffers import Run, Sink, Source, layer_runs, packed_position
 from ._contract import pb
+from ._decoder import Decoded, EncodedPart, PartDecoder
+from ._excerpt import TAKES, TAKES_MASK, CalibrationCache
 from ._lane import LaneRequest, Spot, places, read
 from ._meter import FetchMeter, Share, together
 from ._stream import Offered, Scope
 from ._wire import MAX_PAYLOAD, decode_get_data, encode_put_data
-from .blocks import Block, GetResult, Level, Part, Plane, PutOutcome, PutResult, Verdict
+from .blocks import Block, Digest, GetResult, Level, Part, Plane, PutOutcome, PutResult, Verdict
 from .errors import Code, MnemoError, detached, make_error
 from .memory import Memory, MemoryMap
 from .spaces import SpaceInfo
@@ -187,7 +190,9 @@ class PutSession:
 class _Incoming:
     """One part being read."""
 
-    __slots__ = ("result", "sink", "runs", "whole", "expected", "received", "done", "settled")
+    __slots__ = (
+        "result", "sink", "runs", "whole", "expected", "received", "done", "settled", "encoded",
+    )  # fmt: skip
 
     def __init__(self, result: GetResult, sink: Optional[Sink], runs: Sequence[Run]) -> None:
         self.result = result
@@ -197,6 +202,7 @@ class _Incoming:
         self.expected = -1
         self.received = 0
         self.done = False
+        self.encoded: Optional[EncodedPart] = None
         # Done in an earlier try: what a later one says of it does not count.
         self.settled = False
 
@@ -223,11 +229,17 @@ class GetSession:
         verify: bool,
         meter: FetchMeter,
         raises: bool = True,
+        calibrations: Optional[CalibrationCache] = None,
     ) -> None:
+        """With `calibrations`, parts that lie encoded are decoded here."""
         count = len(keys) * len(parts)
         if into is not None and len(into) != count:
             raise ValueError(f"into: {len(into)} buffers for {count} parts (keys times parts)")
         self._request = request
+        self._decoder: Optional[PartDecoder] = None
+        if calibrations is not None:
+            self._decoder = PartDecoder(request.space.id, calibrations, verify)
+            request.takes.extend(TAKES)
         self._keys = keys
         self._parts = parts
         self._verify = verify
@@ -280,6 +292,9 @@ class GetSession:
             if not item.done:
                 item.expected = -1
                 item.received = 0
+                item.encoded = None
+        if self._decoder is not None:
+            self._decoder.forget()
         return bool(self._carried)
 
     def lane_request(self, memories: MemoryMap) -> Optional[LaneRequest]:
@@ -306,6 +321,7 @@ class GetSession:
                 stretches,
                 layers=(self._request.first_layer, self._request.layer_count),
                 lease=self._request.lease,
+                takes=TAKES_MASK if self._decoder is not None else 0,
             )
 
         return LaneRequest(_stream.Type.GET, body, [spot.memory for spot in spots])
@@ -326,9 +342,19 @@ class GetSession:
             result.plane = Plane.FAST
             result.size, result.digest = part.size, part.digest
             result.level, result.depth = part.level, part.depth
+            result.fidelity = part.fidelity
+            if part.fidelity is not None and part.written != part.size:
+                result.digest = None  # of layers alone there is none
             item.expected = item.received = part.written
             if item.sink is None or part.written > item.sink.size:
                 raise make_error(Code.INTERNAL, f"part {index}: {part.written} bytes written")
+            if part.encoded:
+                self._begin_encoded(item, index, part.runs, part.digest, part.put_digest)
+                if item.encoded is not None:
+                    # A copy: it is decoded into where it lies.
+                    item.encoded.data += item.sink.read(part.written)
+                    self._arrived(item)
+                continue
             result.data = item.sink.view(part.written)
             self._complete(item)
 
@@ -375,6 +401,11 @@ class GetSession:
         if item.expected > min(header.size, MAX_PART_BYTES):
             item.fail(make_error(Code.INTERNAL, f"a part of {item.expected} bytes was announced"))
             return
+        if header.HasField("encoded"):
+            runs = [(run.first, run.count) for run in header.encoded.runs]
+            put_digest = _convert.from_digest(header.put_digest)
+            self._begin_encoded(item, header.index, runs, result.digest, put_digest)
+            return
         if item.sink is None:
             item.sink = Sink(bytearray(item.expected))
         if item.sink.size < item.expected:
@@ -395,6 +426,9 @@ class GetSession:
         item = self._item(index)
         if item.done:
             return
+        if item.encoded is not None:
+            self._on_encoded_data(item, index, offset, data)
+            return
         if item.expected < 0 or item.sink is None:
             raise make_error(Code.INTERNAL, f"data of part {index} before its header")
         if item.received + len(data) > item.expected:
@@ -411,6 +445,89 @@ class GetSession:
         item.received += len(data)
         if item.received == item.expected:
             self._complete(item)
+
+    def _begin_encoded(
+        self,
+        item: _Incoming,
+        index: int,
+        runs: Sequence[Tuple[int, int]],
+        digest: Optional[Digest],
+        put_digest: Optional[Digest],
+    ) -> None:
+        size = item.result.size
+        if self._decoder is None or not 0 < item.expected <= size <= MAX_PART_BYTES:
+            raise make_error(Code.INTERNAL, f"part {index}: encoded in {item.expected} bytes")
+        read = sum(length for _, length in item.runs) if self._is_range else size
+        if item.sink is None:
+            item.sink = Sink(bytearray(read))
+        if item.sink.size < read:
+            item.fail(
+                make_error(
+                    Code.INVALID_ARGUMENT, f"into: {item.sink.size} bytes for a part of {read}"
+                )
+            )
+            return
+        item.whole = not self._is_range or item.sink.size == size
+        item.encoded = EncodedPart(runs, digest, put_digest)
+
+    def _on_encoded_data(
+        self, item: _Incoming, index: int, offset: int, data: memoryview
+    ) -> None:
+        assert item.encoded is not None
+        if offset != item.received or item.received + len(data) > item.expected:
+            raise make_error(Code.INTERNAL, f"part {index}: other bytes than were announced")
+        item.encoded.data += data
+        item.received += len(data)
+        if item.received == item.expected:
+            self._arrived(item)
+
+    def _arrived(self, item: _Incoming) -> None:
+        """All of an encoded part is here."""
+        assert item.encoded is not None and self._decoder is not None
+        item.result.bytes_received = len(item.encoded.data)
+        self._decoder.take(item.encoded, item.result.size, partial(self._decoded, item))
+
+    def _decoded(self, item: _Incoming, outcome: Union[Decoded, MnemoError]) -> None:
+        """Puts what a part was decoded to where it belongs."""
+        if isinstance(outcome, MnemoError):
+            item.fail(outcome)
+            return
+        assert item.sink is not None
+        written = 0
+        for section, data in outcome.sections:
+            position = section.offset
+            if not item.whole:
+                try:
+                    position = packed_position(item.runs, section.offset, section.size)
+                except ValueError as error:
+                    item.fail(make_error(Code.DATA_LOSS, str(error)))
+                    return
+            if position + section.size > item.sink.size:
+                item.fail(make_error(Code.DATA_LOSS, "a section is outside of the part"))
+                return
+            item.sink.write(position, data)
+            written += section.size
+        item.encoded = None
+        item.expected = item.received = written
+        result = item.result
+        result.data = item.sink.view(result.size if item.whole else written)
+        result.digest = None if outcome.lossy else outcome.digest
+        if outcome.whole and outcome.lossy:
+            result.digest = item.sink.digest(result.size)
+        self._complete(item)
+
+    def missing_calibrations(self) -> List[int]:
+        """What parts that are here take to be decoded: to be asked for, and learnt."""
+        return self._decoder.missing() if self._decoder is not None else []
+
+    def calibration_request(self, number: int) -> Any:
+        """Asks for one of them."""
+        return pb.GetCalibrationRequest(space=self._request.space, id=number)
+
+    def learn(self, number: int, answer: Any) -> None:
+        """Takes the answer, or the MnemoError that says why there is none."""
+        assert self._decoder is not None
+        self._decoder.learn(number, answer)
 
     def _complete(self, item: _Incoming) -> None:
         item.done = True

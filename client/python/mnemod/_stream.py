@@ -13,7 +13,7 @@ from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple, T
 import zlib
 
 from ._contract import pb
-from .blocks import Digest, Level, Part, PutOutcome, Verdict
+from .blocks import Digest, Level, Part, PartFidelity, PutOutcome, Verdict
 from .errors import Code, MnemoError, make_error
 
 MAGIC = b"MNSP"
@@ -35,6 +35,7 @@ _DIGEST = struct.Struct("<QQ")  # low, high
 _RUN = struct.Struct("<IIB")
 _REACH = struct.Struct("<II")
 _GOT = struct.Struct("<QQQQBI")  # size, bytes, digest, level, depth
+_FIDELITY = struct.Struct("<dd")  # bits of a value, error
 
 T = TypeVar("T")
 
@@ -120,6 +121,10 @@ class Got:
     digest: Optional[Digest] = None
     level: Level = Level.UNSPECIFIED
     depth: int = 0
+    fidelity: Optional[PartFidelity] = None
+    encoded: bool = False
+    put_digest: Optional[Digest] = None  # with a fidelity, or encoded
+    runs: Sequence[Tuple[int, int]] = ()  # of encoded; none: all sections
 
 
 @dataclass
@@ -310,14 +315,13 @@ def get(
     *,
     layers: Tuple[int, int] = (0, 0),
     lease: int = 0,
+    takes: int = 0,
 ) -> bytes:
-    """The body of GET."""
+    """The body of GET. `takes`: bit i for parts that lie encoded by Encoding i."""
     return b"".join(
         (
             scope.encode(),
-            _U32.pack(layers[0]),
-            _U32.pack(layers[1]),
-            _U64.pack(lease),
+            _U32.pack(layers[0]) + _U32.pack(layers[1]) + _U64.pack(lease) + _U32.pack(takes),
             _list([_part(part) for part in parts]),
             _keys(keys, stretches),
             _list([_place(place) for place in places]),
@@ -516,11 +520,27 @@ def got(body: bytes) -> List[Got]:
         if error is not None:
             return Got(error)
         size, written, low, high, level, depth = reader.take(_GOT)
-        return Got(None, size, written, Digest(high, low), _level(level), depth)
+        return _with_form(Got(None, size, written, Digest(high, low), _level(level), depth), reader)
 
     parts = reader.list(part)
     reader.end()
     return parts
+
+
+def _with_form(part: Got, reader: _Reader) -> Got:
+    """The part with the form in which its bytes are answered."""
+    form = reader.number(_U8)
+    if form > 3:
+        raise Malformed(f"a form of {form}")
+    if form:
+        part.put_digest = reader.digest()
+    if form & 1:
+        codec = reader.text().decode(errors="replace")
+        part.fidelity = PartFidelity(codec, *reader.take(_FIDELITY))
+    part.encoded = form > 1
+    if part.encoded:
+        part.runs = reader.list(lambda: (reader.number(_U32), reader.number(_U32)))
+    return part
 
 
 def stored(body: bytes) -> List[Stored]:

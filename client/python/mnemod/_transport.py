@@ -11,6 +11,7 @@ import grpc
 from ._channel import HEALTH_METHOD, Metadata, from_rpc_error
 from ._contract import METHODS, pb
 from ._lane import LaneState, has_frame, unary_answer, unary_request
+from ._excerpt import CalibrationCache
 from ._meter import FetchMeter
 from ._fast_lane import FastLane
 from ._retry import Retrier, TimeLimit
@@ -18,7 +19,7 @@ from ._append import AppendSession
 from ._sessions import DONE, WAIT, GetSession, PutSession
 from .blocks import GetResult, Plane, PutResult
 from .contexts import AppendResult
-from .errors import CancelledError, MnemoError
+from .errors import CancelledError, MnemoError, NotFoundError
 
 
 def _identity(message: bytes) -> bytes:
@@ -48,6 +49,7 @@ class Transport:
         wait_for_ready: bool = False,
         lane: Union[FastLane, Plane] = Plane.AUTO,
         meter: Optional[FetchMeter] = None,
+        calibrations: Optional[CalibrationCache] = None,
     ) -> None:
         self._channel = channel
         self._retrier = retrier
@@ -69,6 +71,8 @@ class Transport:
             lane = FastLane(LaneState(lane), self._open_stream)
         self.lane = lane
         """The fast lane; transports of one client share it."""
+        self.calibrations = calibrations or CalibrationCache()
+        """What decoding takes; transports of one client share it, and the meter."""
         self.meter = meter or FetchMeter()
         """What reads took; likewise."""
         get, put, watch = (METHODS[f"BlockService.{name}"] for name in ("Get", "Put", "Watch"))
@@ -98,7 +102,7 @@ class Transport:
         """The same channel and budget; every call is tried once."""
         return Transport(
             self._channel, self._retrier.without_retries(), self._deadline, self._metadata,
-            self._sleep, wait_for_ready, self.lane, self.meter,
+            self._sleep, wait_for_ready, self.lane, self.meter, self.calibrations,
         )
 
     def limit(self, deadline: Optional[float]) -> TimeLimit:
@@ -189,6 +193,7 @@ class Transport:
             body = self.lane.carry(session.lane_request, timeout)
             if body is not None:
                 session.on_lane_answer(body)
+                self._learn(session, limit)
                 return
             call = _start(self._get, session.request(), limit.left(), **self._options)
             try:
@@ -198,9 +203,21 @@ class Transport:
                 raise from_rpc_error(error) from None
             finally:
                 call.cancel()
+            self._learn(session, limit)
 
         results: List[GetResult] = self._session(session, once, deadline)
         return results
+
+    def _learn(self, session: GetSession, limit: TimeLimit) -> None:
+        """Brings what parts that came encoded take to be decoded. Errors: MnemoError."""
+        for number in session.missing_calibrations():
+            request = session.calibration_request(number)
+            method = self._unary["SpaceService.GetCalibration"]
+            try:
+                answer: Any = _start(method, request, limit.left(), **self._options)
+            except NotFoundError as error:
+                answer = error
+            session.learn(number, answer)
 
     def _session(
         self, session: Any, once: Callable[[float], None], deadline: Optional[float]

@@ -223,8 +223,9 @@ class GetResult:
     """Of the whole part as it was answered; None if it lost something and was
     not read as a whole."""
     fidelity: Optional[PartFidelity] = None
-    """None if the bytes are as they were put, or came by the fast plane, which
-    does not say."""
+    """None if the bytes are as they were put."""
+    bytes_received: int = 0
+    """That came for it where it came encoded; otherwise 0."""
     level: Level = Level.UNSPECIFIED
     depth: int = 0
     data: Optional[memoryview] = None

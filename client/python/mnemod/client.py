@@ -394,19 +394,21 @@ class SpaceHandle(KeepsBlocks):
         into: Optional[Sequence[Any]] = None,
         lease: int = 0,
         verify: bool = True,
+        decode_at_client: bool = False,
         stretches: Stretches = None,
         deadline: Optional[float] = None,
     ) -> List[GetResult]:
         """Reads `parts` of every key; results key by key, then part by part.
 
-        A part that is missing fails alone. `layers` is (first, count); count 0
-        means all from first on. `into` gives each result its memory: a
-        writable buffer, or a sequence of buffers that are filled in order, at
-        least as long as what is read. A layer range lies packed in its buffer
-        in order of offset, unless the buffer is as long as the whole part:
-        then each byte goes to its own place. `lease` is released when the read
-        ends. `verify` compares parts that are read whole with their digest, if
-        xxhash is installed. Raises only if the call failed before any part ended.
+        A part that is missing fails alone. `layers` is (first, count); count 0 means
+        all from first on. `into` gives each result its memory: a writable buffer, or
+        a sequence of buffers that are filled in order, at least as long as what is
+        read. A layer range lies packed in its buffer in order of offset, unless the
+        buffer is as long as the whole part: then each byte goes to its own place.
+        `lease` is released when the read ends. `verify` compares parts that are read
+        whole with their digest, if xxhash is installed. `decode_at_client` takes parts
+        in the few bits in which they lie, and decodes them here with numpy (ImportError
+        without it). Raises only if the call failed before any part ended.
         """
         wanted = [Part(*part) for part in parts]
         width = max(len(wanted), 1)
@@ -417,9 +419,7 @@ class SpaceHandle(KeepsBlocks):
         results: List[GetResult] = []
         for piece in pieces:
             request = self._requests.get(
-                wanted,
-                layers=layers,
-                order=order,
+                wanted, layers=layers, order=order,
                 lease=lease if piece is pieces[-1] else 0,
                 stretches=stretches[piece] if stretches else None,
             )
@@ -427,6 +427,7 @@ class SpaceHandle(KeepsBlocks):
             session = GetSession(
                 request, self.info, keys[piece], wanted, memory, verify, self._transport.meter,
                 raises=not results,
+                calibrations=self._transport.calibrations if decode_at_client else None,
             )
             results += self._transport.get(session, limit.left())
         return results

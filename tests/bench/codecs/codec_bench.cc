@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "storage/base/half.h"
-#include "storage/block/envelope.h"
+#include "storage/codec/envelope.h"
 #include "storage/codec/tensor_codec.h"
 #include "tests/bench/common/bench_support.h"
 

@@ -2,13 +2,14 @@
 """bench-planes: the daemon's planes beside Redis 7, its disk beside O_DIRECT -> one flat JSON.
 
 Starts both on this host, runs bench_planes and then bench_bulk against them, then
-bench_disk and bench_advice with daemons of their own, holds the keys that have a bar
-against it, and leaves nothing running. A bar that is missed is named, and the exit code is
-then 1.
+bench_disk, bench_advice and bench_encoded with daemons of their own, holds the keys that
+have a bar against it, and leaves nothing running. A bar that is missed is named, and the
+exit code is then 1.
 """
 
 import os
 import pathlib
+import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "common"))
@@ -89,8 +90,23 @@ def start_advice(mnemod: pathlib.Path, folder: pathlib.Path, _: list) -> list[st
     return [str(mnemod.absolute()), str(folder)]
 
 
+def start_encoded(mnemod: pathlib.Path, folder: pathlib.Path, running: list) -> list[str]:
+    # What was put is in few bits where it comes back from disk.
+    daemon, bound = side_by_side.start_mnemod(mnemod, folder)
+    running.append(daemon)
+    program = mnemod.resolve().parents[1] / "tests" / "bench" / "planes" / "bench_encoded"
+    subprocess.run([str(program), "put", bound["grpc"]], check=True)
+    daemon.terminate()
+    daemon.wait(60)
+    running.remove(daemon)
+    daemon, bound = side_by_side.start_mnemod(mnemod, folder, "--streams-listen", "127.0.0.1:0")
+    running.append(daemon)
+    return ["read", bound["grpc"]]
+
+
 if __name__ == "__main__":
     sys.exit(side_by_side.run(__doc__, {"planes/bench_planes": start,
                                         "planes/bench_bulk": start_bulk,
                                         "planes/bench_disk": start_disk,
-                                        "planes/bench_advice": start_advice}, AT_LEAST, AT_MOST))
+                                        "planes/bench_advice": start_advice,
+                                        "planes/bench_encoded": start_encoded}, AT_LEAST, AT_MOST))

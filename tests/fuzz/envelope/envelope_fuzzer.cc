@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "storage/base/status_macros.h"
-#include "storage/block/envelope.h"
+#include "storage/codec/envelope.h"
 
 namespace mnemo {
 namespace {

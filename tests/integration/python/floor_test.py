@@ -126,8 +126,10 @@ def test_the_fast_plane_verifies_what_it_answers(restarted):
             rows = memory.numpy().reshape(BLOCKS, len(data[0]))
             reads = handle.get(keys(), into=list(rows), verify=True)
             assert [read.error for read in reads] == [None] * BLOCKS
-            for row, put in zip(rows, data):
+            for read, row, put in zip(reads, rows, data):
                 assert relative_error(put, row.tobytes()) < 0.12
+                assert (read.fidelity is None) == (row.tobytes() == put)
+                assert read.fidelity is None or read.fidelity.codec == "rotated4"
             del reads, rows, row
 
 

@@ -49,7 +49,7 @@ ROOMS: dict[str, set[str]] = {
     "server/transfer": {"server/transfer"} | _OBSERVED | _GATE | _STREAM,
     "server/cluster": {"server/cluster"} | _OBSERVED | _PROTO,
     "server/rpc": {"server/rpc", "server/transfer", "server/cluster"} | _OBSERVED | _GATE | _PROTO,
-    "client/cpp": {"client/cpp"} | _STREAM | _PROTO,
+    "client/cpp": {"client/cpp"} | _CODEC | _STREAM | _PROTO,
     "client/cli": {"client/cli", "client/cpp"} | _STORAGE_BASE | _PROTO,
     "proto": _PROTO,
     "proto/stream": _STREAM,

@@ -78,4 +78,4 @@ def test_every_method_is_known_with_its_streams():
         "ContextService.Read": (False, True),
     }
     assert METHODS["SpaceService.Open"].path == "/mnemo.v1.SpaceService/Open"
-    assert len(METHODS) == 42
+    assert len(METHODS) == 43

@@ -89,7 +89,7 @@ def good(data, level=1, written=None):
     digest = digest_of([memoryview(data)])
     written = len(data) if written is None else written
     return b"\x00" + struct.pack(
-        "<QQQQBI", len(data), written, digest.low, digest.high, level, 4
+        "<QQQQBIB", len(data), written, digest.low, digest.high, level, 4, 0
     )
 
 

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from mnemod import Code, Digest, MnemoError, Part, PutOutcome
+from mnemod import Code, Digest, MnemoError, Part, PartFidelity, PutOutcome
 from mnemod import _stream
 from mnemod._stream import Kind, Malformed, Offered, Place, Scope, Slice, Type, Unfit
 
@@ -40,7 +40,7 @@ REQUESTS = {
                 Place(4, [Slice(4096, 128, 256, 8), Slice(65536, 1024)]),
                 Place(1, [Slice(0, 2048)]),
             ],
-            layers=(1, 2), lease=9,
+            layers=(1, 2), lease=9, takes=30,
         ),
     ),
     "put": (
@@ -115,11 +115,15 @@ def test_answers_say_what_the_server_said():
     assert [each.verdict for each in offered.verdicts] == [1, 2, 3, 4]
     assert offered.verdicts[1].digest.high == DIGEST.high
     assert offered.verdicts[3].reason.message == "size is 0"
-    good, missing = _stream.got(body_of("got"))
+    good, missing, encoded = _stream.got(body_of("got"))
     assert (good.size, good.written, good.digest, good.level, good.depth) == (
         4096, 2048, DIGEST, 2, 6,
     )  # fmt: skip
+    assert good.fidelity is None and not good.encoded
     assert (missing.error.code, missing.error.message) == (Code.NOT_FOUND, "no such part")
+    assert encoded.encoded and encoded.runs == [(2, 4)] and encoded.written == 600
+    assert encoded.fidelity == PartFidelity("rotated4", 4.25, 0.0625)
+    assert encoded.put_digest == Digest(8, 7)
     stored, failed = _stream.stored(body_of("stored"))
     assert (stored.outcome, stored.digest) == (PutOutcome.STORED, DIGEST)
     assert failed.error.code is Code.RESOURCE_EXHAUSTED

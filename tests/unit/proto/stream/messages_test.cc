@@ -32,7 +32,11 @@ MatchRequest SampleMatch() {
 }
 
 GetRequest SampleGet() {
-  GetRequest get{.scope = {.space_name = "llama"}, .first_layer = 1, .layer_count = 2, .lease = 9};
+  GetRequest get{.scope = {.space_name = "llama"},
+                 .first_layer = 1,
+                 .layer_count = 2,
+                 .lease = 9,
+                 .takes = 30};
   get.keys.keys = {"key"};
   get.parts = {{.group = 1, .tp_rank = 2, .pp_rank = 3}, {}};
   get.places = {{.region = 4, .first = 0, .count = 2}, {.region = 1, .first = 2, .count = 1}};
@@ -82,7 +86,15 @@ OfferAnswer SampleOfferAnswer() {
 GetAnswer SampleGetAnswer() {
   GetAnswer answer;
   answer.parts = {{.size = 4096, .bytes = 2048, .digest = kDigest, .level = 2, .depth = 6},
-                  {.status = absl::NotFoundError("no such part")}};
+                  {.status = absl::NotFoundError("no such part")},
+                  {.size = 4096,
+                   .bytes = 600,
+                   .digest = kDigest,
+                   .level = 3,
+                   .fidelity = GetAnswer::Fidelity{"rotated4", 4.25, 0.0625},
+                   .encoded = true,
+                   .put_digest = {.low = 7, .high = 8},
+                   .runs = {{.first = 2, .count = 4}}}};
   return answer;
 }
 
@@ -196,6 +208,7 @@ TEST(StreamMessagesTest, RequestsComeBackAsTheyWere) {
   EXPECT_EQ(get.slices, SampleGet().slices);
   EXPECT_EQ(get.layer_count, 2u);
   EXPECT_EQ(get.lease, 9u);
+  EXPECT_EQ(get.takes, 30u);
 
   PutRequest put;
   const std::string put_body = Encode(SamplePut());
@@ -253,10 +266,16 @@ TEST(StreamMessagesTest, AnswersComeBackAsTheyWere) {
   GetAnswer get;
   const std::string get_body = Encode(SampleGetAnswer());
   ASSERT_TRUE(Decode(AsBytes(get_body), status, get));
-  ASSERT_EQ(get.parts.size(), 2u);
+  ASSERT_EQ(get.parts.size(), 3u);
   EXPECT_EQ(get.parts[0].digest, kDigest);
   EXPECT_EQ(get.parts[0].depth, 6u);
+  EXPECT_FALSE(get.parts[0].encoded);
+  EXPECT_FALSE(get.parts[0].fidelity);
   EXPECT_THAT(get.parts[1].status, StatusIs(absl::StatusCode::kNotFound, "no such part"));
+  EXPECT_TRUE(get.parts[2].encoded);
+  EXPECT_EQ(get.parts[2].fidelity, SampleGetAnswer().parts[2].fidelity);
+  EXPECT_EQ(get.parts[2].put_digest, SampleGetAnswer().parts[2].put_digest);
+  EXPECT_EQ(get.parts[2].runs, SampleGetAnswer().parts[2].runs);
 
   PutAnswer put;
   const std::string put_body = Encode(SamplePutAnswer());

@@ -27,12 +27,12 @@ constexpr Role kAllRoles[] = {Role::kReader, Role::kWriter, Role::kTenantAdmin, 
 const std::map<Role, std::set<std::string>>& Allowed() {
   static const auto* const allowed = [] {
     const std::set<std::string> reads = {
-        "SpaceService/Get",         "SpaceService/List",     "BlockService/Match",
-        "BlockService/Get",         "BlockService/Renew",    "BlockService/Describe",
-        "BlockService/List",        "BlockService/Watch",    "ContextService/Read",
-        "ContextService/Summarize", "ContextService/Search", "ContextService/ListLinks",
-        "ContextService/Describe",  "ContextService/List",   "AdminService/ExplainPlacement",
-        "BlockService/Prefetch",    "StreamService/Open"};
+        "SpaceService/Get",         "SpaceService/List",           "BlockService/Match",
+        "BlockService/Get",         "BlockService/Renew",          "BlockService/Describe",
+        "BlockService/List",        "BlockService/Watch",          "ContextService/Read",
+        "ContextService/Summarize", "ContextService/Search",       "ContextService/ListLinks",
+        "ContextService/Describe",  "ContextService/List",         "AdminService/ExplainPlacement",
+        "BlockService/Prefetch",    "SpaceService/GetCalibration", "StreamService/Open"};
     std::set<std::string> writes = reads;
     writes.merge(std::set<std::string>{
         "SpaceService/Open", "BlockService/Offer", "BlockService/Put", "BlockService/Delete",

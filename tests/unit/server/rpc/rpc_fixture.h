@@ -27,7 +27,7 @@
 #include "server/identity/tls_material.h"
 #include "server/rpc/admin_service.h"
 #include "server/rpc/server.h"
-#include "storage/block/envelope.h"
+#include "storage/codec/envelope.h"
 #include "tests/support/block_store_fixture.h"
 #include "tests/support/unsynced_file_system.h"
 

@@ -4,8 +4,8 @@
 #include <map>
 #include <string>
 
-#include "storage/block/envelope.h"
 #include "storage/block/space_codecs.h"
+#include "storage/codec/envelope.h"
 #include "tests/support/model_store_fixture.h"
 
 namespace mnemo {
@@ -42,6 +42,93 @@ TEST_F(CodecPolicyTest, L2KeepsInFewBitsWhatTheOwnerAllowsToLose) {
     EXPECT_EQ(layer.fidelity, read.fidelity);
   }
   EXPECT_EQ(lossy, 8);
+}
+
+// What decoding an excerpt gives, section by section.
+std::string Decoded(BlockStore& store, KeyScope scope, const PartRead& read,
+                    const std::vector<SectionRun>& runs) {
+  const std::string bytes = read.bytes.ToString();
+  const auto excerpt = EnvelopeExcerpt::Parse(AsBytes(bytes), runs);
+  EXPECT_OK(excerpt);
+  auto calibrations = std::make_shared<CalibrationSet>();
+  for (const uint32_t id : excerpt->Calibrations()) {
+    const auto serialized = store.CalibrationOf(scope, id);
+    EXPECT_OK(serialized);
+    calibrations->Add(*Calibration::Parse(AsBytes(*serialized)));
+  }
+  EXPECT_OK(excerpt->CheckCalibrations(*calibrations));
+  const CodecSet codecs;
+  SectionDecoder decoder(codecs, calibrations);
+  std::string all;
+  for (size_t i = 0; i < excerpt->sections().size(); ++i) {
+    std::vector<uint8_t> section(excerpt->sections()[i].exact_bytes);
+    EXPECT_OK(excerpt->Decode(i, decoder, section));
+    all += AsText(section);
+  }
+  return all;
+}
+
+TEST_F(CodecPolicyTest, EncodedPartsAreGivenToWhoDecodesThem) {
+  Calibrate();
+  PutBook(2, "heldout", 4);
+  FillL1();
+  const std::vector<SectionRun> layer = {{.first = 2, .count = 2}};
+  for (uint32_t depth = 0; depth < 4; ++depth) {
+    ASSERT_OK_AND_ASSIGN(const PartRead whole, store_->Read(Key(2, depth), 0, 0));
+    const uint64_t uses = store_->Describe(Key(2, depth))->uses;
+    ASSERT_OK_AND_ASSIGN(const auto encoded, store_->ReadEncoded(Key(2, depth), {}, kAllCodecs));
+    ASSERT_TRUE(encoded.has_value());
+    EXPECT_EQ(store_->Describe(Key(2, depth))->uses, uses + 1);
+    EXPECT_TRUE(encoded->encoded);
+    EXPECT_EQ(encoded->digest, whole.digest);
+    EXPECT_EQ(encoded->fidelity, whole.fidelity);
+    EXPECT_EQ(encoded->payload_bytes, kBlockBytes);
+    EXPECT_EQ(encoded->level, Level::kL2);
+    EXPECT_LT(encoded->bytes.size(), kBlockBytes * (depth == 0 ? 10 : 6) / 16);
+    EXPECT_EQ(encoded->given_digest, DigestOf(AsBytes(encoded->bytes.ToString())));
+    EXPECT_EQ(Decoded(*store_, scope_, *encoded, {}), whole.bytes.ToString());
+    ASSERT_OK_AND_ASSIGN(const auto half, store_->ReadEncoded(Key(2, depth), layer, kAllCodecs));
+    ASSERT_TRUE(half.has_value());
+    EXPECT_LT(half->bytes.size(), encoded->bytes.size());
+    EXPECT_EQ(Decoded(*store_, scope_, *half, layer),
+              whole.bytes.ToString().substr(2 * kTensorBytes));
+  }
+  // Who does not decode rotated sections has them decoded.
+  ASSERT_OK_AND_ASSIGN(const auto other,
+                       store_->ReadEncoded(Key(2, 1), {}, MaskOf(CodecId::kKivi)));
+  EXPECT_FALSE(other.has_value());
+  const std::vector<SectionRun> beyond = {{.first = 3, .count = 2}};
+  EXPECT_THAT(store_->ReadEncoded(Key(2, 1), beyond, kAllCodecs),
+              StatusIs(absl::StatusCode::kInvalidArgument));
+}
+
+TEST_F(CodecPolicyTest, ExactPartsAreGivenEncodedWhereTheyLieSo) {
+  SetFloor(0);
+  Put(2, 1, BlockOfBook("heldout", 1));
+  ASSERT_OK_AND_ASSIGN(const auto in_l1, store_->ReadEncoded(Key(2, 1), {}, kAllCodecs));
+  EXPECT_FALSE(in_l1.has_value()) << "it lies as it was put";
+  FillL1();
+  ASSERT_EQ(store_->Describe(Key(2, 1))->codec, "lossless");
+  ASSERT_OK_AND_ASSIGN(const auto encoded, store_->ReadEncoded(Key(2, 1), {}, kAllCodecs));
+  ASSERT_TRUE(encoded.has_value());
+  EXPECT_FALSE(encoded->fidelity.has_value());
+  EXPECT_LT(encoded->bytes.size(), kBlockBytes);
+  EXPECT_EQ(Decoded(*store_, scope_, *encoded, {}), BlockOfBook("heldout", 1));
+  ASSERT_OK_AND_ASSIGN(const auto missing, store_->ReadEncoded(Key(9, 9), {}, kAllCodecs));
+  EXPECT_FALSE(missing.has_value()) << "Read says why";
+}
+
+TEST_F(CodecPolicyTest, CalibrationsAreThoseOfTheirSpace) {
+  Calibrate();
+  PutBook(2, "heldout", 1);
+  FillL1();
+  ASSERT_OK_AND_ASSIGN(const auto encoded, store_->ReadEncoded(Key(2, 0), {}, kAllCodecs));
+  const std::string bytes = encoded->bytes.ToString();
+  const uint32_t id = *EnvelopeExcerpt::Parse(AsBytes(bytes), {})->Calibrations().begin();
+  EXPECT_OK(store_->CalibrationOf(scope_, id));
+  EXPECT_THAT(store_->CalibrationOf(scope_, id + 1), StatusIs(absl::StatusCode::kNotFound));
+  EXPECT_THAT(store_->CalibrationOf({scope_.tenant, scope_.space + 1}, id),
+              StatusIs(absl::StatusCode::kNotFound));
 }
 
 TEST_F(CodecPolicyTest, L1AnswersWhatWasPut) {

@@ -7,7 +7,7 @@
 #include <thread>
 #include <vector>
 
-#include "storage/block/envelope.h"
+#include "storage/codec/envelope.h"
 #include "tests/support/status_matchers.h"
 #include "tests/unit/server/transfer/streams/stream_fixture.h"
 

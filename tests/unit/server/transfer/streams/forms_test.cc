@@ -13,7 +13,7 @@
 #include <thread>
 
 #include "storage/base/local_socket.h"
-#include "storage/block/envelope.h"
+#include "storage/codec/envelope.h"
 #include "tests/unit/server/transfer/streams/stream_fixture.h"
 
 namespace mnemo {

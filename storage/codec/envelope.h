@@ -12,17 +12,17 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "storage/base/bytes.h"
 #include "storage/base/checksum.h"
+#include "storage/base/pinned_bytes.h"
 #include "storage/codec/codec.h"
 #include "storage/codec/section_decoder.h"
 #include "storage/codec/tensor_shape.h"
-#include "storage/tier/block_level.h"
-#include "storage/tier/stored_key.h"
 
 namespace mnemo {
 
@@ -60,8 +60,9 @@ class Envelope {
   // header, the value has `value_size` bytes.
   static absl::StatusOr<Envelope> ParseHeader(ByteView front, uint64_t value_size);
 
-  // False: these are the bytes of another key, and no answer for this one.
-  bool Matches(const StoredKey& key) const;
+  // `key`: the bytes of a stored key. False: these are the bytes of another one, and no
+  // answer for it.
+  bool Matches(std::string_view key) const;
 
   const Digest128& digest() const { return digest_; }        // of the payload as it was put
   uint64_t payload_bytes() const { return payload_bytes_; }  // exact
@@ -87,6 +88,8 @@ class Envelope {
   // Checks the stored bytes of section `i` (< section_count()) in `value`, the
   // value this was parsed from. Errors: kDataLoss, naming the section.
   absl::Status VerifySection(uint32_t i, const PinnedBytes& value) const;
+  // The same of `stored`, the stored bytes of the section alone.
+  absl::Status VerifySection(uint32_t i, ByteView stored) const;
   // Verifies section `i`, and decodes it into `decoded`, which has its exact size.
   // Errors: kDataLoss.
   absl::Status DecodeSection(uint32_t i, const PinnedBytes& value, SectionDecoder& decoder,
@@ -113,10 +116,9 @@ class Envelope {
 // Not thread-safe.
 class EnvelopeBuilder {
  public:
-  // `section_sizes` in order, each 1 to 2^32 - 1 bytes. Errors: kInvalidArgument
-  // (no sections or over kMaxEnvelopeSections, a size, their sum,
-  // element_bytes).
-  static absl::StatusOr<EnvelopeBuilder> Create(const StoredKey& key,
+  // `key`: the bytes of the stored key. `section_sizes` in order, each 1 to 2^32 - 1 bytes. Errors:
+  // kInvalidArgument (no sections or over kMaxEnvelopeSections, a size, their sum, element_bytes).
+  static absl::StatusOr<EnvelopeBuilder> Create(std::string_view key,
                                                 std::span<const uint64_t> section_sizes,
                                                 uint32_t element_bytes);
 
@@ -153,12 +155,12 @@ struct EncodingTarget {
 
 // The envelope of the same part in another form: each section of `value` is verified,
 // decoded, encoded anew. A section that does not get smaller stays raw, and one that
-// a lossy codec refuses (NaN, infinity) is encoded losslessly. `key` is the value's
-// own. Temporary memory: the answer, and the two forms of one section.
+// a lossy codec refuses (NaN, infinity) is encoded losslessly. `key` is the bytes
+// of the value's own stored key. Temporary memory: the answer, and the two forms of one section.
 // Errors: kDataLoss (`value` is damaged, or of another key); kFailedPrecondition
 // (`value` is lossy: what is lost is not got back, and must not be lost twice);
 // kInvalidArgument (tensors that are not those of the sections).
-absl::StatusOr<std::string> Transcode(const StoredKey& key, const PinnedBytes& value,
+absl::StatusOr<std::string> Transcode(std::string_view key, const PinnedBytes& value,
                                       SectionDecoder& decoder, const EncodingTarget& target);
 
 }  // namespace mnemo

@@ -1,4 +1,4 @@
-#include "storage/block/envelope.h"
+#include "storage/codec/envelope.h"
 
 #include <fmt/format.h>
 
@@ -39,7 +39,7 @@ absl::StatusOr<std::string> TranscodeTo(const StoredKey& key, const PinnedBytes&
                                         const EncodingTarget& target) {
   const CodecSet codecs;
   SectionDecoder decoder(codecs);
-  return Transcode(key, value, decoder, target);
+  return Transcode(key.bytes(), value, decoder, target);
 }
 
 // A value in pieces of odd sizes, as an arena gives it.
@@ -56,7 +56,7 @@ PinnedBytes InPieces(std::string value, size_t piece = 1001) {
 
 std::string Build(const StoredKey& key, const std::string& payload,
                   const std::vector<uint64_t>& sections, size_t message = 777) {
-  auto builder = EnvelopeBuilder::Create(key, sections, 2);
+  auto builder = EnvelopeBuilder::Create(key.bytes(), sections, 2);
   EXPECT_OK(builder);
   for (size_t at = 0; at < payload.size(); at += message) {
     EXPECT_OK(
@@ -121,7 +121,7 @@ TEST(EnvelopeTest, GivesBackEverySectionOfAPayloadThatCameInAnyMessages) {
     const PinnedBytes bytes = InPieces(value);
     ASSERT_OK_AND_ASSIGN(const Envelope envelope, Envelope::Parse(bytes));
     EXPECT_TRUE(envelope.raw());
-    EXPECT_TRUE(envelope.Matches(key));
+    EXPECT_TRUE(envelope.Matches(key.bytes()));
     EXPECT_EQ(envelope.payload_bytes(), kPayloadSize);
     EXPECT_EQ(envelope.stored_bytes(), value.size());
     EXPECT_EQ(envelope.digest(), DigestOf(AsBytes(payload)));
@@ -154,7 +154,7 @@ TEST(EnvelopeTest, BytesOfAnotherKeyAreNoAnswer) {
   const std::string mine = Build(KeyNamed("mine"), payload, kSections);
   const std::string other = Build(KeyNamed("other"), payload, kSections);
   ASSERT_OK_AND_ASSIGN(const Envelope envelope, Envelope::Parse(AsBytes(other)));
-  EXPECT_FALSE(envelope.Matches(KeyNamed("mine")));
+  EXPECT_FALSE(envelope.Matches(KeyNamed("mine").bytes()));
   // A header of one key before the payload of another fails by its checksums,
   // though the payloads differ in nothing but their key.
   ASSERT_OK_AND_ASSIGN(const Envelope own, Envelope::Parse(AsBytes(mine)));
@@ -213,7 +213,7 @@ TEST(EnvelopeTest, TranscodingKeepsDigestSectionsAndBytes) {
   const PinnedBytes bytes = InPieces(encoded);
   ASSERT_OK_AND_ASSIGN(const Envelope envelope, Envelope::Parse(bytes));
   EXPECT_FALSE(envelope.raw());
-  EXPECT_TRUE(envelope.Matches(key));
+  EXPECT_TRUE(envelope.Matches(key.bytes()));
   EXPECT_EQ(envelope.digest(), DigestOf(AsBytes(payload)));
   EXPECT_EQ(envelope.sections()[0].codec, 0);  // one byte gains nothing
   EXPECT_EQ(envelope.sections()[2].codec, 1);
@@ -318,7 +318,7 @@ TEST(EnvelopeTest, ACodecThatThisBuildDoesNotKnowIsDamageOfThatSection) {
 TEST(EnvelopeBuilderTest, RefusesSectionsOutsideTheirRange) {
   const StoredKey key = KeyNamed("k");
   const auto create = [&](const std::vector<uint64_t>& sections, uint32_t element_bytes = 1) {
-    return EnvelopeBuilder::Create(key, sections, element_bytes).status();
+    return EnvelopeBuilder::Create(key.bytes(), sections, element_bytes).status();
   };
   const auto refused = StatusIs(absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(create({}), refused);
@@ -331,7 +331,7 @@ TEST(EnvelopeBuilderTest, RefusesSectionsOutsideTheirRange) {
 }
 
 TEST(EnvelopeBuilderTest, RefusesMoreOrFewerBytesThanAnnounced) {
-  auto builder = *EnvelopeBuilder::Create(KeyNamed("k"), std::vector<uint64_t>{10, 10}, 1);
+  auto builder = *EnvelopeBuilder::Create(KeyNamed("k").bytes(), std::vector<uint64_t>{10, 10}, 1);
   ASSERT_OK(builder.Update(AsBytes(std::string(15, 'x'))));
   EXPECT_THAT(builder.Header(),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("15 bytes of the 20")));

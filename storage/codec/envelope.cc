@@ -1,5 +1,5 @@
 // docs/formats/envelope.md.
-#include "storage/block/envelope.h"
+#include "storage/codec/envelope.h"
 
 #include <fmt/format.h>
 
@@ -25,6 +25,10 @@ constexpr uint64_t kHeaderSeed = 0x6d6e656d6f686472;  // "mnemohdr"
 
 absl::Status Damaged(std::string_view what) {
   return absl::DataLossError(fmt::format("envelope: {}", what));
+}
+
+absl::Status WrongChecksum(uint32_t section) {
+  return Damaged(fmt::format("checksum of section {}", section));
 }
 
 bool IsElementSize(uint32_t bytes) { return bytes == 1 || bytes == 2 || bytes == 4; }
@@ -104,7 +108,7 @@ bool IsSound(const EnvelopeSection& section) {
   return section.bits == 0 && ToBits(section.error) == 0;
 }
 
-uint64_t KeyChecksum(const StoredKey& key) { return Checksum64(AsBytes(key.bytes()), kKeySeed); }
+uint64_t KeyChecksum(std::string_view key) { return Checksum64(AsBytes(key), kKeySeed); }
 
 }  // namespace
 
@@ -189,16 +193,19 @@ absl::StatusOr<Envelope> Envelope::ParseHeader(ByteView front, uint64_t value_si
   return envelope;
 }
 
-bool Envelope::Matches(const StoredKey& key) const { return KeyChecksum(key) == key_checksum_; }
+bool Envelope::Matches(std::string_view key) const { return KeyChecksum(key) == key_checksum_; }
 
 absl::Status Envelope::VerifySection(uint32_t i, const PinnedBytes& value) const {
   MNEMO_CHECK(i < section_count() && value.size() == stored_bytes_);
   const EnvelopeSection& section = sections_[i];
   const PinnedBytes stored = value.Slice(section.offset, section.stored_bytes);
-  if (ChecksumOf(stored, key_checksum_) != section.checksum) {
-    return Damaged(fmt::format("checksum of section {}", i));
-  }
-  return absl::OkStatus();
+  if (ChecksumOf(stored, key_checksum_) == section.checksum) return absl::OkStatus();
+  return WrongChecksum(i);
+}
+
+absl::Status Envelope::VerifySection(uint32_t i, ByteView stored) const {
+  if (Checksum64(stored, key_checksum_) == sections_[i].checksum) return absl::OkStatus();
+  return WrongChecksum(i);
 }
 
 double Envelope::bits_per_value() const {
@@ -249,7 +256,7 @@ absl::Status Envelope::VerifyAll(const PinnedBytes& value, SectionDecoder& decod
   return Damaged("digest of the payload");
 }
 
-absl::StatusOr<EnvelopeBuilder> EnvelopeBuilder::Create(const StoredKey& key,
+absl::StatusOr<EnvelopeBuilder> EnvelopeBuilder::Create(std::string_view key,
                                                         std::span<const uint64_t> section_sizes,
                                                         uint32_t element_bytes) {
   if (section_sizes.empty() || section_sizes.size() > kMaxEnvelopeSections) {
@@ -412,7 +419,7 @@ absl::Status CheckTensors(const Envelope& envelope, const EncodingTarget& target
 
 }  // namespace
 
-absl::StatusOr<std::string> Transcode(const StoredKey& key, const PinnedBytes& value,
+absl::StatusOr<std::string> Transcode(std::string_view key, const PinnedBytes& value,
                                       SectionDecoder& decoder, const EncodingTarget& target) {
   MNEMO_ASSIGN_OR_RETURN(const Envelope envelope, Envelope::Parse(value));
   if (!envelope.Matches(key)) return Damaged("bytes of another key");
