@@ -71,6 +71,14 @@ void PrintSpace(std::ostream& out, const client::SpaceAndUsage& listed, bool wid
            ? "without end"
            : FormatDuration(std::chrono::seconds(space.policy.time_to_live_seconds)));
   line("floor", FloorText(space.policy.floor_bits_per_value.value_or(0)));
+  if (space.policy.level_bits && *space.policy.level_bits != client::LevelBits()) {
+    const auto bits = [&](const std::optional<uint32_t>& level) {
+      return FloorText(level.value_or(space.policy.floor_bits_per_value.value_or(0)));
+    };
+    line("by level",
+         fmt::format("L2 {}, L3 {}, archive {}", bits(space.policy.level_bits->l2),
+                     bits(space.policy.level_bits->l3), bits(space.policy.level_bits->archive)));
+  }
   line("salt", space.salt_required ? "required" : "not required");
   const auto if_set = [](const std::string& text) { return text.empty() ? "-" : Printable(text); };
   line("weights", if_set(space.fingerprint.weights_digest));
@@ -156,25 +164,44 @@ ExitCode Create(Invocation& run, const CreateOptions& options) {
 struct SetOptions {
   std::string name;
   std::optional<std::string> floor;
+  std::optional<std::string> l2, l3, archive;
   std::optional<std::string> durability;
   std::optional<uint64_t> time_to_live_seconds;
   bool dry_run = false;
+
+  bool HasLevels() const { return l2 || l3 || archive; }
 };
 
-absl::StatusOr<uint32_t> ParseFloor(const std::string& text) {
+absl::StatusOr<uint32_t> ParseBits(std::string_view option, const std::string& text) {
   if (text == "exact") return 0;
   for (const uint32_t bits : {2U, 3U, 4U, 5U, 8U}) {
     if (text == fmt::to_string(bits)) return bits;
   }
-  return absl::InvalidArgumentError(
-      fmt::format("--floor is '{}'; it must be exact, 2, 3, 4, 5 or 8", Printable(text)));
+  return absl::InvalidArgumentError(fmt::format("{} is '{}'; it must be exact, 2, 3, 4, 5 or 8{}",
+                                                option, Printable(text),
+                                                option == "--floor" ? "" : ", or floor"));
+}
+
+// "floor" takes back what was said of a level.
+absl::Status ChangeLevel(std::string_view option, const std::optional<std::string>& text,
+                         std::optional<uint32_t>& bits) {
+  if (!text) return absl::OkStatus();
+  bits.reset();
+  if (*text == "floor") return absl::OkStatus();
+  MNEMO_ASSIGN_OR_RETURN(bits, ParseBits(option, *text));
+  return absl::OkStatus();
 }
 
 // What was asked for, in place of what is there.
 absl::StatusOr<client::SpacePolicy> Changed(client::SpacePolicy policy, const SetOptions& options) {
   if (options.floor) {
-    MNEMO_ASSIGN_OR_RETURN(policy.floor_bits_per_value, ParseFloor(*options.floor));
+    MNEMO_ASSIGN_OR_RETURN(policy.floor_bits_per_value, ParseBits("--floor", *options.floor));
   }
+  client::LevelBits levels = policy.level_bits.value_or(client::LevelBits());
+  MNEMO_RETURN_IF_ERROR(ChangeLevel("--l2", options.l2, levels.l2));
+  MNEMO_RETURN_IF_ERROR(ChangeLevel("--l3", options.l3, levels.l3));
+  MNEMO_RETURN_IF_ERROR(ChangeLevel("--archive", options.archive, levels.archive));
+  policy.level_bits = levels;
   if (options.durability) {
     MNEMO_ASSIGN_OR_RETURN(policy.durability, ParseDurability(*options.durability));
   }
@@ -218,6 +245,7 @@ ExitCode Set(Invocation& run, const SetOptions& options) {
   }
   // What was not asked for stays as it is by then, not as it was read.
   if (!options.floor) policy->floor_bits_per_value.reset();
+  if (!options.HasLevels()) policy->level_bits.reset();
   const auto updated =
       (*client)->spaces().Update(client::SpaceRef(listed->space.id), *policy, run.call_options());
   if (!updated.ok()) return run.Fail(updated.status());
@@ -291,13 +319,20 @@ void AddSpaceCommands(CLI::App& app, Invocation& run) {
   set->add_option("--floor", set_options->floor,
                   "the fewest bits of a value below L1: exact, 2, 3, 4, 5 or 8; a raised floor "
                   "drops what is kept below it");
+  set->add_option("--l2", set_options->l2,
+                  "bits of a value at L2, at least the floor and no fewer than further down: "
+                  "exact, 2, 3, 4, 5 or 8; floor: what the floor says");
+  set->add_option("--l3", set_options->l3, "the same at L3");
+  set->add_option("--archive", set_options->archive, "the same at the archive");
   set->add_option("--durability", set_options->durability, "cache, interval or sync");
   set->add_option("--time-to-live", set_options->time_to_live_seconds,
                   "seconds that blocks live after their put; 0: without end");
   set->add_flag("--dry-run", set_options->dry_run, "only show what would be");
   set->callback([&run, set_options] {
-    if (!set_options->floor && !set_options->durability && !set_options->time_to_live_seconds) {
-      throw CLI::RequiredError("one of --floor, --durability and --time-to-live");
+    if (!set_options->floor && !set_options->HasLevels() && !set_options->durability &&
+        !set_options->time_to_live_seconds) {
+      throw CLI::RequiredError(
+          "one of --floor, --l2, --l3, --archive, --durability and --time-to-live");
     }
     run.action = [&run, set_options] { return Set(run, *set_options); };
   });

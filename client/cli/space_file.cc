@@ -165,6 +165,23 @@ absl::Status ParseFingerprint(const YAML::Node& node, client::Fingerprint& print
   return fields.CheckNothingLeft();
 }
 
+absl::StatusOr<client::LevelBits> ParseLevels(const YAML::Node& node) {
+  Fields levels(node, "policy.levels");
+  MNEMO_RETURN_IF_ERROR(levels.CheckMap());
+  client::LevelBits bits;
+  for (const auto& [name, into] : {std::pair("l2", &bits.l2), std::pair("l3", &bits.l3),
+                                   std::pair("archive", &bits.archive)}) {
+    const YAML::Node level_node = levels.Child(name);
+    if (!level_node) continue;
+    Fields level(level_node, std::string("policy.levels.") + name);
+    MNEMO_RETURN_IF_ERROR(level.CheckMap());
+    MNEMO_RETURN_IF_ERROR(level.Take("bits_per_value", into->emplace(0)));
+    MNEMO_RETURN_IF_ERROR(level.CheckNothingLeft());
+  }
+  MNEMO_RETURN_IF_ERROR(levels.CheckNothingLeft());
+  return bits;
+}
+
 absl::StatusOr<client::Space> ParseNode(const YAML::Node& node) {
   Fields fields(node, "");
   MNEMO_RETURN_IF_ERROR(fields.CheckMap());
@@ -196,11 +213,25 @@ absl::StatusOr<client::Space> ParseNode(const YAML::Node& node) {
       MNEMO_RETURN_IF_ERROR(floor.Take("bits_per_value", *space.policy.floor_bits_per_value));
       MNEMO_RETURN_IF_ERROR(floor.CheckNothingLeft());
     }
+    if (const YAML::Node levels_node = policy.Child("levels")) {
+      MNEMO_ASSIGN_OR_RETURN(space.policy.level_bits, ParseLevels(levels_node));
+    }
     MNEMO_RETURN_IF_ERROR(policy.CheckNothingLeft());
   }
   fields.PassOver({"id", "created_unix_us", "usage"});
   MNEMO_RETURN_IF_ERROR(fields.CheckNothingLeft());
   return space;
+}
+
+Json LevelsToJson(const client::LevelBits& levels) {
+  Json json = Json::object();
+  const auto add = [&](const char* level, const std::optional<uint32_t>& bits) {
+    if (bits) json[level] = {{"bits_per_value", *bits}};
+  };
+  add("l2", levels.l2);
+  add("l3", levels.l3);
+  add("archive", levels.archive);
+  return json;
 }
 
 Json GroupToJson(const client::Group& group) {
@@ -262,7 +293,8 @@ Json ToJson(const client::SpaceAndUsage& listed) {
           {"policy",
            {{"durability", DurabilityName(space.policy.durability)},
             {"time_to_live_seconds", space.policy.time_to_live_seconds},
-            {"floor", {{"bits_per_value", space.policy.floor_bits_per_value.value_or(0)}}}}},
+            {"floor", {{"bits_per_value", space.policy.floor_bits_per_value.value_or(0)}}},
+            {"levels", LevelsToJson(space.policy.level_bits.value_or(client::LevelBits()))}}},
           {"created_unix_us", space.created_unix_us},
           {"usage",
            {{"parts", listed.usage.parts},

@@ -105,6 +105,14 @@ v1::SpacePolicy ToMessage(const SpacePolicy& policy) {
   if (policy.floor_bits_per_value) {
     message.mutable_floor()->set_bits_per_value(*policy.floor_bits_per_value);
   }
+  if (policy.level_bits) {
+    v1::LevelFidelity* const levels = message.mutable_levels();
+    if (policy.level_bits->l2) levels->mutable_l2()->set_bits_per_value(*policy.level_bits->l2);
+    if (policy.level_bits->l3) levels->mutable_l3()->set_bits_per_value(*policy.level_bits->l3);
+    if (policy.level_bits->archive) {
+      levels->mutable_archive()->set_bits_per_value(*policy.level_bits->archive);
+    }
+  }
   return message;
 }
 
@@ -126,6 +134,18 @@ v1::Space ToMessage(const Space& space) {
   return message;
 }
 
+namespace {
+
+LevelBits FromMessage(const v1::LevelFidelity& levels) {
+  LevelBits bits;
+  if (levels.has_l2()) bits.l2 = levels.l2().bits_per_value();
+  if (levels.has_l3()) bits.l3 = levels.l3().bits_per_value();
+  if (levels.has_archive()) bits.archive = levels.archive().bits_per_value();
+  return bits;
+}
+
+}  // namespace
+
 Space FromMessage(const v1::Space& message) {
   const v1::Fingerprint& fingerprint = message.fingerprint();
   Space space{.id = message.id(),
@@ -141,7 +161,8 @@ Space FromMessage(const v1::Space& message) {
               .chain_affinity = message.chain_affinity(),
               .policy = {.durability = static_cast<Durability>(message.policy().durability()),
                          .time_to_live_seconds = message.policy().time_to_live_seconds(),
-                         .floor_bits_per_value = message.policy().floor().bits_per_value()},
+                         .floor_bits_per_value = message.policy().floor().bits_per_value(),
+                         .level_bits = FromMessage(message.policy().levels())},
               .created_unix_us = message.created_unix_us(),
               .part_bytes = {message.part_bytes().begin(), message.part_bytes().end()}};
   for (const v1::Group& group : message.groups()) space.groups.push_back(FromMessage(group));

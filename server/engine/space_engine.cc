@@ -62,11 +62,10 @@ absl::StatusOr<std::vector<SpaceEngine::Listed>> SpaceEngine::List(const CallCon
 absl::StatusOr<SpaceRegistry::SpacePtr> SpaceEngine::Update(const CallContext& call,
                                                             const SpaceRef& ref,
                                                             const SpacePolicy& policy,
-                                                            bool keep_floor) {
+                                                            const SpaceRegistry::Keep& keep) {
   MNEMO_ASSIGN_OR_RETURN(const auto space, Resolve(call, ref));
   MNEMO_ASSIGN_OR_RETURN(
-      auto updated,
-      registry_.UpdatePolicy(call.identity.tenant, space->scope.space, policy, keep_floor));
+      auto updated, registry_.UpdatePolicy(call.identity.tenant, space->scope.space, policy, keep));
   blocks_.SpaceChanged(space->scope);
   return updated;
 }

@@ -42,7 +42,8 @@ class SpaceEngine {
   absl::StatusOr<std::vector<Listed>> List(const CallContext& call, uint32_t page_size,
                                            const std::string& page_token, std::string& next) const;
   absl::StatusOr<SpaceRegistry::SpacePtr> Update(const CallContext& call, const SpaceRef& ref,
-                                                 const SpacePolicy& policy, bool keep_floor);
+                                                 const SpacePolicy& policy,
+                                                 const SpaceRegistry::Keep& keep);
   // The bytes of docs/formats/calibration.md.
   absl::StatusOr<std::string> GetCalibration(const CallContext& call, const SpaceRef& ref,
                                              uint32_t id) const;

@@ -114,6 +114,10 @@ absl::StatusOr<SpacePolicy> FromProto(const v1::SpacePolicy& policy) {
   MNEMO_ASSIGN_OR_RETURN(const uint8_t durability,
                          EnumValue("policy.durability", policy.durability(), 0, 3));
   if (durability != 0) out.durability = static_cast<Durability>(durability);
+  const v1::LevelFidelity& levels = policy.levels();
+  if (levels.has_l2()) out.level_bits.l2 = levels.l2().bits_per_value();
+  if (levels.has_l3()) out.level_bits.l3 = levels.l3().bits_per_value();
+  if (levels.has_archive()) out.level_bits.archive = levels.archive().bits_per_value();
   return out;
 }
 
@@ -284,6 +288,11 @@ void ToProto(const Space& space, v1::Space* out) {
   out->mutable_policy()->set_durability(static_cast<v1::Durability>(spec.policy.durability));
   out->mutable_policy()->set_time_to_live_seconds(spec.policy.time_to_live_seconds);
   out->mutable_policy()->mutable_floor()->set_bits_per_value(spec.policy.floor_bits_per_value);
+  v1::LevelFidelity* const levels = out->mutable_policy()->mutable_levels();
+  const LevelBits& bits = spec.policy.level_bits;
+  if (bits.l2) levels->mutable_l2()->set_bits_per_value(*bits.l2);
+  if (bits.l3) levels->mutable_l3()->set_bits_per_value(*bits.l3);
+  if (bits.archive) levels->mutable_archive()->set_bits_per_value(*bits.archive);
   out->set_created_unix_us(Micros(space.created));
 }
 

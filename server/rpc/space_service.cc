@@ -53,7 +53,8 @@ grpc::ServerUnaryReactor* SpaceServiceHandler::Update(grpc::CallbackServerContex
         MNEMO_ASSIGN_OR_RETURN(const SpacePolicy policy, FromProto(request->policy()));
         MNEMO_ASSIGN_OR_RETURN(const auto space,
                                spaces_.Update(call, FromProto(request->space()), policy,
-                                              /*keep_floor=*/!request->policy().has_floor()));
+                                              {.floor = !request->policy().has_floor(),
+                                               .levels = !request->policy().has_levels()}));
         ToProto(*space, response->mutable_space());
         return absl::OkStatus();
       });

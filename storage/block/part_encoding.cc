@@ -61,6 +61,24 @@ absl::StatusOr<std::optional<EncodedPart>> LossyForm(StoreCore& core, const Dire
   return EncodedPart(std::move(encoded), FormOfEnvelope(made));
 }
 
+// The lossy part `stored` as `level` keeps it: in fewer bits where its form can be cut to
+// those that the space's policy has there, otherwise as it is. Errors: kDataLoss, those of Store.
+absl::StatusOr<EncodedPart> WithoutPlanes(StoreCore& core, const DirectoryEntry& entry,
+                                          const Envelope& envelope, const PinnedBytes& stored,
+                                          Level level) {
+  const uint8_t form = FormOfEnvelope(envelope);
+  const std::shared_ptr<const Space> space = core.spaces.Find(entry.key.scope);
+  if (space == nullptr || !MayBeCut(form, space->spec.policy, level)) {
+    return EncodedPart(stored, form);
+  }
+  MNEMO_ASSIGN_OR_RETURN(auto calibrations, CalibrationsOf(core, entry, envelope));
+  SectionDecoder decoder(core.codecs, std::move(calibrations));
+  MNEMO_ASSIGN_OR_RETURN(std::string cut, CutEnvelope(entry.key.Stored().bytes(), stored, decoder,
+                                                      BitsOf(FormAt(space->spec.policy, level))));
+  MNEMO_ASSIGN_OR_RETURN(const Envelope made, Envelope::Parse(AsBytes(cut)));
+  return EncodedPart(std::move(cut), FormOfEnvelope(made));
+}
+
 // Whether codes of `bits`, which have lost something, are less than the owner asks for.
 bool AreBelowFloor(const StoreCore& core, KeyScope scope, uint32_t bits) {
   const std::shared_ptr<const Space> space = core.spaces.Find(scope);
@@ -93,8 +111,8 @@ absl::StatusOr<EncodedPart> FormFor(StoreCore& core, const DirectoryEntry& entry
                                     const PinnedBytes& stored, Level level) {
   MNEMO_ASSIGN_OR_RETURN(const Envelope envelope, CheckedHeader(entry, stored));
   const uint8_t form = FormOfEnvelope(envelope);
-  // What is lost is not got back, and must not be lost twice.
-  if (envelope.lossy()) return EncodedPart(stored, form);
+  // What is lost is not got back, and must not be encoded twice.
+  if (envelope.lossy()) return WithoutPlanes(core, entry, envelope, stored, level);
   absl::StatusOr<std::optional<EncodedPart>> lossy =
       LossyForm(core, entry, envelope, stored, level);
   // A calibration that is damaged says nothing of the part.

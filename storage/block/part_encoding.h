@@ -43,7 +43,7 @@ absl::StatusOr<Envelope> CheckedHeader(const DirectoryEntry& entry, const Pinned
 
 // The envelope `stored` as `level` is to keep it: in the lossy form that its space allows
 // there, at L2 and Disk losslessly if that pays, otherwise as it is, unverified then. What is
-// lossy stays as it is. Errors: kDataLoss.
+// lossy stays as it is, or loses planes. Errors: kDataLoss.
 absl::StatusOr<EncodedPart> FormFor(StoreCore& core, const DirectoryEntry& entry,
                                     const PinnedBytes& stored, Level level);
 

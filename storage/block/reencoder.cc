@@ -14,7 +14,8 @@ namespace {
 // Whether a copy in `form` at `level` is to be looked at more closely.
 bool IsAnother(uint8_t form, const SpacePolicy& policy, Level level) {
   if (!IsLossyForm(form)) return IsLossy(FormAt(policy, level));
-  return IsBelowFloor(policy, BitsOf(static_cast<StoredForm>(form)));
+  return IsBelowFloor(policy, BitsOf(static_cast<StoredForm>(form))) ||
+         MayBeCut(form, policy, level);
 }
 
 // Whether some part of a space of this policy may have to change.
@@ -116,7 +117,7 @@ void Reencoder::Count(const absl::Status& replaced) {
 
 void Reencoder::ReplaceInL2(const DirectoryEntry& entry, uint64_t& encoded_bytes) {
   const Level level = entry.ram->level;
-  if (IsLossyForm(entry.ram->codec)) {
+  if (IsBelowFloor(core_, entry.key.scope, entry.ram->codec)) {
     return core_.DropBelowFloor(entry, level);
   }
   RamLevel& ram = core_.Ram(level);
@@ -135,7 +136,7 @@ void Reencoder::ReplaceInL2(const DirectoryEntry& entry, uint64_t& encoded_bytes
 
 void Reencoder::ReplaceOnDisk(const DirectoryEntry& entry, uint64_t& encoded_bytes) {
   const Level level = entry.disk->level;
-  if (IsLossyForm(entry.disk->codec)) {
+  if (IsBelowFloor(core_, entry.key.scope, entry.disk->codec)) {
     // Of what has to be on disk, and is good enough in RAM, that is written in its place.
     const bool stays = entry.pinned || entry.durability != Durability::kCache;
     if (stays && entry.ram && !IsBelowFloor(core_, entry.key.scope, entry.ram->codec)) {
@@ -151,7 +152,9 @@ void Reencoder::ReplaceOnDisk(const DirectoryEntry& entry, uint64_t& encoded_byt
   if (absl::IsDataLoss(encoded.status()) || absl::IsNotFound(encoded.status())) {
     return core_.DropDamaged(entry, level);
   }
-  if (!encoded.ok() || !IsLossyForm(encoded->form())) return;
+  if (!encoded.ok() || encoded->form() == entry.disk->codec || !IsLossyForm(encoded->form())) {
+    return;
+  }
   encoded_bytes += entry.payload_bytes;
   Count(demotion_.PutOnDisk(entry, level, entry.disk->instance, *encoded));
 }

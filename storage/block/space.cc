@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <numeric>
@@ -138,6 +139,44 @@ absl::Status ValidateFingerprint(const SpaceSpec& spec) {
   return absl::OkStatus();
 }
 
+bool IsFidelity(uint32_t bits) {
+  return bits == 0 || FormOf(CodecId::kProgressive, bits).has_value();
+}
+
+// Bits of codes at the levels below L1, from L2 down; 0: exact.
+std::array<uint32_t, 3> BitsByLevel(const SpacePolicy& policy) {
+  const uint32_t floor = policy.floor_bits_per_value;
+  return {policy.level_bits.l2.value_or(floor), policy.level_bits.l3.value_or(floor),
+          policy.level_bits.archive.value_or(floor)};
+}
+
+// Whether `a` keeps less than `b`.
+bool IsFewer(uint32_t a, uint32_t b) { return a != 0 && (b == 0 || a < b); }
+
+std::string FidelityText(uint32_t bits) { return bits == 0 ? "0 (exact)" : fmt::to_string(bits); }
+
+absl::Status ValidateLevels(const SpacePolicy& policy) {
+  constexpr std::array<std::string_view, 3> kNames = {"l2", "l3", "archive"};
+  const std::array<uint32_t, 3> bits = BitsByLevel(policy);
+  for (size_t i = 0; i < bits.size(); ++i) {
+    const std::string field = fmt::format("policy.levels.{}.bits_per_value", kNames[i]);
+    if (!IsFidelity(bits[i])) {
+      return OutOfRange(field, fmt::to_string(bits[i]), "0 (exact), 2, 3, 4, 5 or 8");
+    }
+    if (IsFewer(bits[i], policy.floor_bits_per_value)) {
+      return OutOfRange(
+          field, FidelityText(bits[i]),
+          fmt::format("at least the floor, {}", FidelityText(policy.floor_bits_per_value)));
+    }
+    if (i > 0 && IsFewer(bits[i - 1], bits[i])) {
+      return OutOfRange(
+          field, FidelityText(bits[i]),
+          fmt::format("at most that of {}, {}", kNames[i - 1], FidelityText(bits[i - 1])));
+    }
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status ValidatePolicy(const SpacePolicy& policy) {
@@ -145,20 +184,32 @@ absl::Status ValidatePolicy(const SpacePolicy& policy) {
       CheckRange("policy.durability", static_cast<uint8_t>(policy.durability), 1, 3));
   MNEMO_RETURN_IF_ERROR(CheckRange("policy.time_to_live_seconds", policy.time_to_live_seconds, 0,
                                    kMaxTimeToLiveSeconds));
-  if (policy.floor_bits_per_value != 0 &&
-      !FormOf(CodecId::kProgressive, policy.floor_bits_per_value)) {
+  if (!IsFidelity(policy.floor_bits_per_value)) {
     return OutOfRange("policy.floor.bits_per_value", fmt::to_string(policy.floor_bits_per_value),
                       "0 (exact), 2, 3, 4, 5 or 8");
   }
-  return absl::OkStatus();
+  return ValidateLevels(policy);
 }
 
 StoredForm FormAt(const SpacePolicy& policy, Level level) {
-  if (level == Level::kL1 || policy.floor_bits_per_value == 0) return StoredForm::kLossless;
+  if (level == Level::kL1) return StoredForm::kLossless;
+  const std::array<uint32_t, 3> all = BitsByLevel(policy);
+  const uint32_t bits = all[static_cast<size_t>(level) - static_cast<size_t>(Level::kL2)];
+  if (bits == 0) return StoredForm::kLossless;
   // At equal bits the rotated form errs less than the progressive one, which alone
-  // has 8 (docs/codecs.md).
-  const std::optional<StoredForm> rotated = FormOf(CodecId::kRotated, policy.floor_bits_per_value);
-  return rotated ? *rotated : *FormOf(CodecId::kProgressive, policy.floor_bits_per_value);
+  // has 8 (docs/codecs.md), and can be cut.
+  const bool is_cut = std::any_of(all.begin(), all.end(),
+                                  [bits](uint32_t other) { return other != 0 && other != bits; });
+  const std::optional<StoredForm> rotated = FormOf(CodecId::kRotated, bits);
+  return rotated && !is_cut ? *rotated : *FormOf(CodecId::kProgressive, bits);
+}
+
+bool MayBeCut(uint8_t form, const SpacePolicy& policy, Level level) {
+  if (!IsLossyForm(form)) return false;
+  const auto lossy = static_cast<StoredForm>(form);
+  const StoredForm wanted = FormAt(policy, level);
+  return CodecOf(lossy) == CodecId::kProgressive && IsLossy(wanted) &&
+         BitsOf(lossy) > BitsOf(wanted);
 }
 
 bool IsBelowFloor(const SpacePolicy& policy, uint32_t bits) {
@@ -327,6 +378,16 @@ Json ToJson(const SpaceSpec& spec) {
   Json groups = Json::array();
   for (const Group& group : spec.groups) groups.push_back(ToJson(group));
   const Fingerprint& print = spec.fingerprint;
+  Json policy = {{"durability", static_cast<int>(spec.policy.durability)},
+                 {"time_to_live_seconds", spec.policy.time_to_live_seconds},
+                 {"floor", {{"bits_per_value", spec.policy.floor_bits_per_value}}}};
+  const LevelBits& levels = spec.policy.level_bits;
+  const auto add = [&](const char* level, const std::optional<uint32_t>& bits) {
+    if (bits) policy["levels"][level] = {{"bits_per_value", *bits}};
+  };
+  add("l2", levels.l2);
+  add("l3", levels.l3);
+  add("archive", levels.archive);
   return {{"name", spec.name},
           {"fingerprint",
            {{"weights_digest", print.weights_digest},
@@ -339,10 +400,7 @@ Json ToJson(const SpaceSpec& spec) {
           {"groups", std::move(groups)},
           {"salt_required", spec.salt_required},
           {"chain_affinity", spec.chain_affinity},
-          {"policy",
-           {{"durability", static_cast<int>(spec.policy.durability)},
-            {"time_to_live_seconds", spec.policy.time_to_live_seconds},
-            {"floor", {{"bits_per_value", spec.policy.floor_bits_per_value}}}}}};
+          {"policy", std::move(policy)}};
 }
 
 // Throws nlohmann's exceptions on a missing or mistyped field; DecodeSpace
@@ -392,6 +450,15 @@ SpaceSpec SpecFromJson(const Json& json) {
   spec.policy.durability = static_cast<Durability>(policy.at("durability").get<int>());
   policy.at("time_to_live_seconds").get_to(spec.policy.time_to_live_seconds);
   policy.at("floor").at("bits_per_value").get_to(spec.policy.floor_bits_per_value);
+  if (const auto levels = policy.find("levels"); levels != policy.end()) {
+    const auto take = [&](const char* level, std::optional<uint32_t>& bits) {
+      const auto found = levels->find(level);
+      if (found != levels->end()) bits = found->at("bits_per_value").get<uint32_t>();
+    };
+    take("l2", spec.policy.level_bits.l2);
+    take("l3", spec.policy.level_bits.l3);
+    take("archive", spec.policy.level_bits.archive);
+  }
   return spec;
 }
 

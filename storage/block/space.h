@@ -69,10 +69,20 @@ struct Fingerprint {
   friend bool operator==(const Fingerprint&, const Fingerprint&) = default;
 };
 
+// Bits of a code by level, for those that do not keep what the floor says. As the floor's;
+// each at least the floor, and no deeper level has more than one above it.
+struct LevelBits {
+  std::optional<uint32_t> l2;
+  std::optional<uint32_t> l3;
+  std::optional<uint32_t> archive;
+  friend bool operator==(const LevelBits&, const LevelBits&) = default;
+};
+
 struct SpacePolicy {
   Durability durability = Durability::kCache;
   uint64_t time_to_live_seconds = 0;
   uint32_t floor_bits_per_value = 0;  // 0: exact; 2, 3, 4, 5 or 8
+  LevelBits level_bits;
   friend bool operator==(const SpacePolicy&, const SpacePolicy&) = default;
 };
 
@@ -98,8 +108,11 @@ absl::Status ValidateSpace(const SpaceSpec& spec);
 absl::Status ValidatePolicy(const SpacePolicy& policy);
 
 // In which form parts of a space of this policy are kept at `level`: kLossless stands for
-// exact, in whatever form pays. L1 keeps what it gets.
+// exact, in whatever form pays. L1 keeps what it gets. Where levels keep different bits
+// the form is progressive, so that going down drops planes and encodes nothing again.
 StoredForm FormAt(const SpacePolicy& policy, Level level);
+// Whether a part in `form`, a StoredForm, goes to `level`, or stays there, in fewer bits.
+bool MayBeCut(uint8_t form, const SpacePolicy& policy, Level level);
 // Whether codes of `bits`, which have lost something, are less than the owner asks for.
 bool IsBelowFloor(const SpacePolicy& policy, uint32_t bits);
 // Whether the group's parts are tensors, and not bytes only: STATE and OPAQUE

@@ -134,14 +134,14 @@ std::vector<SpaceRegistry::SpacePtr> SpaceRegistry::List(uint64_t tenant, const 
 
 absl::StatusOr<SpaceRegistry::SpacePtr> SpaceRegistry::UpdatePolicy(uint64_t tenant, uint64_t space,
                                                                     const SpacePolicy& policy,
-                                                                    bool keep_floor) {
+                                                                    const Keep& keep) {
   MutexLock change(change_);
   MNEMO_ASSIGN_OR_RETURN(const SpacePtr present, ById(tenant, space));
   Space updated = *present;
   updated.spec.policy = policy;
-  if (keep_floor) {
-    updated.spec.policy.floor_bits_per_value = present->spec.policy.floor_bits_per_value;
-  }
+  const SpacePolicy& before = present->spec.policy;
+  if (keep.floor) updated.spec.policy.floor_bits_per_value = before.floor_bits_per_value;
+  if (keep.levels) updated.spec.policy.level_bits = before.level_bits;
   MNEMO_RETURN_IF_ERROR(ValidateSpace(updated.spec));
   MNEMO_RETURN_IF_ERROR(Persist(updated, OperationKind::kPutSpace));
   auto shared = std::make_shared<const Space>(std::move(updated));

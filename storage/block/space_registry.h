@@ -34,10 +34,18 @@ class SpaceRegistry {
   absl::StatusOr<SpacePtr> ByName(uint64_t tenant, const std::string& name) const;
   // By name, after `after` (exclusive), at most `limit`.
   std::vector<SpacePtr> List(uint64_t tenant, const std::string& after, size_t limit) const;
-  // With `keep_floor` the floor stays as it is, whatever `policy` says. Errors:
-  // kNotFound, kInvalidArgument, those of Store.
+  // What is kept stays as it is, whatever `policy` says. Errors: kNotFound,
+  // kInvalidArgument, those of Store.
+  struct Keep {
+    bool floor = false;
+    bool levels = false;
+  };
   absl::StatusOr<SpacePtr> UpdatePolicy(uint64_t tenant, uint64_t space, const SpacePolicy& policy,
-                                        bool keep_floor = false);
+                                        const Keep& keep);
+  absl::StatusOr<SpacePtr> UpdatePolicy(uint64_t tenant, uint64_t space,
+                                        const SpacePolicy& policy) {
+    return UpdatePolicy(tenant, space, policy, Keep());
+  }
   // Ok if it is not there.
   absl::Status Remove(uint64_t tenant, uint64_t space);
   size_t size() const;

@@ -446,4 +446,69 @@ absl::StatusOr<std::string> Transcode(std::string_view key, const PinnedBytes& v
   return out;
 }
 
+namespace {
+
+// What sections lost of all encoded values of a part, in squares.
+struct Lost {
+  double squares = 0;
+  double squared_errors = 0;
+
+  float relative() const {
+    return squares > 0 ? static_cast<float>(std::sqrt(squared_errors / squares)) : 0;
+  }
+};
+
+// Cuts `stored`, a section that `entry` describes, and adds what it has lost then.
+absl::Status CutSection(SectionDecoder& decoder, uint32_t bits, std::vector<uint8_t>& stored,
+                        EnvelopeSection& entry, Lost& lost) {
+  if (!IsTensorCodec(entry.codec)) return absl::OkStatus();
+  MNEMO_ASSIGN_OR_RETURN(const TensorShape shape, ShapeOfSection(stored));
+  std::vector<uint8_t> was(entry.exact_bytes);
+  MNEMO_RETURN_IF_ERROR(decoder.Decode(entry.codec, stored, was));
+  std::vector<uint8_t> is = was;
+  const double error_before = entry.error;
+  if (entry.codec == static_cast<uint8_t>(CodecId::kProgressive) && entry.bits > bits) {
+    MNEMO_ASSIGN_OR_RETURN(const uint64_t size, Demote(stored, bits));
+    stored.resize(size);
+    MNEMO_RETURN_IF_ERROR(decoder.Decode(entry.codec, stored, is));
+    entry.bits = static_cast<uint8_t>(bits);
+    entry.stored_bytes = static_cast<uint32_t>(size);
+  }
+  const EncodingError between = DifferenceOf(shape, was, is);
+  const double kept = 1 - std::min(1.0, error_before * error_before);
+  entry.error = static_cast<float>(
+      std::sqrt(error_before * error_before + kept * between.relative() * between.relative()));
+  const double squares = between.squares / std::max(1e-6, kept);
+  lost.squares += squares;
+  lost.squared_errors += double{entry.error} * entry.error * squares;
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> CutEnvelope(std::string_view key, const PinnedBytes& value,
+                                        SectionDecoder& decoder, uint32_t bits) {
+  MNEMO_ASSIGN_OR_RETURN(const Envelope envelope, Envelope::Parse(value));
+  if (!envelope.Matches(key)) return Damaged("bytes of another key");
+  std::vector<EnvelopeSection> sections = envelope.sections();
+  std::string out(envelope.header_bytes(), '\0');
+  std::vector<uint8_t> stored;
+  Lost lost;
+  for (uint32_t i = 0; i < sections.size(); ++i) {
+    EnvelopeSection& section = sections[i];
+    MNEMO_RETURN_IF_ERROR(envelope.VerifySection(i, value));
+    stored.resize(section.stored_bytes);
+    value.CopyTo(section.offset, stored);
+    MNEMO_RETURN_IF_ERROR(CutSection(decoder, bits, stored, section, lost));
+    section.offset = out.size();
+    section.checksum = Checksum64(stored, KeyChecksum(key));
+    out.append(AsText(stored));
+  }
+  const std::string header =
+      SerializeHeader(KeyChecksum(key), envelope.digest(), envelope.payload_bytes(), out.size(),
+                      lost.relative(), sections);
+  std::copy(header.begin(), header.end(), out.begin());
+  return out;
+}
+
 }  // namespace mnemo

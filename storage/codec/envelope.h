@@ -163,4 +163,13 @@ struct EncodingTarget {
 absl::StatusOr<std::string> Transcode(std::string_view key, const PinnedBytes& value,
                                       SectionDecoder& decoder, const EncodingTarget& target);
 
+// The envelope of the same part with no more than `bits` of each code of a progressive
+// section: planes are dropped, and nothing is encoded again. Other sections stay as they
+// are. The error of a section becomes the root of two squares: of what was lost before, and
+// of the difference between what it decoded to before and what it does now, for levels are
+// means of what they stand for. `key` as for Transcode. Errors: kDataLoss; kInvalidArgument
+// (bits that progressive sections do not have).
+absl::StatusOr<std::string> CutEnvelope(std::string_view key, const PinnedBytes& value,
+                                        SectionDecoder& decoder, uint32_t bits);
+
 }  // namespace mnemo

@@ -247,6 +247,31 @@ absl::Status CheckBits(const TensorHeader& header, uint32_t bits) {
 
 }  // namespace
 
+EncodingError DifferenceOf(const TensorShape& shape, ByteView was, ByteView is) {
+  const codec::RowKernels& kernels = codec::BestRowKernels();
+  std::vector<float> x(shape.dimension);
+  std::vector<float> y(shape.dimension);
+  EncodingError error;
+  for (uint32_t layer = 0; layer < shape.layers; ++layer) {
+    for (uint32_t token = shape.exact_tokens; token < shape.tokens; ++token) {
+      for (uint32_t head = 0; head < shape.heads; ++head) {
+        const uint64_t at = shape.RowOffset(layer, token, head);
+        kernels.Load(shape.dtype, was.data() + at, shape.dimension, x.data());
+        kernels.Load(shape.dtype, is.data() + at, shape.dimension, y.data());
+        for (uint32_t i = 0; i < shape.dimension; ++i) {
+          const double difference = double{y[i]} - double{x[i]};
+          error.squares += double{x[i]} * double{x[i]};
+          error.squared_errors += difference * difference;
+          error.largest = std::max(error.largest, std::fabs(difference));
+        }
+      }
+    }
+  }
+  error.values =
+      uint64_t{shape.layers} * (shape.tokens - shape.exact_tokens) * shape.heads * shape.dimension;
+  return error;
+}
+
 absl::StatusOr<TensorShape> ShapeOfSection(ByteView encoded) {
   ByteReader reader(encoded);
   MNEMO_ASSIGN_OR_RETURN(const TensorHeader header, codec::ReadTensorHeader(reader));

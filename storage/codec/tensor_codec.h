@@ -111,6 +111,9 @@ class TensorDecoder {
   std::unique_ptr<codec::DecodeScratch> scratch_;
 };
 
+// How far `is` is from `was`, both the bytes of a tensor of `shape`, exact tokens left out.
+EncodingError DifferenceOf(const TensorShape& shape, ByteView was, ByteView is);
+
 // The tensor that a section says to hold. Errors: kDataLoss (damaged, another
 // version).
 absl::StatusOr<TensorShape> ShapeOfSection(ByteView encoded);

@@ -14,6 +14,7 @@
 namespace mnemo::testing {
 
 struct EncodedSample {
+  std::string key;    // bytes of its stored key
   std::string exact;  // the payload as it was put
   std::string value;  // its envelope, encoded
   std::shared_ptr<const Calibration> calibration;
@@ -58,13 +59,13 @@ inline EncodedSample MakeEncodedSample(StoredForm form, bool calibrated = true, 
   if (calibrated) sample.calibration = *fit->Finish();
   target.calibration = sample.calibration.get();
 
-  const std::string key = "key " + std::to_string(seed);
-  auto builder = EnvelopeBuilder::Create(key, sizes, 2);
+  sample.key = "key " + std::to_string(seed);
+  auto builder = EnvelopeBuilder::Create(sample.key, sizes, 2);
   MNEMO_CHECK(builder.ok() && builder->Update(AsBytes(sample.exact)).ok());
   auto raw = std::make_shared<const std::string>(*builder->Header() + sample.exact);
   const CodecSet codecs;
   SectionDecoder decoder(codecs);
-  auto value = Transcode(key, PinnedBytes({AsBytes(*raw)}, raw), decoder, target);
+  auto value = Transcode(sample.key, PinnedBytes({AsBytes(*raw)}, raw), decoder, target);
   MNEMO_CHECK(value.ok());
   sample.value = *std::move(value);
   return sample;

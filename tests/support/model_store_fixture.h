@@ -102,8 +102,9 @@ class ModelStoreTest : public ::testing::Test {
     ASSERT_OK(opened);
     scope_ = opened->first->scope;
   }
-  void SetFloor(uint32_t bits) {
-    ASSERT_OK(spaces_->UpdatePolicy(scope_.tenant, scope_.space, {.floor_bits_per_value = bits}));
+  void SetFloor(uint32_t bits) { SetPolicy({.floor_bits_per_value = bits}); }
+  void SetPolicy(const SpacePolicy& policy) {
+    ASSERT_OK(spaces_->UpdatePolicy(scope_.tenant, scope_.space, policy));
   }
 
   PartKey Key(uint64_t chain, uint32_t depth) const { return TestPart(chain, depth, scope_); }

@@ -119,11 +119,22 @@ struct Fingerprint {
   friend bool operator==(const Fingerprint&, const Fingerprint&) = default;
 };
 
+// Bits of a code that levels keep where that is more than the floor, 0 for exact; none:
+// the floor.
+struct LevelBits {
+  std::optional<uint32_t> l2;
+  std::optional<uint32_t> l3;
+  std::optional<uint32_t> archive;
+  friend bool operator==(const LevelBits&, const LevelBits&) = default;
+};
+
 struct SpacePolicy {
   Durability durability = Durability::kDefault;
   uint64_t time_to_live_seconds = 0;
   // 0: exact. None: exact of a new space; an update leaves it as it is.
   std::optional<uint32_t> floor_bits_per_value;
+  // None: the floor everywhere in a new space; an update leaves them as they are.
+  std::optional<LevelBits> level_bits;
   friend bool operator==(const SpacePolicy&, const SpacePolicy&) = default;
 };
 

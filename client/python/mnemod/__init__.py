@@ -86,6 +86,7 @@ from .spaces import (
     Group,
     GroupKind,
     Layout,
+    LevelBits,
     Rope,
     RopePairing,
     Scales,

@@ -19,7 +19,9 @@ def to_space(space: spaces.Space) -> Any:
         tokens_per_block=space.tokens_per_block,
         salt_required=space.salt_required,
         chain_affinity=space.chain_affinity,
-        policy=to_policy(space.durability, space.time_to_live, space.floor_bits),
+        policy=to_policy(
+            space.durability, space.time_to_live, space.floor_bits, space.level_bits
+        ),
     )
     for name in spaces.Fingerprint.__dataclass_fields__:
         setattr(message.fingerprint, name, getattr(space.fingerprint, name))
@@ -29,13 +31,33 @@ def to_space(space: spaces.Space) -> Any:
 
 
 def to_policy(
-    durability: spaces.Durability, time_to_live: int, floor_bits: Optional[int]
+    durability: spaces.Durability,
+    time_to_live: int,
+    floor_bits: Optional[int],
+    level_bits: Optional[spaces.LevelBits],
 ) -> Any:
-    """What of a space may change; without `floor_bits` the floor does not."""
+    """What of a space may change; without `floor_bits` and `level_bits` these do not."""
     policy = pb.SpacePolicy(durability=int(durability), time_to_live_seconds=time_to_live)
     if floor_bits is not None:
         policy.floor.bits_per_value = floor_bits
+    if level_bits is not None:
+        policy.levels.SetInParent()
+        for name in ("l2", "l3", "archive"):
+            bits = getattr(level_bits, name)
+            if bits is not None:
+                getattr(policy.levels, name).bits_per_value = bits
+                getattr(policy.levels, name).SetInParent()  # also where they are 0
     return policy
+
+
+def from_levels(levels: Any) -> spaces.LevelBits:
+    """What levels keep."""
+    return spaces.LevelBits(
+        *(
+            getattr(levels, name).bits_per_value if levels.HasField(name) else None
+            for name in ("l2", "l3", "archive")
+        )
+    )
 
 
 def to_group(group: spaces.Group) -> Any:
@@ -115,6 +137,7 @@ def from_space(message: Any) -> spaces.SpaceInfo:
         durability=spaces.Durability(message.policy.durability),
         time_to_live=message.policy.time_to_live_seconds,
         floor_bits=message.policy.floor.bits_per_value,
+        level_bits=from_levels(message.policy.levels),
     )
     return spaces.SpaceInfo(
         message.id, space, message.created_unix_us, tuple(message.part_bytes)

@@ -40,7 +40,7 @@ from .blocks import (
 )
 from .aio_contexts import EVERYTHING, AsyncContextHandle
 from .contexts import Context, ContextInfo, SearchResult, TokenFilter
-from .spaces import Durability, Space, SpaceInfo, SpaceUsage
+from .spaces import Durability, LevelBits, Space, SpaceInfo, SpaceUsage
 
 DEFAULT_TARGET = "127.0.0.1:7070"
 DEFAULT_DEADLINE = 30.0
@@ -143,16 +143,15 @@ class AsyncClient(SharesMemory):
         durability: Durability,
         time_to_live: int = 0,
         floor_bits: Optional[int] = None,
+        level_bits: Optional[LevelBits] = None,
         deadline: Optional[float] = None,
     ) -> SpaceInfo:
-        """Replaces the policy of a space, for later writes; but the floor stays without
-        `floor_bits`, and a raised one (0: exact) holds at once: what is kept in fewer
-        bits goes. Errors: NotFoundError.
+        """Replaces the policy of a space, for later writes; but floor and levels stay
+        without `floor_bits` and `level_bits`, and a raised floor (0: exact) holds at once:
+        what is kept in fewer bits goes. Errors: NotFoundError.
         """
-        request = pb.UpdateSpaceRequest(
-            space=_space_ref(name),
-            policy=_convert.to_policy(durability, time_to_live, floor_bits),
-        )
+        policy = _convert.to_policy(durability, time_to_live, floor_bits, level_bits)
+        request = pb.UpdateSpaceRequest(space=_space_ref(name), policy=policy)
         answer = await self._transport.call("SpaceService.Update", request, deadline)
         return _convert.from_space(answer.space)
 

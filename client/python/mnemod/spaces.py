@@ -158,6 +158,18 @@ class Fingerprint:
 
 
 @dataclass(frozen=True)
+class LevelBits:
+    """Bits of a value's code by level, 0 for exact; None for what the floor says.
+
+    Each is at least the floor, and no deeper level has more than one above it.
+    """
+
+    l2: Optional[int] = None
+    l3: Optional[int] = None
+    archive: Optional[int] = None
+
+
+@dataclass(frozen=True)
 class Space:
     """What a space has to be. `Space.from_gguf`, `Space.from_hf_config` and
     `Space.opaque` fill it in; `dataclasses.replace` changes a field.
@@ -175,6 +187,8 @@ class Space:
     floor_bits: int = 0
     """The fewest bits of a value's code that the owner allows below L1: 2, 3, 4,
     5 or 8; 0 for exact."""
+    level_bits: LevelBits = LevelBits()
+    """What levels keep where that is more than the floor."""
 
     @staticmethod
     def from_gguf(path: Any, **options: Any) -> "Space":

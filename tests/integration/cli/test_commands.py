@@ -209,7 +209,18 @@ def test_space_set_changes_what_is_named_and_asks_before_a_floor_rises(ctl, tmp_
     ctl("space", "set", "set", "--time-to-live", "60")
     policy = ctl.data("space", "show", "set")["policy"]
     assert policy == {"durability": "sync", "time_to_live_seconds": 60,
-                      "floor": {"bits_per_value": 4}}
+                      "floor": {"bits_per_value": 4}, "levels": {}}
+
+    shown = ctl("space", "set", "set", "--l2", "exact", "--l3", "8").stdout
+    assert re.search(r"^by level +L2 exact, L3 8 bits, archive 4 bits$", shown, re.MULTILINE)
+    ctl("space", "set", "set", "--l2", "floor", "--l3", "5", "--archive", "8", code=USAGE)
+    assert ctl.data("space", "show", "set")["policy"]["levels"] == {
+        "l2": {"bits_per_value": 0}, "l3": {"bits_per_value": 8}}
+    refused = ctl("space", "set", "set", "--floor", "exact", "--yes", code=USAGE)
+    assert "policy.levels.l3.bits_per_value" in refused.stderr
+    assert "or floor" in ctl("space", "set", "set", "--l3", "7", code=USAGE).stderr
+    ctl("space", "set", "set", "--l2", "floor", "--l3", "floor")
+    assert ctl.data("space", "show", "set")["policy"]["levels"] == {}
 
     raised = ctl("space", "set", "set", "--floor", "exact", "--dry-run")
     assert "would be dropped" in raised.stderr

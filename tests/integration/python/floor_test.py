@@ -16,6 +16,7 @@ from mnemod import (
     GroupKind,
     InvalidArgumentError,
     Layout,
+    LevelBits,
     Plane,
     ReadOrder,
     Space,
@@ -190,6 +191,52 @@ def test_an_update_without_a_floor_leaves_it(tmp_path):
         assert (kept.space.floor_bits, kept.space.time_to_live) == (4, 9)
         exact = client.update_space("model", durability=Durability.SYNC, floor_bits=0)
         assert (exact.space.floor_bits, exact.space.time_to_live) == (0, 0)
+
+
+def test_levels_keep_bits_of_their_own_and_planes_go(tmp_path):
+    """What a chain of bits by level makes of parts, and a changed one of what is there."""
+    data = payloads()
+    space = dataclasses.replace(
+        model_space("model", 2), level_bits=LevelBits(l2=8, l3=5), durability=Durability.SYNC
+    )
+
+    def codecs(handle):
+        return {info.codec for info in handle.describe(keys())}
+
+    with Daemon(tmp_path) as daemon, Client(daemon.ready["grpc"], deadline=60) as client:
+        handle = client.open_space(space)
+        assert client.get_space("model").info.space.level_bits == LevelBits(l2=8, l3=5)
+        handle.put(blocks(data))
+        # Encoded where they lie, behind the answer.
+        before = handle.usage().level_bytes[2]
+        end = time.monotonic() + 120
+        while handle.usage().level_bytes[2] * 2 > before or handle.usage().reencoding:
+            assert time.monotonic() < end
+        daemon.kill()
+    with Daemon(tmp_path) as daemon, Client(daemon.ready["grpc"], deadline=60) as client:
+        handle = client.get_space("model")
+        assert codecs(handle) == {"progressive5"}
+        client.update_space(
+            "model", durability=Durability.SYNC, level_bits=LevelBits(l2=8, l3=3)
+        )
+        end = time.monotonic() + 120
+        while codecs(handle) != {"progressive3"}:
+            assert time.monotonic() < end
+        kept = client.update_space("model", durability=Durability.SYNC)
+        assert kept.space.level_bits == LevelBits(l2=8, l3=3)
+        with pytest.raises(InvalidArgumentError) as caught:
+            client.update_space("model", durability=Durability.SYNC, floor_bits=4)
+        assert "policy.levels.l3" in caught.value.message
+        daemon.kill()
+    with Daemon(tmp_path) as daemon, Client(daemon.ready["grpc"], deadline=60) as client:
+        handle = client.get_space("model")
+        assert codecs(handle) == {"progressive3"}
+        # Of what both ends decode.
+        for options in ({}, {"decode_at_client": True}):
+            for read, put in zip(handle.get(keys(), **options), data):
+                assert read.ok and read.fidelity.codec == "progressive3"
+                found = relative_error(put, read.data)
+                assert found == pytest.approx(read.fidelity.error, rel=0.05 if read.depth else 0.2)
 
 
 def test_a_floor_needs_tensors(tmp_path):

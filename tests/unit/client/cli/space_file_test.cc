@@ -44,7 +44,8 @@ groups:
 policy:
   durability: interval
   time_to_live_seconds: 60
-  floor: {bits_per_value: 8}
+  floor: {bits_per_value: 4}
+  levels: {l2: {bits_per_value: 0}, archive: {bits_per_value: 5}}
 )";
 
 TEST(SpaceFileTest, EveryFieldArrives) {
@@ -75,7 +76,8 @@ TEST(SpaceFileTest, EveryFieldArrives) {
   EXPECT_TRUE(space.groups[1].optional);
   EXPECT_EQ(space.groups[2].kind, client::GroupKind::kState);
   EXPECT_EQ(space.groups[2].fixed_bytes, 4096u);
-  EXPECT_EQ(space.policy, (client::SpacePolicy{client::Durability::kInterval, 60, 8}));
+  EXPECT_EQ(space.policy, (client::SpacePolicy{client::Durability::kInterval, 60, 4,
+                                               client::LevelBits{.l2 = 0, .archive = 5}}));
 }
 
 TEST(SpaceFileTest, WhatIsShownCanBeReadBack) {
@@ -158,6 +160,10 @@ INSTANTIATE_TEST_SUITE_P(
         Broken{"fingerprint: {weights: x}", "fingerprint.weights", "not a field"},
         Broken{"policy: {durability: SYNC}", "policy.durability", "one of cache, interval, sync"},
         Broken{"policy: {ttl: 1}", "policy.ttl", "not a field"},
+        Broken{"policy: {levels: {l4: {bits_per_value: 1}}}", "policy.levels.l4", "not a field"},
+        Broken{"policy: {levels: {l2: {bits: 1}}}", "policy.levels.l2.bits", "not a field"},
+        Broken{"policy: {levels: {l2: {bits_per_value: x}}}", "policy.levels.l2.bits_per_value",
+               "wrong type"},
         Broken{"policy: {floor: {bits: 1}}", "policy.floor.bits", "not a field"}));
 
 TEST(SpaceFileTest, FileThatCannotBeReadIsNamed) {

@@ -156,6 +156,37 @@ TEST_F(SpaceRpcTest, AnUpdateWithoutAFloorLeavesIt) {
   EXPECT_EQ(Show("kv").space().policy().floor().bits_per_value(), 0u);
 }
 
+TEST_F(SpaceRpcTest, LevelsAreShownAndLeftByAnUpdateWithoutThem) {
+  v1::Space space = KvSpace();
+  space.mutable_policy()->mutable_floor()->set_bits_per_value(4);
+  space.mutable_policy()->mutable_levels()->mutable_l2()->set_bits_per_value(0);
+  space.mutable_policy()->mutable_levels()->mutable_l3()->set_bits_per_value(8);
+  Open(space);
+  v1::SpacePolicy policy;
+  policy.set_time_to_live_seconds(60);
+  Update("kv", policy);
+  const v1::LevelFidelity levels = Show("kv").space().policy().levels();
+  EXPECT_TRUE(levels.has_l2());
+  EXPECT_EQ(levels.l2().bits_per_value(), 0u);
+  EXPECT_EQ(levels.l3().bits_per_value(), 8u);
+  EXPECT_FALSE(levels.has_archive());
+  policy.mutable_levels()->mutable_l3()->set_bits_per_value(5);
+  Update("kv", policy);
+  EXPECT_FALSE(Show("kv").space().policy().levels().has_l2());
+  EXPECT_EQ(Show("kv").space().policy().levels().l3().bits_per_value(), 5u);
+}
+
+TEST_F(SpaceRpcTest, CalibrationsThatASpaceDoesNotHaveAreNotFound) {
+  Open(KvSpace());
+  grpc::ClientContext context;
+  v1::GetCalibrationRequest request;
+  *request.mutable_space() = Ref("kv");
+  request.set_id(1);
+  v1::GetCalibrationResponse response;
+  EXPECT_THAT(spaces_->GetCalibration(&context, request, &response),
+              GrpcIs(grpc::StatusCode::NOT_FOUND, HasSubstr("00000001")));
+}
+
 TEST_F(SpaceRpcTest, GetSaysHowFarItsPartsHaveBeenLookedThrough) {
   Open(KvSpace());
   ASSERT_THAT(Put("kv", {{.key = "k", .bytes = Bytes(1, kPartBytes)}}).status, GrpcOk());

@@ -131,6 +131,68 @@ TEST_F(CodecPolicyTest, CalibrationsAreThoseOfTheirSpace) {
               StatusIs(absl::StatusCode::kNotFound));
 }
 
+TEST_F(CodecPolicyTest, DeeperLevelsKeepFewerBitsOfTheSameCodes) {
+  SetPolicy({.floor_bits_per_value = 3, .level_bits = {.l2 = 8, .l3 = 4}});
+  Calibrate();
+  PutBook(2, "heldout", 8);
+  FillL1();
+  std::vector<std::string> in_l2;
+  for (uint32_t depth = 1; depth < 8; ++depth) {
+    ASSERT_OK_AND_ASSIGN(const PartRead read, store_->Read(Key(2, depth), 0, 0));
+    ASSERT_EQ(read.level, Level::kL2);
+    ASSERT_TRUE(read.fidelity.has_value());
+    EXPECT_EQ(read.fidelity->codec, "progressive8");
+    EXPECT_LT(read.fidelity->error, 0.01F);
+    in_l2.push_back(read.bytes.ToString());
+  }
+  ASSERT_OK(store_->Flush(scope_));
+  // What is near still has all that it had.
+  EXPECT_EQ(store_->Describe(Key(2, 1))->codec, "progressive8");
+  Open();
+  for (uint32_t depth = 1; depth < 8; ++depth) {
+    ASSERT_OK_AND_ASSIGN(const PartRead read, store_->Read(Key(2, depth), 0, 0));
+    ASSERT_EQ(read.level, Level::kL3);
+    ASSERT_TRUE(read.fidelity.has_value());
+    EXPECT_EQ(read.fidelity->codec, "progressive4");
+    EXPECT_LT(read.fidelity->bits_per_value, 4.5);
+    // Said from what it had lost before, and what it lost by going down.
+    const double error = RelativeError(BlockOfBook("heldout", depth), read.bytes.ToString());
+    EXPECT_NEAR(read.fidelity->error, error, 0.02 * error);
+    EXPECT_EQ(read.digest, DigestOf(AsBytes(BlockOfBook("heldout", depth))));
+  }
+}
+
+TEST_F(CodecPolicyTest, AChangedChainCutsWhatLiesThereAndNeverAddsBits) {
+  SetPolicy({.floor_bits_per_value = 2, .level_bits = {.l2 = 8, .l3 = 5}});
+  Calibrate();
+  PutBook(2, "heldout", 4);
+  ASSERT_OK(store_->Flush(scope_));
+  Open();
+  ASSERT_EQ(store_->Describe(Key(2, 1))->codec, "progressive5");
+  SetPolicy({.floor_bits_per_value = 2, .level_bits = {.l2 = 8, .l3 = 3}});
+  store_->SpaceChanged(scope_);
+  EXPECT_TRUE(store_->ReencodingOf(scope_).under_way);
+  while (store_->MoveStep()) {
+  }
+  EXPECT_FALSE(store_->ReencodingOf(scope_).under_way);
+  for (uint32_t depth = 1; depth < 4; ++depth) {
+    EXPECT_EQ(store_->Describe(Key(2, depth))->codec, "progressive3");
+    ASSERT_OK_AND_ASSIGN(const PartRead read, store_->Read(Key(2, depth), 0, 0));
+    const double error = RelativeError(BlockOfBook("heldout", depth), read.bytes.ToString());
+    EXPECT_NEAR(read.fidelity->error, error, 0.02 * error);
+  }
+  EXPECT_EQ(store_->counters().below_floor, 0u);
+  // More bits than are left nobody can give back.
+  SetPolicy({.floor_bits_per_value = 2, .level_bits = {.l2 = 8, .l3 = 8}});
+  store_->SpaceChanged(scope_);
+  clock_.Advance(std::chrono::minutes(10));
+  while (store_->MoveStep()) {
+  }
+  EXPECT_EQ(store_->Describe(Key(2, 1))->codec, "progressive3");
+  Open();
+  EXPECT_EQ(store_->Describe(Key(2, 1))->codec, "progressive3");
+}
+
 TEST_F(CodecPolicyTest, L1AnswersWhatWasPut) {
   Calibrate();
   Put(2, 1, BlockOfBook("heldout", 1));

@@ -210,13 +210,19 @@ TEST_F(SpaceRegistryTest, AnUpdateLeavesTheFloorIfItIsToldTo) {
                   .v_dimension = 64,
                   .dtype = DType::kF16}};
   spec.policy.floor_bits_per_value = 4;
+  spec.policy.level_bits.l2 = 8;
   const uint64_t id = Open(kTenant, spec)->scope.space;
   ASSERT_OK_AND_ASSIGN(const auto kept,
                        registry_->UpdatePolicy(kTenant, id, {.time_to_live_seconds = 60},
-                                               /*keep_floor=*/true));
+                                               {.floor = true, .levels = true}));
   EXPECT_EQ(kept->spec.policy.floor_bits_per_value, 4u);
+  EXPECT_EQ(kept->spec.policy.level_bits, LevelBits{.l2 = 8});
   EXPECT_EQ(kept->spec.policy.time_to_live_seconds, 60u);
+  // Levels that stay must fit the floor that comes.
+  EXPECT_THAT(registry_->UpdatePolicy(kTenant, id, {}, {.levels = true}),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("policy.levels.l2")));
   ASSERT_OK_AND_ASSIGN(const auto exact, registry_->UpdatePolicy(kTenant, id, {}));
+  EXPECT_EQ(exact->spec.policy.level_bits, LevelBits());
   EXPECT_EQ(exact->spec.policy.floor_bits_per_value, 0u);
 }
 

@@ -156,6 +156,28 @@ INSTANTIATE_TEST_SUITE_P(
                    }
                    s.policy.floor_bits_per_value = 4;
                  }},
+        BadSpace{"policy.levels.l3.bits_per_value is 7; it must be 0 (exact), 2, 3, 4, 5 or 8",
+                 [](SpaceSpec& s) {
+                   s.policy.floor_bits_per_value = 4;
+                   s.policy.level_bits.l3 = 7;
+                 }},
+        BadSpace{"policy.levels.archive.bits_per_value is 3; it must be at least the floor, 4",
+                 [](SpaceSpec& s) {
+                   s.policy.floor_bits_per_value = 4;
+                   s.policy.level_bits.archive = 3;
+                 }},
+        BadSpace{"policy.levels.l2.bits_per_value is 4; it must be at least the floor, 0 (exact)",
+                 [](SpaceSpec& s) { s.policy.level_bits.l2 = 4; }},
+        BadSpace{"policy.levels.l3.bits_per_value is 8; it must be at most that of l2, 5",
+                 [](SpaceSpec& s) {
+                   s.policy.floor_bits_per_value = 4;
+                   s.policy.level_bits = {.l2 = 5, .l3 = 8};
+                 }},
+        BadSpace{"policy.levels.archive.bits_per_value is 0 (exact); it must be at most that of l3",
+                 [](SpaceSpec& s) {
+                   s.policy.floor_bits_per_value = 4;
+                   s.policy.level_bits.archive = 0;
+                 }},
         BadSpace{"policy.time_to_live_seconds",
                  [](SpaceSpec& s) { s.policy.time_to_live_seconds = ~uint64_t{0}; }},
         BadSpace{"parts of a block", [](SpaceSpec& s) {
@@ -177,6 +199,50 @@ TEST(SpaceTest, AFloorSaysInWhichFormEachLevelKeepsParts) {
       EXPECT_EQ(FormAt(spec.policy, level), form) << floor;
     }
   }
+}
+
+TEST(SpaceTest, LevelsOfDifferentBitsKeepTheFormThatIsCut) {
+  SpaceSpec spec = Hybrid();
+  const auto forms = [&](uint32_t floor, const LevelBits& levels) {
+    spec.policy.floor_bits_per_value = floor;
+    spec.policy.level_bits = levels;
+    EXPECT_OK(ValidateSpace(spec));
+    EXPECT_EQ(FormAt(spec.policy, Level::kL1), StoredForm::kLossless);
+    return std::array{FormAt(spec.policy, Level::kL2), FormAt(spec.policy, Level::kL3),
+                      FormAt(spec.policy, Level::kDisk)};
+  };
+  using Forms = std::array<StoredForm, 3>;
+  EXPECT_EQ(
+      forms(3, {.l2 = 8, .l3 = 5}),
+      (Forms{StoredForm::kProgressive8, StoredForm::kProgressive5, StoredForm::kProgressive3}));
+  EXPECT_EQ(forms(4, {.l2 = 0}),
+            (Forms{StoredForm::kLossless, StoredForm::kRotated4, StoredForm::kRotated4}));
+  EXPECT_EQ(forms(4, {.l2 = 4, .l3 = 4, .archive = 4}),
+            (Forms{StoredForm::kRotated4, StoredForm::kRotated4, StoredForm::kRotated4}));
+  EXPECT_EQ(forms(2, {.l2 = 0, .l3 = 0}),
+            (Forms{StoredForm::kLossless, StoredForm::kLossless, StoredForm::kRotated2}));
+  // What is cut, and where.
+  forms(3, {.l2 = 8, .l3 = 5});
+  const auto eight = static_cast<uint8_t>(StoredForm::kProgressive8);
+  EXPECT_FALSE(MayBeCut(eight, spec.policy, Level::kL1));
+  EXPECT_FALSE(MayBeCut(eight, spec.policy, Level::kL2));
+  EXPECT_TRUE(MayBeCut(eight, spec.policy, Level::kL3));
+  EXPECT_TRUE(MayBeCut(eight, spec.policy, Level::kDisk));
+  EXPECT_FALSE(MayBeCut(static_cast<uint8_t>(StoredForm::kProgressive3), spec.policy, Level::kL3));
+  EXPECT_FALSE(MayBeCut(static_cast<uint8_t>(StoredForm::kRotated5), spec.policy, Level::kDisk));
+  EXPECT_FALSE(MayBeCut(static_cast<uint8_t>(StoredForm::kRaw), spec.policy, Level::kDisk));
+}
+
+TEST(SpaceTest, ARecordKeepsLevels) {
+  Space space{.scope = {1, 2}, .spec = Hybrid()};
+  space.spec.policy.floor_bits_per_value = 3;
+  space.spec.policy.level_bits = {.l2 = 0, .archive = 3};
+  ASSERT_OK_AND_ASSIGN(const Space back, DecodeSpace(AsBytes(EncodeSpace(space))));
+  EXPECT_EQ(back.spec, space.spec);
+  SpaceSpec other = space.spec;
+  other.policy.level_bits.l3 = 5;
+  EXPECT_NE(FirstDifference(space.spec, other), "");
+  EXPECT_NE(FirstDifference(other, space.spec), "");
 }
 
 TEST(SpaceTest, OpaqueSpaceNeedsNoFingerprint) {
