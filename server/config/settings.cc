@@ -213,7 +213,9 @@ std::vector<Setting> MemorySettings() {
        .default_text = "auto",
        .minimum = "16MiB",
        .maximum = "8TiB",
-       .description = "Block cache and memtables of all RocksDB instances together."},
+       .description =
+           "Block cache and memtables of all RocksDB instances together, and an eighth for "
+           "reading ahead."},
       {.key = "memory.inflight",
        .field = MNEMO_FIELD(SizeField, memory.inflight),
        .default_text = "auto",

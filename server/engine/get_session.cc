@@ -14,6 +14,8 @@ namespace {
 // A part on disk is read whole: a layer-major read keeps what it read, up to
 // this many bytes a call, instead of reading it again for each layer.
 constexpr uint64_t kMaxHeldBytes = 64 * kMiB;
+// Parts that are read ahead of the one whose turn it is.
+constexpr size_t kPartsAhead = 4;
 
 // Whether two reads of one key gave pieces of the same bytes.
 bool IsSame(const PartRead& read, const Digest128& digest,
@@ -260,9 +262,23 @@ ReadStep GetSessionImpl::ErrorOf(size_t index, const absl::Status& error) const 
   return {.kind = ReadStep::Kind::kHeader, .index = static_cast<uint32_t>(index), .error = error};
 }
 
+void GetSessionImpl::ReadAheadOf(size_t index) {
+  for (; first_ahead_ < index; ++first_ahead_) {
+    if (!ahead_.empty()) ahead_.pop_front();
+  }
+  // The part itself is read by this thread, unless its turn came ahead.
+  if (ahead_.empty()) ahead_.push_back(nullptr);
+  while (ahead_.size() <= kPartsAhead && first_ahead_ + ahead_.size() < parts_.size()) {
+    std::unique_ptr<PartAhead> next = store_.ReadAhead(parts_[first_ahead_ + ahead_.size()].key);
+    if (next == nullptr) return;
+    ahead_.push_back(std::move(next));
+  }
+}
+
 // All of one part: its header and its data.
 void GetSessionImpl::StepBlockMajor() {
   const size_t index = cursor_++;
+  ReadAheadOf(index);
   const PartPlan& part = parts_[index];
   absl::StatusOr<std::optional<PartRead>> encoded = ReadEncoded(part);
   if (!encoded.ok()) return ready_.push_back(ErrorOf(index, encoded.status()));
@@ -313,6 +329,7 @@ void GetSessionImpl::StepLayerHeader() {
                 .level = state->level,
                 .depth = state->depth};
   if ((state->level != Level::kL1 || state->lossy) && Hold(state->payload_bytes)) {
+    ReadAheadOf(index);
     absl::StatusOr<PartRead> whole = Read(part, Run{});
     if (!whole.ok()) {
       ready_.push_back(ErrorOf(index, whole.status()));
@@ -370,6 +387,7 @@ void GetSessionImpl::StepLayerData() {
 }
 
 absl::Status GetSessionImpl::ReadPartInto(size_t index, ReadSink& sink) {
+  ReadAheadOf(index);
   const PartPlan& part = parts_[index];
   MNEMO_ASSIGN_OR_RETURN(const std::optional<PartRead> encoded, ReadEncoded(part));
   if (encoded) {
@@ -411,6 +429,7 @@ absl::StatusOr<std::optional<ReadStep>> GetSessionImpl::Next() {
       }
       continue;
     }
+    ahead_.clear();
     if (order_ != ReadOrder::kLayerMajor) return std::nullopt;
     cursor_ = 0;
     if (!headers_done_) {

@@ -1,6 +1,7 @@
 // Get: parts go out one step at a time.
 #pragma once
 
+#include <deque>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -76,6 +77,9 @@ class GetSessionImpl final : public GetSession {
   std::vector<SectionRun> ExcerptRunsOf(const PartGeometry& geometry) const;
   ReadStep EncodedHeaderOf(size_t index, const PartRead& read) const;
   absl::Status ReadPartInto(size_t index, ReadSink& sink);
+  // Lets go of what was read ahead of parts before `index`, and has the parts behind it
+  // read ahead that lie on disk.
+  void ReadAheadOf(size_t index);
 
   void StepBlockMajor();
   void StepLayerHeader();
@@ -102,6 +106,9 @@ class GetSessionImpl final : public GetSession {
   uint64_t held_bytes_ = 0;
   std::optional<ByteBudget::Claim> held_;  // of held_bytes_
   std::vector<ReadStep> ready_;            // steps to hand out, last first
+  // Of the part that is read now, and of those behind it.
+  std::deque<std::unique_ptr<PartAhead>> ahead_;
+  size_t first_ahead_ = 0;  // the part that ahead_ begins with
 };
 
 }  // namespace mnemo

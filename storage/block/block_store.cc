@@ -111,6 +111,9 @@ class TieredBlockStore final : public BlockStore {
     DirectoryEntry used;
     return Count(reader_.ReadInto(key, first, count, sink, used), used);
   }
+  std::unique_ptr<PartAhead> ReadAhead(const PartKey& key) override {
+    return reader_.ReadAhead(key);
+  }
 
   std::vector<ChainPart> Following(const PartKey& key, size_t count) const override {
     return views_.Following(key, count);
@@ -173,6 +176,7 @@ class TieredBlockStore final : public BlockStore {
   }
 
   absl::Status Close() override {
+    reader_.Stop();
     changes_.FlushWithinRoom(core_.time().Mono() + kFlushAtClose);
     absl::Status closed = mover_.upkeep().WriteDownTime();
     closed.Update(core_.disks().SyncAll());

@@ -176,6 +176,12 @@ class PartSink {
   }
 };
 
+// What is read, or being read, of a part before its reader comes to it. Lets go of it.
+class PartAhead {
+ public:
+  virtual ~PartAhead() = default;
+};
+
 // How far the parts of a space have been looked through since its policy changed.
 struct Reencoding {
   bool under_way = false;  // or about to begin
@@ -248,7 +254,7 @@ struct BlockStoreOptions {
   std::string directory;          // the data directory
   uint64_t l1_bytes = 0;          // arena of exact bytes; at least 64 MiB
   uint64_t l2_bytes = 0;          // arena of encoded bytes; 0: no L2
-  uint64_t disk_cache_bytes = 0;  // block cache and memtables of all instances
+  uint64_t disk_cache_bytes = 0;  // block cache and memtables; an eighth is for reading ahead
   uint64_t l3_bytes = 0;          // at least 64 MiB
   uint64_t archive_bytes = 0;     // 0: no Disk level
   double high_watermark = 0.95;   // parts move on above this share of a level
@@ -332,6 +338,11 @@ class BlockStore {
   // the processor still has it at hand. After an error the sink has some of them, or none.
   virtual absl::StatusOr<PartRead> ReadInto(const PartKey& key, uint32_t first, uint32_t count,
                                             PartSink& sink) = 0;
+  // Begins to read a part that lies on disk alone, on a thread of the store's: a read of it
+  // that comes before the answer is destroyed takes what was read, and checks it as ever.
+  // Null: it is read when it is its turn, since it lies in RAM or is absent, or others have
+  // what there is for it. Does not block, and is not a use. The store outlives the answer.
+  virtual std::unique_ptr<PartAhead> ReadAhead(const PartKey& key) = 0;
 
   // The parts that follow this one in its chain as their writers named it, where it
   // branches on the branch that was written last: at most `count`, up to the first that is not

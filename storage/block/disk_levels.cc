@@ -13,7 +13,8 @@ constexpr std::array kDiskLevels = {Level::kL3, Level::kDisk};
 
 TierResourcesOptions ResourcesFor(const BlockStoreOptions& options) {
   TierResourcesOptions resources;
-  resources.memory_bytes = std::max<uint64_t>(options.disk_cache_bytes, 16 * kMiB);
+  resources.memory_bytes =
+      std::max<uint64_t>(options.disk_cache_bytes - ReadAheadBytes(options), 16 * kMiB);
   resources.write_buffer_bytes = std::max<uint64_t>(resources.memory_bytes / 2, 4 * kMiB);
   return resources;
 }

@@ -20,6 +20,11 @@
 
 namespace mnemo {
 
+// What may be read ahead of readers and not be let go of, of all that is for the disk.
+inline uint64_t ReadAheadBytes(const BlockStoreOptions& options) {
+  return options.disk_cache_bytes / 8;
+}
+
 // Thread-safe, but for Close.
 class DiskLevels {
  public:

@@ -55,7 +55,10 @@ absl::StatusOr<PartRead> TieredReader::TryCopies(const PartKey& key, DirectoryEn
   for (int attempt = 0; attempt < kMaxAttempts; ++attempt) {
     const std::optional<DirectoryEntry> entry = core_.directory.Find(key);
     if (!entry || entry->state != EntryState::kPresent) break;
-    const absl::StatusOr<PinnedBytes> stored = Fetch(*entry);
+    // What was read ahead is asked once: if it will not do, the disk is.
+    std::optional<PinnedBytes> ahead;
+    if (attempt == 0 && !entry->ram) ahead = ahead_.Take(*entry);
+    const absl::StatusOr<PinnedBytes> stored = ahead ? *std::move(ahead) : Fetch(*entry);
     absl::Status failed = stored.status();
     if (failed.ok()) {
       absl::StatusOr<PartRead> read = open(*entry, *stored);
@@ -91,6 +94,12 @@ absl::StatusOr<PartRead> TieredReader::ReadInto(const PartKey& key, uint32_t fir
   // Whatever its code is, it says nothing of the copy.
   if (!refused.ok()) return refused;
   return read;
+}
+
+std::unique_ptr<PartAhead> TieredReader::ReadAhead(const PartKey& key) {
+  const std::optional<DirectoryEntry> entry = core_.directory.Find(key);
+  if (!entry || entry->state != EntryState::kPresent || entry->ram) return nullptr;
+  return ahead_.Begin(*entry);
 }
 
 absl::StatusOr<PinnedBytes> TieredReader::Fetch(const DirectoryEntry& entry) {

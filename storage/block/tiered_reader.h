@@ -2,21 +2,24 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 
 #include "absl/status/statusor.h"
 #include "storage/block/block_store.h"
+#include "storage/block/read_ahead.h"
 #include "storage/block/store_core.h"
 #include "storage/codec/envelope.h"
 
 namespace mnemo {
 
 // Thread-safe. Takes no gate unless a copy is damaged, so that reads wait for
-// no mover. Memory: what the answer pins or holds decoded.
+// no mover. Memory: what the answer pins or holds decoded; what is read ahead.
 class TieredReader {
  public:
-  explicit TieredReader(StoreCore& core) : core_(core) {}
+  explicit TieredReader(StoreCore& core)
+      : core_(core), ahead_(core.disks(), ReadAheadBytes(core.options())) {}
 
   // As BlockStore::Read. `used`, if there is an answer, is the entry as it was
   // before this use.
@@ -31,6 +34,11 @@ class TieredReader {
   absl::StatusOr<std::optional<PartRead>> ReadEncoded(const PartKey& key,
                                                       std::span<const SectionRun> runs,
                                                       CodecMask takes, DirectoryEntry& used);
+
+  // As BlockStore::ReadAhead.
+  std::unique_ptr<PartAhead> ReadAhead(const PartKey& key);
+  // Ends what is read ahead. No other call may run or follow.
+  void Stop() { ahead_.Stop(); }
 
  private:
   // Sections of a part, and what an answer says of it, without its bytes.
@@ -68,6 +76,7 @@ class TieredReader {
   bool Repair(const DirectoryEntry& seen);
 
   StoreCore& core_;
+  ReadAheadTable ahead_;
 };
 
 }  // namespace mnemo

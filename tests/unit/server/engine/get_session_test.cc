@@ -1,0 +1,136 @@
+// Gets of parts that lie on disk.
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "server/engine/block_engine.h"
+#include "server/engine/event_hub.h"
+#include "storage/block/space_registry.h"
+#include "tests/support/block_store_fixture.h"
+#include "tests/support/read_gate.h"
+#include "tests/support/unsynced_file_system.h"
+
+namespace mnemo {
+namespace {
+
+constexpr uint64_t kPartBytes = 1 * kMiB;
+constexpr size_t kParts = 6;
+
+class GetFromDiskTest : public ::testing::Test {
+ protected:
+  // kParts parts that lie at L3 alone.
+  void SetUp() override {
+    Start();
+    SpaceSpec spec{.name = "parts", .tokens_per_block = 16};
+    spec.groups = {{.name = "bytes", .kind = GroupKind::kOpaque, .layers = 1}};
+    ASSERT_OK(spaces_->Open(call_, spec, /*must_exist=*/false));
+    for (size_t i = 0; i < kParts; ++i) names_.push_back("part-" + std::to_string(i));
+    for (size_t i = 0; i < kParts; ++i) ASSERT_OK(Put(i));
+    ASSERT_OK(store_->Flush({}));
+    Stop();
+    Start();
+  }
+  void TearDown() override {
+    gate_.Release();
+    Stop();
+  }
+
+  void Start() {
+    auto store = BlockStore::Open(SmallStore(dir_ / "data"), gate_, clock_, nullptr);
+    ASSERT_OK(store);
+    store_ = *std::move(store);
+    auto registry = SpaceRegistry::Load(store_->state(), clock_);
+    ASSERT_OK(registry);
+    registry_ = *std::move(registry);
+    spaces_ = std::make_unique<SpaceEngine>(*registry_, *store_, events_);
+    blocks_ = std::make_unique<BlockEngine>(*spaces_, *store_, events_, clock_, observer_);
+  }
+  void Stop() {
+    blocks_.reset();
+    spaces_.reset();
+    registry_.reset();
+    ASSERT_OK(store_->Close());
+    store_.reset();
+  }
+
+  std::string PayloadOf(size_t i) const {
+    return TestPayload(TestPart(i), /*version=*/0, kPartBytes);
+  }
+  absl::Status Put(size_t i) {
+    PutRequest request{.space = std::string("parts")};
+    request.parts = {{.key = names_[i], .size = kPartBytes}};
+    MNEMO_ASSIGN_OR_RETURN(const auto session, blocks_->Put(call_, request));
+    std::vector<PutResult> results;
+    MNEMO_RETURN_IF_ERROR(session->Data(0, 0, AsBytes(PayloadOf(i)), results));
+    return results.at(0).outcome.status();
+  }
+  std::unique_ptr<GetSession> Get(ReadOrder order) {
+    GetRequest request{.space = std::string("parts"), .order = order};
+    request.keys.keys.assign(names_.begin(), names_.end());
+    auto session = blocks_->Get(call_, request);
+    return session.ok() ? *std::move(session) : nullptr;
+  }
+  // Reads on to the end, and holds the bytes against what was put.
+  void ExpectTheRest(GetSession& session) {
+    std::vector<std::string> got(kParts);
+    while (true) {
+      const auto step = session.Next();
+      ASSERT_OK(step);
+      if (!step->has_value()) break;
+      ASSERT_OK((*step)->error);
+      if ((*step)->kind == ReadStep::Kind::kData) got[(*step)->index] += (*step)->bytes.ToString();
+    }
+    for (size_t i = 0; i < kParts; ++i) EXPECT_TRUE(got[i] == PayloadOf(i)) << i;
+  }
+
+  TempDir dir_;
+  UnsyncedFileSystem files_;
+  ReadGate gate_{files_, kPartBytes};
+  FakeClock clock_;
+  EventHub events_{1};
+  NullEngineObserver observer_;
+  CallContext call_;
+  std::vector<std::string> names_;
+  std::unique_ptr<BlockStore> store_;
+  std::unique_ptr<SpaceRegistry> registry_;
+  std::unique_ptr<SpaceEngine> spaces_;
+  std::unique_ptr<BlockEngine> blocks_;
+};
+
+TEST_F(GetFromDiskTest, ReadsTheNextPartsWhileOneIsOnItsWay) {
+  const auto session = Get(ReadOrder::kBlockMajor);
+  ASSERT_NE(session, nullptr);
+  // All but this thread: so what is held is read by others.
+  gate_.Hold(std::this_thread::get_id());
+  ASSERT_OK(session->Next());
+  gate_.AwaitHeld();
+  gate_.Release();
+  ExpectTheRest(*session);
+}
+
+TEST_F(GetFromDiskTest, LayerByLayerAsWell) {
+  const auto session = Get(ReadOrder::kLayerMajor);
+  ASSERT_NE(session, nullptr);
+  gate_.Hold(std::this_thread::get_id());
+  ASSERT_OK(session->Next());
+  gate_.AwaitHeld();
+  gate_.Release();
+  ExpectTheRest(*session);
+}
+
+TEST_F(GetFromDiskTest, EndsWhileOthersRead) {
+  auto session = Get(ReadOrder::kBlockMajor);
+  ASSERT_NE(session, nullptr);
+  gate_.Hold(std::this_thread::get_id());
+  ASSERT_OK(session->Next());
+  gate_.AwaitHeld();
+  session.reset();
+  gate_.Release();
+  ExpectTheRest(*Get(ReadOrder::kBlockMajor));
+}
+
+}  // namespace
+}  // namespace mnemo
