@@ -1,21 +1,21 @@
-"""The fast lane of the asyncio client: one stream, within one event loop."""
+"""The streams of the asyncio client, within one event loop."""
 
 from __future__ import annotations
 
-import array
 import asyncio
 import socket
-from typing import Awaitable, Callable, Dict, Optional, Tuple
+import ssl
+from typing import Any, Awaitable, Callable, Dict, List, Optional, Sequence
 
 from . import _stream
 from ._lane import (
     CANCEL_GRACE,
     CLIENT_NAME,
-    READ_BYTES,
     LaneDown,
     LaneRequest,
     LaneState,
-    LaneUnfit,
+    LinkState,
+    Payload,
     Pending,
     closed_client,
     given_up,
@@ -23,15 +23,90 @@ from ._lane import (
     read,
     refuse_memory,
     too_late,
+    unfit,
 )
 from ._retry import TimeLimit
+from ._socket import StreamSocket, TlsStreamSocket, Way, new_socket, rest_of, start_tls
 from ._stream import Type
 from .blocks import Plane
 from .errors import MnemoError
 from .memory import Memory, MemoryMap
 
-# Asks for the way: the path of the socket and a ticket. Errors: MnemoError.
-AsyncOpen = Callable[[float], Awaitable[Tuple[str, bytes]]]
+# Asks for the way of a plane, within seconds. Errors: MnemoError.
+AsyncOpen = Callable[[Plane, float], Awaitable[Way]]
+# Makes the request of a call for a plane, or says that it has none.
+Make = Callable[[Plane, MemoryMap], Optional[LaneRequest]]
+
+# Reads of a socket before others of the loop have their turn.
+_READS_AT_ONCE = 64
+
+
+async def _connect(way: Way, limit: TimeLimit) -> StreamSocket:
+    """A socket that is connected. Errors: OSError, asyncio.TimeoutError."""
+    loop = asyncio.get_running_loop()
+    if isinstance(way.address, str):
+        return StreamSocket(await _connected(socket.AF_UNIX, way.address, limit))
+    host, port = way.address
+    found = await asyncio.wait_for(
+        loop.getaddrinfo(host, port, type=socket.SOCK_STREAM), limit.left()
+    )
+    failure: OSError = OSError(f"{host} has no address")
+    for family, _, _, _, address in found:
+        try:
+            made = await _connected(family, address, limit)
+        except OSError as error:
+            failure = error
+            continue
+        if way.tls is None:
+            return StreamSocket(made)
+        try:
+            return await _handshake(start_tls(made, way), limit)
+        except BaseException:
+            made.close()
+            raise
+    raise failure
+
+
+async def _connected(family: int, address: Any, limit: TimeLimit) -> socket.socket:
+    made = new_socket(family, address)
+    try:
+        made.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await asyncio.wait_for(loop.sock_connect(made, address), max(limit.left(), 0))
+        return made
+    except BaseException:
+        made.close()
+        raise
+
+
+async def _handshake(secured: ssl.SSLSocket, limit: TimeLimit) -> StreamSocket:
+    loop = asyncio.get_running_loop()
+    try:
+        while True:
+            event = loop.create_future()
+            try:
+                secured.do_handshake()
+                return TlsStreamSocket(secured)
+            except ssl.SSLWantReadError:
+                loop.add_reader(secured.fileno(), _done, event)
+            except ssl.SSLWantWriteError:
+                loop.add_writer(secured.fileno(), _done, event)
+            await asyncio.wait((event,), timeout=limit.left())
+            loop.remove_reader(secured.fileno())
+            loop.remove_writer(secured.fileno())
+            if not event.done():
+                raise TimeoutError("TLS: no handshake in time")
+    except BaseException:
+        if secured.fileno() >= 0:
+            loop.remove_reader(secured.fileno())
+            loop.remove_writer(secured.fileno())
+        secured.close()
+        raise
+
+
+def _done(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 class _AsyncStream:
@@ -40,22 +115,19 @@ class _AsyncStream:
     def __init__(self, memories: MemoryMap) -> None:
         self._memories = memories
         self._loop = asyncio.get_running_loop()
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.setblocking(False)
+        self._socket: Optional[StreamSocket] = None
         self._pending = Pending()
         self._waiting: Dict[int, "asyncio.Future[None]"] = {}
         self._sending = asyncio.Lock()
         self._registering = asyncio.Lock()
         self._regions: Dict[Memory, int] = {}
         self._slots = asyncio.Semaphore(1)
-        self._open = False
 
-    async def start(self, path: str, ticket: bytes, limit: TimeLimit) -> None:
-        """Connects, and says hello. Errors: MnemoError, OSError."""
-        await asyncio.wait_for(self._loop.sock_connect(self._socket, path), max(limit.left(), 0))
-        self._open = True
+    async def start(self, way: Way, limit: TimeLimit) -> None:
+        """Connects, and says hello. Errors: MnemoError, OSError, asyncio.TimeoutError."""
+        self._socket = await _connect(way, limit)
         self._loop.add_reader(self._socket.fileno(), self._on_readable)
-        body = _stream.hello(ticket, False, CLIENT_NAME)
+        body = _stream.hello(way.ticket, False, CLIENT_NAME)
         welcome = read(_stream.welcome, await self._exchange(Type.HELLO, body, limit))
         self._slots = asyncio.Semaphore(max(welcome.max_requests, 1))
 
@@ -66,14 +138,12 @@ class _AsyncStream:
     def close(self, error: Optional[MnemoError] = None) -> None:
         """Ends it; calls that wait are told so. Idempotent."""
         self._pending.fail(error or closed_client())
-        if self._open:
-            self._open = False
+        if self._socket is not None and self._socket.fileno() >= 0:
             self._loop.remove_reader(self._socket.fileno())
             self._loop.remove_writer(self._socket.fileno())
-        self._socket.close()
+            self._socket.close()
         for waiting in self._waiting.values():
-            if not waiting.done():
-                waiting.set_result(None)
+            _done(waiting)
 
     async def call(self, request: LaneRequest, limit: TimeLimit) -> bytes:
         """The body of the answer. Errors: MnemoError, LaneDown."""
@@ -84,7 +154,8 @@ class _AsyncStream:
         try:
             for memory in request.memories:
                 await self._register(memory, limit)
-            return await self._exchange(request.type, request.body(self._regions), limit)
+            body = request.body(self._regions)
+            return await self._exchange(request.type, body, limit, payload=request.payload)
         finally:
             self._slots.release()
 
@@ -104,151 +175,214 @@ class _AsyncStream:
             except MnemoError as error:
                 raise refuse_memory(error) from None
 
-    async def _exchange(self, type_: Type, body: bytes, limit: TimeLimit, fd: int = -1) -> bytes:
-        id_, frame = self._pending.begin(type_, body, limit)
-        waiting: "asyncio.Future[None]" = self._loop.create_future()
-        self._waiting[id_] = waiting
+    async def _exchange(
+        self,
+        type_: Type,
+        body: bytes,
+        limit: TimeLimit,
+        fd: int = -1,
+        payload: Optional[Payload] = None,
+    ) -> bytes:
+        id_, frame = self._pending.begin(type_, body, limit, payload)
         try:
-            await self._send(frame, limit, fd)
-            # Not wait_for, which would cancel what the reader is to complete.
-            await asyncio.wait((waiting,), timeout=max(limit.left(), 0))
-            if not waiting.done():
-                await self._give_up(id_, waiting)
-                raise too_late()
-            answer = self._pending.take(id_)
+            await self._send([memoryview(frame)], limit, fd)
+            answer = await self._answer(id_, limit)
             if answer is None:
-                self._pending.check()
-                raise lost(OSError("no answer"))
+                await self._give_up(id_)
+                raise too_late()
             return answer
         except asyncio.CancelledError:
             if not self.broken:
                 asyncio.ensure_future(self._cancel(id_))
             raise
         finally:
-            del self._waiting[id_]
             self._pending.forget(id_)
+
+    async def _answer(self, id_: int, limit: TimeLimit) -> Optional[bytes]:
+        """The answer, once the payload that it waits for was sent; None: it is too late."""
+        while True:
+            answer = self._pending.take(id_)
+            if answer is not None:
+                return answer
+            self._pending.check()
+            if limit.left() <= 0:
+                return None
+            if self._pending.may_send(id_):
+                await self._send(self._pending.to_send(id_), limit)
+                await asyncio.sleep(0)  # others have a turn between two frames
+                continue
+            waiting: "asyncio.Future[None]" = self._loop.create_future()
+            self._waiting[id_] = waiting
+            try:
+                # Not wait_for, which would cancel what the reader is to complete.
+                await asyncio.wait((waiting,), timeout=max(limit.left(), 0))
+            finally:
+                del self._waiting[id_]
 
     async def _cancel(self, id_: int) -> None:
         try:
-            await self._send(self._pending.cancel(id_), TimeLimit(CANCEL_GRACE))
+            await self._send([memoryview(self._pending.cancel(id_))], TimeLimit(CANCEL_GRACE))
         except MnemoError:
             pass  # the stream has ended, and the request with it
 
-    async def _give_up(self, id_: int, waiting: "asyncio.Future[None]") -> None:
+    async def _give_up(self, id_: int) -> None:
         await self._cancel(id_)
-        await asyncio.wait((waiting,), timeout=CANCEL_GRACE)
-        if not waiting.done():
+        if not self.broken and await self._answer(id_, TimeLimit(CANCEL_GRACE)) is None:
             # The server may write to the memory of the call for as long as the
             # stream is open.
             self.close(given_up())
 
-    async def _send(self, frame: bytes, limit: TimeLimit, fd: int = -1) -> None:
-        # With a descriptor the first byte goes together with it.
-        extra = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))] if fd >= 0 else []
-        rest = memoryview(frame)
-        async with self._sending:
-            while rest:
-                self._pending.check()
-                try:
-                    rest = rest[self._socket.sendmsg([rest], extra) :]
-                    extra = []
-                except BlockingIOError:
-                    await self._writable(limit)
-                except OSError as error:
-                    self.close(lost(error))
+    async def _send(self, pieces: Sequence[memoryview], limit: TimeLimit, fd: int = -1) -> None:
+        await self._sending.acquire()
+        rest: List[memoryview] = []
+        try:
+            self._pending.check()
+            rest, fd = self._send_some(pieces, fd)
+        finally:
+            if not rest:
+                self._sending.release()
+        if rest:
+            # A frame of which some was sent is sent whole, whatever becomes of its task.
+            await asyncio.shield(asyncio.ensure_future(self._send_rest(rest, limit, fd)))
+            self._pending.check()
+
+    def _send_some(self, pieces: Sequence[memoryview], fd: int) -> "tuple[List[memoryview], int]":
+        """What is left of them once the socket is full, and of the descriptor."""
+        rest = list(pieces)
+        try:
+            while rest and self._socket is not None:
+                sent = self._socket.send(rest, fd)
+                if not sent:
+                    return rest, fd
+                rest, fd = rest_of(rest, sent), -1
+        except OSError as error:
+            self.close(lost(error))
+            self._pending.check()
+        return rest, fd
+
+    async def _send_rest(self, rest: List[memoryview], limit: TimeLimit, fd: int) -> None:
+        """Goes on with the lock held, which it releases."""
+        try:
+            while rest and not self.broken:
+                await self._writable(limit)
+                rest, fd = self._send_some(rest, fd)
+        except MnemoError:
+            pass  # why, the stream knows
+        finally:
+            self._sending.release()
 
     async def _writable(self, limit: TimeLimit) -> None:
+        if self._socket is None or self._socket.fileno() < 0:
+            return
         writable: "asyncio.Future[None]" = self._loop.create_future()
         number = self._socket.fileno()
-
-        def on_writable() -> None:
-            if not writable.done():
-                writable.set_result(None)
-
-        self._loop.add_writer(number, on_writable)
+        self._loop.add_writer(number, _done, writable)
         try:
             await asyncio.wait((writable,), timeout=max(limit.left(), 0))
         finally:
-            if self._open:
+            if self._socket.fileno() >= 0:
                 self._loop.remove_writer(number)
         if not writable.done():
             # Half a frame is there: nothing can follow it.
             self.close(lost(OSError("the server does not read")))
 
     def _on_readable(self) -> None:
-        try:
-            data = self._socket.recv(READ_BYTES)
-        except BlockingIOError:
-            return
-        except OSError as error:
-            self.close(lost(error))
-            return
-        for id_ in self._pending.feed(data):
-            waiting = self._waiting.get(id_)
-            if waiting is not None and not waiting.done():
-                waiting.set_result(None)
-        if self.broken:
-            self.close()
+        for _ in range(_READS_AT_ONCE):
+            if self.broken or self._socket is None:
+                return
+            try:
+                count = self._socket.recv_into(self._pending.room())
+            except (OSError, ValueError) as error:
+                self.close(lost(error))
+                return
+            if count is None:
+                return
+            for id_ in self._pending.filled(count):
+                if id_ in self._waiting:
+                    _done(self._waiting[id_])
+            if self.broken:
+                self.close()
+                return
+            if not self._pending.in_payload and not self._socket.has_more():
+                return
+        if self._socket is not None and self._socket.has_more():
+            # No event of the socket tells of it.
+            self._loop.call_soon(self._on_readable)
 
 
-class AsyncFastLane:
-    """Calls over one stream, which is opened when it is needed and again when it broke."""
+class _AsyncLink:
+    """One plane's stream, which is opened when it is needed and again when it broke."""
 
-    def __init__(self, state: LaneState, open_: AsyncOpen) -> None:
-        self.state = state
+    def __init__(self, state: LinkState, memories: MemoryMap, open_: AsyncOpen) -> None:
+        self._state = state
+        self._memories = memories
         self._open = open_
         self._opening = asyncio.Lock()
         self._stream: Optional[_AsyncStream] = None
         self._closed = False
 
     def close(self) -> None:
-        """Ends the stream and its registrations."""
         self._closed = True
         stream, self._stream = self._stream, None
         if stream is not None:
             stream.close()
 
-    async def carry(
-        self, make: Callable[[MemoryMap], Optional[LaneRequest]], timeout: float
-    ) -> Optional[bytes]:
-        """The body of the answer; None if the call is to go by gRPC.
-
-        `make` makes the request, or says that it has none. Errors: MnemoError.
-        """
-        if not self.state.wanted():
-            self.state.count(Plane.INLINE)
-            return None
-        limit = TimeLimit(timeout)
-        try:
-            request = make(self.state.memories)
-            if request is None:
-                raise LaneUnfit("a buffer does not lie in registered memory")
-            body = await (await self._opened(limit)).call(request, limit)
-        except LaneDown as error:
-            self.state.fall_back(error)
-            self.state.count(Plane.INLINE)
-            return None
-        self.state.count(Plane.FAST)
-        return body
-
-    async def _opened(self, limit: TimeLimit) -> _AsyncStream:
+    async def stream(self, limit: TimeLimit) -> _AsyncStream:
+        """Errors: MnemoError, LaneDown."""
         async with self._opening:
             if self._closed:
                 raise closed_client()
             if self._stream is not None and not self._stream.broken:
                 return self._stream
             self._stream = None
-            self.state.enter()
-            stream = _AsyncStream(self.state.memories)
+            self._state.enter()
+            limit = self._state.limit(limit)
+            stream = _AsyncStream(self._memories)
             try:
-                path, ticket = await self._open(limit.left())
-                await stream.start(path, ticket, limit)
+                way = await self._open(self._state.plane, limit.left())
+                await stream.start(way, limit)
             except BaseException as error:
                 stream.close()
-                self.state.opened(error)
-                if not isinstance(error, (MnemoError, OSError, asyncio.TimeoutError)):
+                down = self._state.failed(error)
+                if not isinstance(error, (MnemoError, OSError, ValueError, asyncio.TimeoutError)):
                     raise
-                raise LaneDown(f"the fast lane is down: {error}") from None
-            self.state.opened(None)
+                raise down from None
+            self._state.opened()
             self._stream = stream
             return stream
+
+
+class AsyncFastLane:
+    """Calls over the streams of a client."""
+
+    def __init__(self, state: LaneState, open_: AsyncOpen) -> None:
+        self.state = state
+        self._links = {
+            plane: _AsyncLink(link, state.memories, open_) for plane, link in state.links().items()
+        }
+
+    def close(self) -> None:
+        """Ends the streams and their registrations."""
+        for link in self._links.values():
+            link.close()
+
+    async def carry(self, make: Make, timeout: float, payload: bool = True) -> Optional[bytes]:
+        """The body of the answer; None if the call is to go by gRPC.
+
+        `payload`: it has some. Errors: MnemoError.
+        """
+        limit = TimeLimit(timeout)
+        for plane in self.state.planes(payload):
+            try:
+                request = make(plane, self.state.memories)
+                if request is None:
+                    raise unfit(plane)
+                stream = await self._links[plane].stream(limit)
+                body = await stream.call(request, limit)
+            except LaneDown as error:
+                self.state.fall_back(error)
+                continue
+            self.state.count(plane)
+            return body
+        self.state.count(Plane.INLINE)
+        return None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, AsyncIterator, Awaitable, Callable, List, Optional, Tuple, Union
+from typing import Any, AsyncIterator, Awaitable, Callable, List, Optional, Union
 
 import grpc
 import grpc.aio
 
 from ._channel import Metadata, from_rpc_error
-from ._contract import METHODS, pb
+from ._contract import METHODS
 from ._lane import LaneState, has_frame, unary_answer, unary_request
 from ._excerpt import CalibrationCache
 from ._meter import FetchMeter
@@ -17,6 +17,7 @@ from ._aio_fast_lane import AsyncFastLane
 from ._retry import Retrier, TimeLimit
 from ._append import AppendSession
 from ._sessions import WAIT, GetSession, PutSession
+from ._socket import Reach, Way, open_request, way_of
 from .blocks import GetResult, Plane, PutResult
 from .contexts import AppendResult
 from .errors import CancelledError, Code, MnemoError, NotFoundError, UnavailableError
@@ -50,6 +51,7 @@ class AsyncTransport:
         lane: Union[AsyncFastLane, Plane] = Plane.AUTO,
         meter: Optional[FetchMeter] = None,
         calibrations: Optional[CalibrationCache] = None,
+        reach: Reach = Reach(""),
     ) -> None:
         self._channel = channel
         self._retrier = retrier
@@ -69,7 +71,8 @@ class AsyncTransport:
         if isinstance(lane, Plane):
             lane = AsyncFastLane(LaneState(lane), self._open_stream)
         self.lane = lane
-        """The fast lane; transports of one client share it."""
+        """The streams; transports of one client share them."""
+        self._reach = reach
         self.calibrations = calibrations or CalibrationCache()
         """What decoding takes; transports of one client share it, and the meter."""
         self.meter = meter or FetchMeter()
@@ -101,7 +104,7 @@ class AsyncTransport:
         """The same channel and budget; every call is tried once."""
         return AsyncTransport(
             self._channel, self._retrier.without_retries(), self._deadline, self._metadata,
-            self._sleep, wait_for_ready, self.lane, self.meter, self.calibrations,
+            self._sleep, wait_for_ready, self.lane, self.meter, self.calibrations, self._reach,
         )
 
     def limit(self, deadline: Optional[float]) -> TimeLimit:
@@ -137,7 +140,9 @@ class AsyncTransport:
         async def once(timeout: float) -> Any:
             limit = TimeLimit(timeout)
             if has_frame(method):
-                body = await self.lane.carry(lambda _: unary_request(method, request), timeout)
+                body = await self.lane.carry(
+                    lambda *_: unary_request(method, request), timeout, payload=False
+                )
                 if body is not None:
                     return unary_answer(method, body)
             call = _start(
@@ -150,14 +155,14 @@ class AsyncTransport:
 
         return await self._try(once, deadline, idempotent)
 
-    async def _open_stream(self, timeout: float) -> Tuple[str, bytes]:
-        request = pb.OpenStreamRequest()
+    async def _open_stream(self, plane: Plane, timeout: float) -> Way:
+        request = open_request(plane)
         call = _start(self._unary["StreamService.Open"], request, timeout=timeout, **self._options)
         try:
             answer = await call
         except grpc.RpcError as error:
             raise from_rpc_error(error) from None
-        return answer.unix_socket, answer.ticket
+        return way_of(plane, answer, self._reach)
 
     async def put(self, session: PutSession, deadline: Optional[float]) -> List[PutResult]:
         """Runs a Put to its end. Errors: MnemoError (no part ended)."""

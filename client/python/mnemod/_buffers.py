@@ -16,15 +16,25 @@ except ImportError:  # a platform without a wheel of it
     xxhash = None
 
 
-def digest_of(segments: Sequence[memoryview]) -> Optional[Digest]:
-    """128-bit XXH3 of the segments in order; None without xxhash."""
-    if xxhash is None:
-        return None
-    state = xxhash.xxh3_128()
-    for segment in segments:
-        state.update(segment)
+def new_digest() -> Any:
+    """What takes bytes by `update`, for to_digest; None without xxhash."""
+    return None if xxhash is None else xxhash.xxh3_128()
+
+
+def to_digest(state: Any) -> Digest:
+    """The digest of what `state` was given."""
     value: int = state.intdigest()
     return Digest(value >> 64, value & (1 << 64) - 1)
+
+
+def digest_of(segments: Sequence[memoryview]) -> Optional[Digest]:
+    """128-bit XXH3 of the segments in order; None without xxhash."""
+    state = new_digest()
+    if state is None:
+        return None
+    for segment in segments:
+        state.update(segment)
+    return to_digest(state)
 
 
 class Source:
@@ -75,6 +85,12 @@ class Sink:
     def view(self, size: int) -> "memoryview | None":
         """The first `size` bytes, if they lie in one buffer."""
         return self.segments[0][:size] if len(self.segments) == 1 else None
+
+    def room(self, position: int, most: int) -> memoryview:
+        """Memory from `position` on that lies in one piece, at most `most` bytes."""
+        index = bisect_right(self._starts, position) - 1
+        offset = position - self._starts[index]
+        return self.segments[index][offset : offset + most]
 
     def digest(self, size: int) -> Optional[Digest]:
         """The digest of the first `size` bytes; None without xxhash."""

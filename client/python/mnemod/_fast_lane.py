@@ -1,22 +1,20 @@
-"""The fast lane of the blocking client: one stream, shared by all threads."""
+"""The streams of the blocking client, each shared by all threads."""
 
 from __future__ import annotations
 
-import array
 import select
-import socket
 import threading
-from typing import Callable, Dict, Optional, Tuple
+from typing import Callable, Dict, List, Optional, Sequence
 
 from . import _stream
 from ._lane import (
     CANCEL_GRACE,
     CLIENT_NAME,
-    READ_BYTES,
     LaneDown,
     LaneRequest,
     LaneState,
-    LaneUnfit,
+    LinkState,
+    Payload,
     Pending,
     closed_client,
     given_up,
@@ -24,15 +22,20 @@ from ._lane import (
     read,
     refuse_memory,
     too_late,
+    unfit,
 )
+from ._payload import Receiving
 from ._retry import TimeLimit
+from ._socket import StreamSocket, Way, connect, rest_of
 from ._stream import Type
 from .blocks import Plane
 from .errors import MnemoError
 from .memory import Memory, MemoryMap
 
-# Asks for the way: the path of the socket and a ticket. Errors: MnemoError.
-Open = Callable[[float], Tuple[str, bytes]]
+# Asks for the way of a plane, within seconds. Errors: MnemoError.
+Open = Callable[[Plane, float], Way]
+# Makes the request of a call for a plane, or says that it has none.
+Make = Callable[[Plane, MemoryMap], Optional[LaneRequest]]
 
 
 class _Stream:
@@ -41,20 +44,18 @@ class _Stream:
     Whoever waits for an answer reads for all while nobody else does.
     """
 
-    def __init__(self, path: str, ticket: bytes, limit: TimeLimit, memories: MemoryMap) -> None:
+    def __init__(self, way: Way, limit: TimeLimit, memories: MemoryMap) -> None:
         self._memories = memories
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         # Threads read and write at once, each until a time of its own.
-        self._socket.setblocking(False)
+        self._socket: StreamSocket = connect(way, limit.left())
         self._changed = threading.Condition()
-        self._pending = Pending()  # guarded by _changed
+        self._pending = Pending()  # guarded by _changed, but for payload of who reads
         self._reading = False  # guarded by _changed
         self._sending = threading.Lock()
         self._registering = threading.Lock()
         self.regions: Dict[Memory, int] = {}  # changed under _registering
         try:
-            self._socket.connect(path)
-            body = _stream.hello(ticket, False, CLIENT_NAME)
+            body = _stream.hello(way.ticket, False, CLIENT_NAME)
             welcome = read(_stream.welcome, self.exchange(Type.HELLO, body, limit))
         except BaseException:
             self.close()
@@ -71,11 +72,7 @@ class _Stream:
         with self._changed:
             self._pending.fail(error or closed_client())
             self._changed.notify_all()
-        try:
-            self._socket.shutdown(socket.SHUT_RDWR)  # wakes whoever reads
-        except OSError:
-            pass  # it was not connected
-        self._socket.close()
+        self._socket.close()  # wakes whoever reads
 
     def call(self, request: LaneRequest, limit: TimeLimit) -> bytes:
         """The body of the answer. Errors: MnemoError, LaneDown."""
@@ -84,7 +81,8 @@ class _Stream:
         try:
             for memory in request.memories:
                 self._register(memory, limit)
-            return self.exchange(request.type, request.body(self.regions), limit)
+            body = request.body(self.regions)
+            return self.exchange(request.type, body, limit, payload=request.payload)
         finally:
             self._slots.release()
 
@@ -108,39 +106,72 @@ class _Stream:
         finally:
             self._registering.release()
 
-    def exchange(self, type_: Type, body: bytes, limit: TimeLimit, fd: int = -1) -> bytes:
+    def exchange(
+        self,
+        type_: Type,
+        body: bytes,
+        limit: TimeLimit,
+        fd: int = -1,
+        payload: Optional[Payload] = None,
+    ) -> bytes:
         """Sends a request and waits for its answer. Errors: MnemoError."""
         with self._changed:
-            id_, frame = self._pending.begin(type_, body, limit)
+            id_, frame = self._pending.begin(type_, body, limit, payload)
+        answer: Optional[bytes] = None
         try:
-            self._send(frame, limit, fd)
-            answer = self._wait(id_, limit)
+            self._send([memoryview(frame)], limit, fd)
+            answer = self._answer(id_, limit)
             if answer is None:
-                self._send(self._pending.cancel(id_), TimeLimit(CANCEL_GRACE))
-                if self._wait(id_, TimeLimit(CANCEL_GRACE)) is None:
-                    # The server may write to the memory of the call for as long as
-                    # the stream is open.
-                    self.close(given_up())
+                answer = self._cancel(id_)
                 raise too_late()
             return answer
         finally:
+            if answer is None and isinstance(payload, Receiving):
+                self._await_no_reader()
             with self._changed:
                 self._pending.forget(id_)
 
-    def _send(self, frame: bytes, limit: TimeLimit, fd: int = -1) -> None:
-        # With a descriptor the first byte goes together with it.
-        extra = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))] if fd >= 0 else []
-        rest = memoryview(frame)
+    def _answer(self, id_: int, limit: TimeLimit) -> Optional[bytes]:
+        """The answer, once the payload that it waits for was sent; None: it is too late."""
+        while True:
+            answer = self._wait(id_, limit)
+            if answer is not None or limit.left() <= 0:
+                return answer
+            with self._changed:
+                pieces = self._pending.to_send(id_) if self._pending.may_send(id_) else []
+            if pieces:
+                self._send(pieces, limit)
+
+    def _cancel(self, id_: int) -> Optional[bytes]:
+        """Gives a request up. The answer that came; without one the stream is closed."""
+        with self._changed:
+            frame = self._pending.cancel(id_)
+        self._send([memoryview(frame)], TimeLimit(CANCEL_GRACE))
+        answer = self._wait(id_, TimeLimit(CANCEL_GRACE))
+        if answer is None:
+            # The server may write to the memory of the call for as long as
+            # the stream is open.
+            self.close(given_up())
+        return answer
+
+    def _await_no_reader(self) -> None:
+        # Whoever reads may be in the middle of the memory of a call that ends.
+        self.close(given_up())
+        with self._changed:
+            while self._reading:
+                self._changed.wait()
+
+    def _send(self, pieces: Sequence[memoryview], limit: TimeLimit, fd: int = -1) -> None:
+        rest: List[memoryview] = list(pieces)
         try:
             with self._sending:
                 while rest:
-                    try:
-                        rest = rest[self._socket.sendmsg([rest], extra) :]
-                        extra = []
-                    except BlockingIOError:
-                        if not self._ready(select.POLLOUT, limit.left()):
-                            # Half a frame is there: nothing can follow it.
-                            raise TimeoutError("the server does not read") from None
+                    sent = self._socket.send(rest, fd)
+                    if sent:
+                        rest, fd = rest_of(rest, sent), -1
+                    elif not self._ready(select.POLLOUT, limit.left()):
+                        # Half a frame is there: nothing can follow it.
+                        raise TimeoutError("the server does not read")
         except OSError as error:
             with self._changed:
                 self._pending.fail(lost(error))
@@ -156,6 +187,7 @@ class _Stream:
         return bool(poll.poll(max(timeout, 0) * 1000))
 
     def _wait(self, id_: int, limit: TimeLimit) -> Optional[bytes]:
+        """The answer; None: the time is over, or payload may be sent."""
         while True:
             with self._changed:
                 while True:
@@ -164,79 +196,70 @@ class _Stream:
                         return answer
                     self._pending.check()
                     left = limit.left()
-                    if left <= 0:
+                    if left <= 0 or self._pending.may_send(id_):
                         return None
                     if not self._reading:
                         self._reading = True
                         break
                     self._changed.wait(left)
-            self._read(left)
+            self._read(limit)
 
-    def _read(self, timeout: float) -> None:
-        data: Optional[bytes] = None
+    def _read(self, limit: TimeLimit) -> None:
+        """With the turn of reading: waits for some of what comes, and takes it.
+
+        Ends when somebody has an answer, or the time is over; while payload is to come
+        it goes on.
+        """
         error: Optional[MnemoError] = None
         try:
-            if self._ready(select.POLLIN, timeout):
-                data = self._socket.recv(READ_BYTES)
-        except BlockingIOError:
-            pass
-        except OSError as failure:
+            # Under TLS nothing tells of what was taken from the socket already.
+            if not self._socket.has_more():
+                self._ready(select.POLLIN, limit.left())
+            while self._take(limit):
+                pass
+        except (OSError, ValueError) as failure:
             error = lost(failure)
         finally:
             with self._changed:
                 self._reading = False
                 if error is not None:
                     self._pending.fail(error)
-                elif data is not None:
-                    self._pending.feed(data)
                 self._changed.notify_all()
 
+    def _take(self, limit: TimeLimit) -> bool:
+        """Takes what is there once. True: payload is to come, and there is time for it."""
+        count = self._socket.recv_into(self._pending.room())
+        if count is None:
+            return self._pending.receiving and self._ready(select.POLLIN, limit.left())
+        if count and self._pending.in_payload:
+            self._pending.filled(count)  # which touches nothing that others do
+            return True
+        with self._changed:
+            if self._pending.filled(count) or self._pending.error is not None:
+                return False
+        return self._pending.receiving
 
-class FastLane:
-    """Calls over one stream, which is opened when it is needed and again when it broke.
 
-    Thread-safe.
-    """
+class _Link:
+    """One plane's stream, which is opened when it is needed and again when it broke."""
 
-    def __init__(self, state: LaneState, open_: Open) -> None:
-        self.state = state
+    def __init__(self, state: LinkState, memories: MemoryMap, open_: Open) -> None:
+        self._state = state
+        self._memories = memories
         self._open = open_
         self._lock = threading.Lock()
         self._stream: Optional[_Stream] = None  # guarded by _lock, as _closed
         self._closed = False
 
     def close(self) -> None:
-        """Ends the stream and its registrations."""
         with self._lock:
             self._closed = True
             stream, self._stream = self._stream, None
         if stream is not None:
             stream.close()
 
-    def carry(
-        self, make: Callable[[MemoryMap], Optional[LaneRequest]], timeout: float
-    ) -> Optional[bytes]:
-        """The body of the answer; None if the call is to go by gRPC.
-
-        `make` makes the request, or says that it has none. Errors: MnemoError.
-        """
-        if not self.state.wanted():
-            self.state.count(Plane.INLINE)
-            return None
-        limit = TimeLimit(timeout)
-        try:
-            request = make(self.state.memories)
-            if request is None:
-                raise LaneUnfit("a buffer does not lie in registered memory")
-            body = self._opened(limit).call(request, limit)
-        except LaneDown as error:
-            self.state.fall_back(error)
-            self.state.count(Plane.INLINE)
-            return None
-        self.state.count(Plane.FAST)
-        return body
-
-    def _opened(self, limit: TimeLimit) -> _Stream:
+    def stream(self, limit: TimeLimit) -> _Stream:
+        """Errors: MnemoError, LaneDown."""
         if not self._lock.acquire(timeout=max(limit.left(), 0)):
             raise too_late()
         try:
@@ -247,16 +270,49 @@ class FastLane:
             if self._stream is not None:
                 self._stream.close()
                 self._stream = None
-            self.state.enter()
-            failure: Optional[Exception] = None
+            self._state.enter()
+            limit = self._state.limit(limit)
             try:
-                path, ticket = self._open(limit.left())
-                self._stream = _Stream(path, ticket, limit, self.state.memories)
-            except (MnemoError, OSError) as error:
-                failure = error
-            self.state.opened(failure)
-            if failure is not None or self._stream is None:
-                raise LaneDown(f"the fast lane is down: {failure}")
+                way = self._open(self._state.plane, limit.left())
+                self._stream = _Stream(way, limit, self._memories)
+            except (MnemoError, OSError, ValueError) as error:
+                raise self._state.failed(error) from None
+            self._state.opened()
             return self._stream
         finally:
             self._lock.release()
+
+
+class FastLane:
+    """Calls over the streams of a client. Thread-safe."""
+
+    def __init__(self, state: LaneState, open_: Open) -> None:
+        self.state = state
+        self._links = {
+            plane: _Link(link, state.memories, open_) for plane, link in state.links().items()
+        }
+
+    def close(self) -> None:
+        """Ends the streams and their registrations."""
+        for link in self._links.values():
+            link.close()
+
+    def carry(self, make: Make, timeout: float, payload: bool = True) -> Optional[bytes]:
+        """The body of the answer; None if the call is to go by gRPC.
+
+        `payload`: it has some. Errors: MnemoError.
+        """
+        limit = TimeLimit(timeout)
+        for plane in self.state.planes(payload):
+            try:
+                request = make(plane, self.state.memories)
+                if request is None:
+                    raise unfit(plane)
+                body = self._links[plane].stream(limit).call(request, limit)
+            except LaneDown as error:
+                self.state.fall_back(error)
+                continue
+            self.state.count(plane)
+            return body
+        self.state.count(Plane.INLINE)
+        return None

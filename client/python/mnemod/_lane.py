@@ -1,17 +1,19 @@
-"""The fast lane without its socket: what goes over it, and what came back.
+"""Streams without their socket: what goes over them, and what came back.
 
 The blocking and the asynchronous client drive the same. docs/formats/stream-protocol.md
 """
 
 from __future__ import annotations
 
+from functools import partial
 import threading
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
-from typing import TypeVar
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import TypeVar, Union
 
 from . import _stream
+from ._buffers import Sink, Source
 from ._breaker import BreakerOptions, CircuitBreaker
-from ._contract import pb
+from ._payload import Dropping, Receiving, Sending
 from ._retry import TimeLimit
 from ._stream import Offered, Place, Scope, Slice, Type
 from .blocks import Digest, Part, Plane
@@ -31,35 +33,44 @@ CLIENT_NAME = "mnemod-python"
 # How long an answer is waited for when its call was cancelled: until it is there,
 # the server may write to the memory of the call.
 CANCEL_GRACE = 1.0
-# Bytes asked of the socket at once; answers are small.
+# Bytes asked of the socket at once, but for payload.
 READ_BYTES = 1 << 16
-# Waited before the lane is tried again; longer each time.
+# How long a stream may take to open, where the call can go another way.
+OPEN_SECONDS = 2.0
+# Waited before a plane is tried again; longer each time.
 _PAUSES = BreakerOptions(failures=1, initial_pause=0.5, max_pause=15.0)
+NAMES = {Plane.FAST: "the fast lane", Plane.BULK: "the stream of TCP"}
 
 
 T = TypeVar("T")
 
 
 class LaneDown(Exception):
-    """The fast lane cannot carry a call now; the reason is its text."""
+    """A stream cannot carry a call now; the reason is its text."""
 
 
 class LaneUnfit(LaneDown):
     """It never can carry this call."""
 
 
+Payload = Union[Receiving, Sending]
+
+
 class LaneRequest:
-    """A request whose body names registered memory."""
+    """A request whose body names registered memory, or whose payload is in the stream."""
 
     def __init__(
         self,
         type_: Type,
         body: Callable[[Mapping[Memory, int]], bytes],
         memories: Sequence[Memory] = (),
+        payload: Optional[Payload] = None,
     ) -> None:
         self.type = type_
         self.memories = tuple(dict.fromkeys(memories))
         """What must be registered before."""
+        self.payload = payload
+        """What travels in the stream."""
         self._body = body
 
     def body(self, regions: Mapping[Memory, int]) -> bytes:
@@ -174,55 +185,105 @@ def offered(part: Any) -> Offered:
 
 
 class Spot(NamedTuple):
-    """Where a part lies: memory, and slices of its region."""
+    """Where a part lies: memory, or none if it is in the stream, and slices of its region."""
 
-    memory: Memory
+    memory: Optional[Memory]
     slices: List[Slice]
+
+
+def spots_of(
+    plane: Plane, memories: MemoryMap, buffers: Sequence[Union[Source, Sink]]
+) -> Optional[List[Spot]]:
+    """Where the bytes of each part lie for a plane; None: one of them is not registered."""
+    if plane is Plane.BULK:
+        if not all(each.size for each in buffers):
+            return None  # no frame carries nothing
+        return [Spot(None, [Slice(0, each.size)]) for each in buffers]
+    spots = []
+    for each in buffers:
+        found = memories.find(each.segments)
+        if found is None:
+            return None
+        spots.append(Spot(*found))
+    return spots
+
+
+def registered(spots: Sequence[Spot]) -> List[Memory]:
+    """The memories of spots."""
+    return [spot.memory for spot in spots if spot.memory is not None]
 
 
 def places(spots: Sequence[Spot], regions: Mapping[Memory, int]) -> List[Place]:
     """The spots as the server names them."""
-    return [Place(regions[spot.memory], spot.slices) for spot in spots]
+    return [
+        Place(_stream.IN_STREAM if spot.memory is None else regions[spot.memory], spot.slices)
+        for spot in spots
+    ]
+
+
+class LinkState:
+    """Whether the stream of a plane can be had, and why not. Thread-safe."""
+
+    def __init__(self, plane: Plane, must: bool) -> None:
+        self.plane = plane
+        self._must = must
+        self._breaker = CircuitBreaker(_PAUSES)
+        self._lock = threading.Lock()
+        # Why it is down; guarded by _lock. No exception: it would keep what its frames do.
+        self._down: Callable[[], LaneDown] = LaneDown
+
+    def limit(self, limit: TimeLimit) -> TimeLimit:
+        """How long opening it may take. A call that can go another way keeps some time."""
+        return limit if self._must else TimeLimit(min(limit.left() / 2, OPEN_SECONDS))
+
+    def enter(self) -> None:
+        """Before it is opened. Errors: LaneDown (it was tried in vain just now)."""
+        if not self._breaker.allow():
+            with self._lock:
+                raise self._down()
+
+    def opened(self) -> None:
+        """It is."""
+        self._breaker.success()
+
+    def failed(self, error: BaseException) -> LaneDown:
+        """It could not be opened. Returns what that means for a call."""
+        never = isinstance(error, FailedPreconditionError)
+        down = partial(LaneUnfit if never else LaneDown, f"{NAMES[self.plane]} is down: {error}")
+        with self._lock:
+            self._down = down
+        self._breaker.failure()
+        return down()
 
 
 class LaneState:
-    """What a client knows of its fast lane, whichever way it is driven. Thread-safe."""
+    """What a client knows of its streams, whichever way they are driven. Thread-safe."""
 
     def __init__(self, plane: Plane) -> None:
         self.plane = plane
         self.memories = MemoryMap()
-        self._breaker = CircuitBreaker(_PAUSES)
         self._lock = threading.Lock()
-        self._reason = ""  # why it is down; guarded by _lock, as all below
-        self._calls = {Plane.INLINE: 0, Plane.FAST: 0}
+        # Guarded by _lock.
+        self._calls = {Plane.INLINE: 0, Plane.FAST: 0, Plane.BULK: 0}
 
-    def wanted(self) -> bool:
-        """Whether calls go over the lane if they can."""
-        if self.plane is Plane.AUTO:
-            return len(self.memories) > 0
-        return self.plane is Plane.FAST
+    def links(self) -> Dict[Plane, LinkState]:
+        """The state of each stream that this client may have."""
+        must = self.plane is not Plane.AUTO
+        return {plane: LinkState(plane, must) for plane in (Plane.FAST, Plane.BULK)}
 
-    def enter(self) -> None:
-        """Before the lane is opened. Errors: LaneDown (it was tried in vain just now)."""
-        if not self._breaker.allow():
-            with self._lock:
-                raise LaneDown(self._reason)
-
-    def opened(self, error: Optional[BaseException]) -> None:
-        """What came of opening it."""
-        if error is None:
-            self._breaker.success()
-            return
-        with self._lock:
-            self._reason = f"the fast lane is down: {error}"
-        self._breaker.failure()
+    def planes(self, payload: bool) -> List[Plane]:
+        """By which streams a call goes if it can, the best first."""
+        if self.plane is not Plane.AUTO:
+            return [] if self.plane is Plane.INLINE else [self.plane]
+        fast = [Plane.FAST] if len(self.memories) else []
+        return fast + ([Plane.BULK] if payload else [])
 
     def fall_back(self, error: LaneDown) -> None:
-        """Lets the call go by gRPC, unless it must not.
+        """Lets the call go another way, unless it must not.
 
         Errors: UnavailableError, FailedPreconditionError (in vain at any time).
         """
-        if self.plane is Plane.FAST:
+        if self.plane is not Plane.AUTO:
             kind = FailedPreconditionError if isinstance(error, LaneUnfit) else UnavailableError
             raise kind(str(error)) from None
 
@@ -237,69 +298,160 @@ class LaneState:
             return dict(self._calls)
 
 
+class _Asked:
+    """A request that is under way."""
+
+    __slots__ = ("answer", "payload", "forgotten", "cancelled")
+
+    def __init__(self, answer: int, payload: Optional[Payload]) -> None:
+        self.answer = answer  # the type of the answer that is to come
+        self.payload = payload
+        self.forgotten = False
+        self.cancelled = False
+
+
 class Pending:
-    """Frames of a stream that wait for their answers, and what has come. Not thread-safe."""
+    """Frames of a stream that wait for their answers, and what has come. Not thread-safe.
+
+    Who reads gives bytes to `room` and says so by `filled`. While `in_payload`, neither
+    touches anything but that payload, so it needs no lock of those who wait.
+    """
 
     def __init__(self) -> None:
         self._reader = _stream.AnswerReader()
+        self._buffer = memoryview(bytearray(READ_BYTES))
+        self._room = self._buffer
         self._last = 0
-        self._asked: Dict[int, int] = {}  # the type of the answer that is to come, by id
+        self._asked: Dict[int, _Asked] = {}
         self._answers: Dict[int, bytes] = {}
-        self._forgotten: Set[int] = set()
+        self._receiving = 0  # requests whose payload comes
+        self._payload: Receiving = Dropping()  # that the DATA frame under way belongs to
+        self._dropping = Dropping()
         self.error: Optional[MnemoError] = None  # why the stream is of no use any more
 
-    def begin(self, type_: Type, body: bytes, limit: TimeLimit) -> Tuple[int, bytes]:
+    def begin(
+        self, type_: Type, body: bytes, limit: TimeLimit, payload: Optional[Payload] = None
+    ) -> Tuple[int, bytes]:
         """A new request: its id and its frame. Errors: MnemoError (the stream ended)."""
         self.check()
         self._last += 1
-        self._asked[self._last] = type_ + _stream.ANSWER
+        self._asked[self._last] = _Asked(type_ + _stream.ANSWER, payload)
+        self._receiving += isinstance(payload, Receiving)
         timeout_ms = min(max(int(limit.left() * 1000), 1), (1 << 32) - 1)
         return self._last, _stream.frame(type_, self._last, body, timeout_ms)
 
     def cancel(self, id_: int) -> bytes:
-        """The frame that cancels a request."""
+        """The frame that cancels a request; no payload of it is sent any more."""
+        if id_ in self._asked:
+            self._asked[id_].cancelled = True
         return _stream.frame(Type.CANCEL, id_, b"")
+
+    def may_send(self, id_: int) -> bool:
+        """Whether payload of a request may be sent now."""
+        asked = self._asked.get(id_)
+        if asked is None or asked.cancelled or not isinstance(asked.payload, Sending):
+            return False
+        return asked.payload.may_send()
+
+    def to_send(self, id_: int) -> List[memoryview]:
+        """The next DATA frame of a request that may send. Errors: MnemoError."""
+        sending = self._asked[id_].payload
+        assert isinstance(sending, Sending)
+        try:
+            piece = sending.next()
+        except _stream.Malformed as error:
+            raise make_error(Code.INTERNAL, f"the stream: {error}") from None
+        head = _stream.data_head(id_, piece.part, piece.offset, piece.size)
+        return [memoryview(head), *piece.views]
 
     def take(self, id_: int) -> Optional[bytes]:
         """The body of an answer that is here, once."""
         return self._answers.pop(id_, None)
 
     def forget(self, id_: int) -> None:
-        """Nobody waits for an answer any more: if it is still to come, it is let go."""
+        """Nobody waits for an answer any more: what is still to come is let go."""
         self._answers.pop(id_, None)
-        if id_ in self._asked:
-            self._forgotten.add(id_)
+        asked = self._asked.get(id_)
+        if asked is not None:
+            if self._payload is asked.payload:
+                self._payload = self._dropping
+            asked.forgotten = True
 
-    def feed(self, data: bytes) -> List[int]:
-        """Takes what the socket gave, and returns whose answers are here now.
+    @property
+    def in_payload(self) -> bool:
+        """Whether what comes next is payload."""
+        return self._reader.payload_left > 0
 
-        No data means that the server has ended the stream. Sets `error` where it is
-        of no use any more.
+    @property
+    def receiving(self) -> bool:
+        """Whether payload is to come."""
+        return self._receiving > 0 or self.in_payload
+
+    def room(self) -> memoryview:
+        """Where the next bytes go."""
+        if self.in_payload:
+            self._room = self._payload.room(self._reader.payload_left)
+        elif self._receiving:
+            # No payload, which would have to be moved.
+            self._room = self._buffer[: self._reader.missing()]
+        else:
+            self._room = self._buffer
+        return self._room
+
+    def filled(self, count: int) -> List[int]:
+        """So many bytes came, 0 at the end; returns whose answer or credit is here now.
+
+        Sets `error` where the stream is of no use any more.
         """
-        if not data:
+        if not count:
             self.fail(UnavailableError("the server ended the stream"))
             return []
-        self._reader.feed(data)
-        answered: List[int] = []
+        if self.in_payload:
+            self._payload.took(self._room[:count])
+            self._reader.took(count)
+            return []
+        self._reader.feed(self._room[:count])
+        changed: List[int] = []
         try:
-            while True:
+            while self.error is None:
                 found = self._reader.next()
                 if found is None:
-                    return answered
-                head, body = found
-                if head.type == Type.CLOSE:
-                    self.fail(_stream.closed(body))
-                    return answered
-                if self._asked.pop(head.id, None) != head.type:
-                    raise _stream.Malformed("an answer to nothing that was asked")
-                if head.id in self._forgotten:
-                    self._forgotten.remove(head.id)
-                else:
-                    self._answers[head.id] = body
-                    answered.append(head.id)
+                    break
+                self._on_frame(*found, changed)
         except _stream.Malformed as error:
             self.fail(UnavailableError(f"the stream is broken: {error}"))
-            return answered
+        return changed
+
+    def _on_frame(self, head: _stream.Header, body: bytes, changed: List[int]) -> None:
+        if head.type == Type.CLOSE:
+            self.fail(_stream.closed(body))
+            return
+        asked = self._asked.get(head.id)
+        payload = None if asked is None else asked.payload
+        if asked is not None and head.type == asked.answer:
+            del self._asked[head.id]
+            self._receiving -= isinstance(payload, Receiving)
+            if not asked.forgotten:
+                self._answers[head.id] = body
+                changed.append(head.id)
+        elif head.type == Type.DATA + _stream.ANSWER and isinstance(payload, Receiving):
+            forgotten = asked is not None and asked.forgotten
+            self._payload = self._dropping if forgotten else payload
+            self._payload.begin(*_stream.data(body), self._reader.payload_left)
+            self._take_payload()
+        elif head.type == Type.CREDIT + _stream.ANSWER and isinstance(payload, Sending):
+            payload.credit(*_stream.credit(body))
+            changed.append(head.id)
+        else:
+            raise _stream.Malformed("an answer to nothing that was asked")
+
+    def _take_payload(self) -> None:
+        while self.in_payload:
+            view = self._payload.room(self._reader.payload_left)
+            count = self._reader.take(view)
+            if not count:
+                return
+            self._payload.took(view[:count])
 
     def fail(self, error: MnemoError) -> None:
         """The stream has ended; the first reason counts."""
@@ -312,7 +464,14 @@ class Pending:
             raise make_error(self.error.code, self.error.message)
 
 
-def lost(error: OSError) -> MnemoError:
+def unfit(plane: Plane) -> LaneUnfit:
+    """A call that a plane can never carry."""
+    if plane is Plane.FAST:
+        return LaneUnfit("a buffer does not lie in registered memory")
+    return LaneUnfit("only whole parts, into buffers of the caller, travel in a stream of TCP")
+
+
+def lost(error: Exception) -> MnemoError:
     """What a broken socket means for a call."""
     return UnavailableError(f"the stream broke: {error}")
 

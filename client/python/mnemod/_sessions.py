@@ -15,8 +15,9 @@ from ._buffers import Run, Sink, Source, layer_runs, packed_position
 from ._contract import pb
 from ._decoder import Decoded, EncodedPart, PartDecoder
 from ._excerpt import TAKES, TAKES_MASK, CalibrationCache
-from ._lane import LaneRequest, Spot, places, read
+from ._lane import LaneRequest, places, read, registered, spots_of
 from ._meter import FetchMeter, Share, together
+from ._payload import Receiving, Sending
 from ._stream import Offered, Scope
 from ._wire import MAX_PAYLOAD, decode_get_data, encode_put_data
 from .blocks import Block, Digest, GetResult, Level, Part, Plane, PutOutcome, PutResult, Verdict
@@ -66,6 +67,7 @@ class PutSession:
         self._sources = sources
         self._results: List[Optional[PutResult]] = [None] * len(blocks)
         self._verdicts: List[Any] = []
+        self._plane = Plane.INLINE  # of this try
         self._begin()
 
     def _begin(self) -> None:
@@ -138,14 +140,13 @@ class PutSession:
             block = self._blocks[index]
             self._results[index] = _convert.from_put_result(result, block.key, block.part)
 
-    def lane_request(self, memories: MemoryMap) -> Optional[LaneRequest]:
-        """What this try asks of the fast lane; None if a buffer is not registered."""
-        spots = []
-        for index in self._carried:
-            found = memories.find(self._sources[index].segments)
-            if found is None:
-                return None
-            spots.append(Spot(*found))
+    def lane_request(self, plane: Plane, memories: MemoryMap) -> Optional[LaneRequest]:
+        """What this try asks of a stream; None if a buffer is not registered for it."""
+        self._plane = plane
+        sources = [self._sources[index] for index in self._carried]
+        spots = spots_of(plane, memories, sources)
+        if spots is None:
+            return None
         parts = [offered(self._blocks[i], self._sources[i]) for i in self._carried]
 
         def body(regions: Mapping[Memory, int]) -> bytes:
@@ -158,17 +159,18 @@ class PutSession:
                 time_to_live=self._start.time_to_live_seconds,
             )
 
-        return LaneRequest(_stream.Type.PUT, body, [spot.memory for spot in spots])
+        payload = Sending(sources) if plane is Plane.BULK else None
+        return LaneRequest(_stream.Type.PUT, body, registered(spots), payload)
 
     def on_lane_answer(self, body: bytes) -> None:
-        """Takes the answer of the fast lane. Errors: MnemoError."""
+        """Takes the answer of the stream. Errors: MnemoError."""
         stored = read(_stream.stored, body)
         if len(stored) != len(self._carried):
             raise make_error(Code.INTERNAL, "an answer of the stream: not one for each part")
         for index, part in zip(self._carried, stored):
             block = self._blocks[index]
             self._results[index] = PutResult(
-                block.key, block.part, part.outcome, part.digest, part.error, Plane.FAST
+                block.key, block.part, part.outcome, part.digest, part.error, self._plane
             )
 
     def finish(self, error: Optional[MnemoError]) -> List[PutResult]:
@@ -258,6 +260,9 @@ class GetSession:
             for p, part in enumerate(parts)
         ]
         self._carried = list(range(len(keys)))
+        # Of this try.
+        self._plane = Plane.INLINE
+        self._receiving: Optional[Receiving] = None
 
     def _runs(self, info: SpaceInfo, part: Part) -> Sequence[Run]:
         if part.group >= len(info.space.groups):
@@ -297,18 +302,21 @@ class GetSession:
             self._decoder.forget()
         return bool(self._carried)
 
-    def lane_request(self, memories: MemoryMap) -> Optional[LaneRequest]:
-        """What this try asks of the fast lane; None if a buffer is not registered."""
+    def lane_request(self, plane: Plane, memories: MemoryMap) -> Optional[LaneRequest]:
+        """What this try asks of a stream; None if a buffer is not registered for it."""
+        self._plane, self._receiving = plane, None
         width = len(self._parts)
-        spots = []
+        sinks: List[Sink] = []
         for k in self._carried:
             for item in self._items[k * width : (k + 1) * width]:
                 if item.sink is None or (self._is_range and not item.is_packed()):
                     return None
-                found = memories.find(item.sink.segments)
-                if found is None:
-                    return None
-                spots.append(Spot(*found))
+                sinks.append(item.sink)
+        spots = spots_of(plane, memories, sinks)
+        if spots is None:
+            return None
+        if plane is Plane.BULK:
+            self._receiving = Receiving(sinks, self._verify)
         keys = [self._keys[k] for k in self._carried]
         stretches = [self._request.stretches[k] for k in self._carried if self._request.stretches]
 
@@ -324,10 +332,10 @@ class GetSession:
                 takes=TAKES_MASK if self._decoder is not None else 0,
             )
 
-        return LaneRequest(_stream.Type.GET, body, [spot.memory for spot in spots])
+        return LaneRequest(_stream.Type.GET, body, registered(spots), self._receiving)
 
     def on_lane_answer(self, body: bytes) -> None:
-        """Takes the answer of the fast lane. Errors: MnemoError."""
+        """Takes the answer of the stream. Errors: MnemoError."""
         got = read(_stream.got, body)
         if len(got) != len(self._carried) * len(self._parts):
             raise make_error(Code.INTERNAL, "an answer of the stream: not one for each part")
@@ -339,7 +347,7 @@ class GetSession:
                 item.fail(part.error)
                 continue
             result = item.result
-            result.plane = Plane.FAST
+            result.plane = self._plane
             result.size, result.digest = part.size, part.digest
             result.level, result.depth = part.level, part.depth
             result.fidelity = part.fidelity
@@ -348,6 +356,9 @@ class GetSession:
             item.expected = item.received = part.written
             if item.sink is None or part.written > item.sink.size:
                 raise make_error(Code.INTERNAL, f"part {index}: {part.written} bytes written")
+            if self._receiving is not None and self._receiving.received(index) != part.written:
+                item.fail(make_error(Code.INTERNAL, f"part {index}: other bytes than came"))
+                continue
             if part.encoded:
                 self._begin_encoded(item, index, part.runs, part.digest, part.put_digest)
                 if item.encoded is not None:
@@ -356,7 +367,8 @@ class GetSession:
                     self._arrived(item)
                 continue
             result.data = item.sink.view(part.written)
-            self._complete(item)
+            digest = None if self._receiving is None else self._receiving.digest(index)
+            self._complete(item, digest)
 
     def _item(self, index: int) -> _Incoming:
         width = len(self._parts)
@@ -529,14 +541,16 @@ class GetSession:
         assert self._decoder is not None
         self._decoder.learn(number, answer)
 
-    def _complete(self, item: _Incoming) -> None:
+    def _complete(self, item: _Incoming, digest: Optional[Digest] = None) -> None:
+        """`digest`: of what came, if it is known already."""
         item.done = True
         size = item.result.size
         if not self._verify or item.expected != size or item.sink is None:
             return
         said = item.result.digest
-        digest = item.sink.digest(size) if said is not None else None
-        if digest is not None and digest != said:
+        if digest is None and said is not None:
+            digest = item.sink.digest(size)
+        if digest is not None and said is not None and digest != said:
             item.fail(make_error(Code.DATA_LOSS, "the bytes differ from their digest on arrival"))
 
     def finish(self, error: Optional[MnemoError]) -> List[GetResult]:

@@ -1,4 +1,4 @@
-"""The frames of the stream protocol, without a socket.
+"""What the frames of the stream protocol say, without a socket.
 
 docs/formats/stream-protocol.md is the specification, and tests/data/stream holds
 golden frames that these functions write and read.
@@ -10,20 +10,24 @@ from dataclasses import dataclass
 from enum import IntEnum
 import struct
 from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple, TypeVar
-import zlib
 
 from ._contract import pb
+from ._frames import (
+    ANSWER as ANSWER,
+    HEADER_BYTES as HEADER_BYTES,
+    MAX_BODY_BYTES as MAX_BODY_BYTES,
+    MAX_DATA_BYTES as MAX_DATA_BYTES,
+    AnswerReader as AnswerReader,
+    Header as Header,
+    Malformed as Malformed,
+    Type as Type,
+    data as data,
+    data_head as data_head,
+    frame as frame,
+    header as header,
+)
 from .blocks import Digest, Level, Part, PartFidelity, PutOutcome, Verdict
 from .errors import Code, MnemoError, make_error
-
-MAGIC = b"MNSP"
-VERSION = 1
-ANSWER = 128
-MAX_BODY_BYTES = 8 << 20
-
-_HEADER = struct.Struct("<4sBBHIIQII")
-HEADER_BYTES = _HEADER.size
-_CHECKED = 28  # header bytes before their own checksum
 
 _U8 = struct.Struct("<B")
 _U16 = struct.Struct("<H")
@@ -36,24 +40,10 @@ _RUN = struct.Struct("<IIB")
 _REACH = struct.Struct("<II")
 _GOT = struct.Struct("<QQQQBI")  # size, bytes, digest, level, depth
 _FIDELITY = struct.Struct("<dd")  # bits of a value, error
+IN_STREAM = 0
+"""The region of places whose payload travels in the stream."""
 
 T = TypeVar("T")
-
-
-class Type(IntEnum):
-    """What a request asks for; its answer has the number plus 128."""
-
-    HELLO = 1
-    REGISTER = 2
-    UNREGISTER = 3
-    MATCH = 4
-    OFFER = 5
-    GET = 6
-    PUT = 7
-    TOUCH = 8
-    PREFETCH = 9
-    CANCEL = 16
-    CLOSE = 17
 
 
 class Kind(IntEnum):
@@ -90,15 +80,6 @@ class Offered(NamedTuple):
     parent: bytes
     stretch: bytes
     digest: Optional[Digest]
-
-
-class Header(NamedTuple):
-    """The header of an answer."""
-
-    type: int
-    length: int
-    id: int
-    checksum: int
 
 
 class Welcome(NamedTuple):
@@ -140,61 +121,6 @@ class Unfit(ValueError):
     """A number or a text that has no room in its field."""
 
 
-class Malformed(ValueError):
-    """Bytes that are not what the protocol says: the stream is of no use any more."""
-
-
-# Frames
-
-
-def frame(type_: int, id_: int, body: bytes, timeout_ms: int = 0) -> bytes:
-    """A whole frame."""
-    head = _HEADER.pack(MAGIC, VERSION, type_, 0, len(body), timeout_ms, id_, zlib.crc32(body), 0)
-    head = head[:_CHECKED]
-    return b"".join((head, _U32.pack(zlib.crc32(head)), body))
-
-
-def header(data: bytes) -> Header:
-    """Reads HEADER_BYTES bytes of an answer. Errors: Malformed."""
-    magic, version, type_, flags, length, _, id_, body_sum, own_sum = _HEADER.unpack(data)
-    if magic != MAGIC or version != VERSION or flags:
-        raise Malformed("not a frame of this protocol and version")
-    if zlib.crc32(memoryview(data)[:_CHECKED]) != own_sum:
-        raise Malformed("the header is damaged")
-    if length > MAX_BODY_BYTES:
-        raise Malformed(f"a body of {length} bytes was announced")
-    return Header(type_, length, id_, body_sum)
-
-
-class AnswerReader:
-    """Puts the server's frames together from bytes that come in pieces."""
-
-    def __init__(self) -> None:
-        self._bytes = bytearray()
-        self._header: Optional[Header] = None
-
-    def feed(self, data: bytes) -> None:
-        """Takes the next bytes."""
-        self._bytes += data
-
-    def next(self) -> Optional[Tuple[Header, bytes]]:
-        """The next whole frame and its body; None: more is needed. Errors: Malformed."""
-        if self._header is None:
-            if len(self._bytes) < HEADER_BYTES:
-                return None
-            self._header = header(bytes(self._bytes[:HEADER_BYTES]))
-        found = self._header
-        end = HEADER_BYTES + found.length
-        if len(self._bytes) < end:
-            return None
-        body = bytes(self._bytes[HEADER_BYTES:end])
-        del self._bytes[:end]
-        self._header = None
-        if zlib.crc32(body) != found.checksum:
-            raise Malformed("the body is damaged")
-        return found, body
-
-
 # Bodies of requests
 
 
@@ -234,17 +160,9 @@ def _offered(part: Offered) -> bytes:
     digest = b"\x00"
     if part.digest is not None:
         digest = b"\x01" + _DIGEST.pack(part.digest.low, part.digest.high)
-    return b"".join(
-        (
-            _text(part.key),
-            _part(part.part),
-            _U64.pack(part.size),
-            _U32.pack(part.depth),
-            _text(part.parent),
-            _text(part.stretch),
-            digest,
-        )
-    )
+    size, depth = _U64.pack(part.size), _U32.pack(part.depth)
+    chain = (_text(part.parent), _text(part.stretch))
+    return b"".join((_text(part.key), _part(part.part), size, depth, *chain, digest))
 
 
 class Scope(NamedTuple):
@@ -559,6 +477,15 @@ def stored(body: bytes) -> List[Stored]:
     parts = reader.list(part)
     reader.end()
     return parts
+
+
+def credit(body: bytes) -> Tuple[int, List[int]]:
+    """A CREDIT: the bytes that may be sent in all, the parts that are wanted."""
+    reader = _Reader(body)
+    size = reader.number(_U64)
+    wanted = reader.list(lambda: reader.number(_U32))
+    reader.end()
+    return size, wanted
 
 
 def touched(body: bytes) -> Any:

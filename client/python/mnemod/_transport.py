@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, List, Optional, Union
 
 import grpc
 
 from ._channel import HEALTH_METHOD, Metadata, from_rpc_error
-from ._contract import METHODS, pb
+from ._contract import METHODS
 from ._lane import LaneState, has_frame, unary_answer, unary_request
 from ._excerpt import CalibrationCache
 from ._meter import FetchMeter
@@ -17,6 +17,7 @@ from ._fast_lane import FastLane
 from ._retry import Retrier, TimeLimit
 from ._append import AppendSession
 from ._sessions import DONE, WAIT, GetSession, PutSession
+from ._socket import Reach, Way, open_request, way_of
 from .blocks import GetResult, Plane, PutResult
 from .contexts import AppendResult
 from .errors import CancelledError, MnemoError, NotFoundError
@@ -50,6 +51,7 @@ class Transport:
         lane: Union[FastLane, Plane] = Plane.AUTO,
         meter: Optional[FetchMeter] = None,
         calibrations: Optional[CalibrationCache] = None,
+        reach: Reach = Reach(""),
     ) -> None:
         self._channel = channel
         self._retrier = retrier
@@ -70,7 +72,8 @@ class Transport:
         if isinstance(lane, Plane):
             lane = FastLane(LaneState(lane), self._open_stream)
         self.lane = lane
-        """The fast lane; transports of one client share it."""
+        """The streams; transports of one client share them."""
+        self._reach = reach
         self.calibrations = calibrations or CalibrationCache()
         """What decoding takes; transports of one client share it, and the meter."""
         self.meter = meter or FetchMeter()
@@ -102,7 +105,7 @@ class Transport:
         """The same channel and budget; every call is tried once."""
         return Transport(
             self._channel, self._retrier.without_retries(), self._deadline, self._metadata,
-            self._sleep, wait_for_ready, self.lane, self.meter, self.calibrations,
+            self._sleep, wait_for_ready, self.lane, self.meter, self.calibrations, self._reach,
         )
 
     def limit(self, deadline: Optional[float]) -> TimeLimit:
@@ -150,17 +153,19 @@ class Transport:
         def once(timeout: float) -> Any:
             limit = TimeLimit(timeout)
             if has_frame(method):
-                body = self.lane.carry(lambda _: unary_request(method, request), timeout)
+                body = self.lane.carry(
+                    lambda *_: unary_request(method, request), timeout, payload=False
+                )
                 if body is not None:
                     return unary_answer(method, body)
             return _start(self._unary[method], request, limit.left(), **self._options)
 
         return self._try(once, deadline, idempotent)
 
-    def _open_stream(self, timeout: float) -> Tuple[str, bytes]:
-        request = pb.OpenStreamRequest()
+    def _open_stream(self, plane: Plane, timeout: float) -> Way:
+        request = open_request(plane)
         answer = _start(self._unary["StreamService.Open"], request, timeout, **self._options)
-        return answer.unix_socket, answer.ticket
+        return way_of(plane, answer, self._reach)
 
     def put(self, session: PutSession, deadline: Optional[float]) -> List[PutResult]:
         """Runs a Put to its end. Errors: MnemoError (no part ended)."""

@@ -23,6 +23,7 @@ from ._requests import (
 )
 from ._retry import Retrier, RetryBudget, RetryPolicy
 from ._sessions import GetSession, PutSession
+from ._socket import Reach
 from ._aio_transport import AsyncTransport, AsyncWatchStream
 from .aio_auth import AsyncAuth
 from .aio_block_keeping import AsyncKeepsBlocks
@@ -73,7 +74,8 @@ class AsyncClient(SharesMemory):
         metadata = with_token(metadata, token)
         self._channel = make_channel(target, credentials, tls, options, aio=True)
         self._transport = AsyncTransport(
-            self._channel, Retrier(retry, RetryBudget()), deadline, metadata, lane=plane
+            self._channel, Retrier(retry, RetryBudget()), deadline, metadata, lane=plane,
+            reach=Reach(target, tls),
         )
         self.auth = AsyncAuth(self._transport)
         """Tenants, principals and tokens."""

@@ -24,11 +24,14 @@ class Plane(Enum):
     """By which way blocks travel."""
 
     AUTO = "auto"
-    """The fast lane for memory that is registered, otherwise gRPC."""
+    """The fast lane for memory that is registered; otherwise, with payload, a stream of
+    TCP if the daemon has them; otherwise gRPC."""
     INLINE = "inline"
     """In gRPC messages."""
     FAST = "fast"
     """The fast lane or an error: registered memory, and frames over a UNIX socket."""
+    BULK = "bulk"
+    """A stream of TCP or an error: the payload travels in it, from and into any memory."""
 
 
 class Part(NamedTuple):

@@ -20,6 +20,7 @@ from ._requests import (
 )
 from ._retry import Retrier, RetryBudget, RetryPolicy
 from ._sessions import GetSession, PutSession
+from ._socket import Reach
 from ._transport import Transport, WatchStream
 from .auth_client import Auth
 from .block_keeping import KeepsBlocks
@@ -70,7 +71,8 @@ class Client(SharesMemory):
         metadata = with_token(metadata, token)
         self._channel = make_channel(target, credentials, tls, options, aio=False)
         self._transport = Transport(
-            self._channel, Retrier(retry, RetryBudget()), deadline, metadata, lane=plane
+            self._channel, Retrier(retry, RetryBudget()), deadline, metadata, lane=plane,
+            reach=Reach(target, tls),
         )
         self.auth = Auth(self._transport)
         """Tenants, principals and tokens."""

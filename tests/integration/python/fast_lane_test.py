@@ -103,7 +103,7 @@ def test_blocks_go_out_and_come_back(fast, client, name, pool):
     inline = client.get_space(name).get(keys)
     assert all(r.plane is Plane.INLINE for r in inline)
     assert all((numpy.frombuffer(r.data, "u1") == row).all() for r, row in zip(inline, pool.rows))
-    assert fast.calls_by_plane() == {Plane.FAST: 3, Plane.INLINE: 0}
+    assert fast.calls_by_plane() == {Plane.FAST: 3, Plane.BULK: 0, Plane.INLINE: 0}
 
 
 def test_match_offer_and_touch_have_frames_of_their_own(fast, name, pool):
@@ -117,7 +117,7 @@ def test_match_offer_and_touch_have_frames_of_their_own(fast, name, pool):
     assert match.blocks == 0 and [match.has(i) for i in range(4)] == [False, False, True, True]
     assert set(match.pending) == {0, 1}
     assert space.touch(keys) == 2
-    assert fast.calls_by_plane() == {Plane.FAST: 4, Plane.INLINE: 0}
+    assert fast.calls_by_plane() == {Plane.FAST: 4, Plane.BULK: 0, Plane.INLINE: 0}
 
 
 def test_a_matched_prefix_is_leased_read_and_measured(fast, name, pool):

@@ -119,6 +119,9 @@ class FakeServer(FakeContexts):
             response_serializer=method.response.SerializeToString,
         )
 
+    def _streamservice_open(self, request, context):
+        context.abort(grpc.StatusCode.FAILED_PRECONDITION, "this node serves no streams")
+
     # Spaces
 
     def _find(self, ref, context):

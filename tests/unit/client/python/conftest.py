@@ -4,7 +4,8 @@ import pytest
 import pytest_asyncio
 
 from fake_server import FakeServer
-from mnemod import AsyncClient, Client, Space
+from lanes import LONG, AsyncLane, BlockingLane, Lanes
+from mnemod import AsyncClient, Client, Space, _aio_fast_lane, _fast_lane
 
 OPAQUE = Space.opaque("opaque", tokens_per_block=16)
 
@@ -35,3 +36,12 @@ async def async_client(server):
 @pytest_asyncio.fixture
 async def async_handle(async_client):
     return await async_client.open_space(OPAQUE)
+
+
+@pytest.fixture(params=(BlockingLane, AsyncLane), ids=("blocking", "asyncio"))
+def lanes(request, monkeypatch):
+    monkeypatch.setattr(_fast_lane, "CANCEL_GRACE", LONG)
+    monkeypatch.setattr(_aio_fast_lane, "CANCEL_GRACE", LONG)
+    made = Lanes(request.param)
+    yield made
+    made.close()

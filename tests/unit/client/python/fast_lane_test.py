@@ -10,6 +10,7 @@ import threading
 import pytest
 
 from fake_lane import FakeLane
+from lanes import LONG, SHORT, counts, fill
 from mnemod import (
     CancelledError,
     Code,
@@ -22,98 +23,10 @@ from mnemod import (
 )
 from mnemod import _aio_fast_lane, _fast_lane, _lane, _stream
 from mnemod._aio_fast_lane import AsyncFastLane
-from mnemod._fast_lane import FastLane
 from mnemod._lane import LaneRequest, LaneState
 from mnemod._retry import TimeLimit
+from mnemod._socket import Way
 from mnemod._stream import Scope, Type
-
-LONG = 60.0  # reached by a failure only
-SHORT = 0.05
-
-
-class BlockingLane:
-    """The lane of the blocking client."""
-
-    def __init__(self, state, open_):
-        self.state = state
-        self._lane = FastLane(state, open_)
-        self.carry = self._lane.carry
-        self.close = self._lane.close
-
-
-class AsyncLane:
-    """The lane of the asyncio client, driven from any thread."""
-
-    def __init__(self, state, open_):
-        self.state = state
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever)
-        self._thread.start()
-
-        async def open_async(timeout):
-            return open_(timeout)
-
-        async def make():
-            return AsyncFastLane(state, open_async)
-
-        self._lane = self._run(make())
-
-    def _run(self, coroutine):
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(LONG)
-
-    def carry(self, make, timeout):
-        return self._run(self._lane.carry(make, timeout))
-
-    def close(self):
-        async def close():
-            self._lane.close()
-
-        self._run(close())
-
-    def stop(self):
-        self.close()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-
-class Lanes:
-    """Makes lanes to a server, and closes what was made."""
-
-    def __init__(self, kind):
-        self._kind = kind
-        self._made = []
-        self.ways = 0
-
-    def serve(self, serve, plane=Plane.FAST):
-        server = FakeLane(serve)
-        self._made.append(server)
-
-        def open_(timeout):
-            self.ways += 1
-            return server.path, b"ticket"
-
-        lane = self.lane(open_, plane)
-        return lane, server
-
-    def lane(self, open_, plane=Plane.FAST):
-        lane = self._kind(LaneState(plane), open_)
-        self._made.insert(0, lane)
-        return lane
-
-    def close(self):
-        for made in self._made:
-            getattr(made, "stop", made.close)()
-
-
-@pytest.fixture(params=(BlockingLane, AsyncLane), ids=("blocking", "asyncio"))
-def lanes(request, monkeypatch):
-    monkeypatch.setattr(_fast_lane, "CANCEL_GRACE", LONG)
-    monkeypatch.setattr(_aio_fast_lane, "CANCEL_GRACE", LONG)
-    made = Lanes(request.param)
-    yield made
-    made.close()
-
 
 def touch(key=b"k"):
     return LaneRequest(Type.TOUCH, lambda _: _stream.touch(Scope(1), [key]))
@@ -121,7 +34,7 @@ def touch(key=b"k"):
 
 def ask(lane, timeout=LONG, key=b"k"):
     """How many keys the server found."""
-    return _stream.touched(lane.carry(lambda _: touch(key), timeout)).found
+    return _stream.touched(lane.carry(lambda *_: touch(key), timeout)).found
 
 
 def found(count):
@@ -142,7 +55,7 @@ def test_a_call_goes_over_one_stream_that_stays_open(lanes):
     assert [ask(lane), ask(lane), ask(lane)] == [7, 7, 7]
     assert server.opened == lanes.ways == 1
     assert hellos == [_stream.hello(b"ticket", False, "mnemod-python")]
-    assert lane.state.calls() == {Plane.FAST: 3, Plane.INLINE: 0}
+    assert lane.state.calls() == counts(fast=3, inline=0)
 
 
 def test_answers_come_in_any_order_to_threads_that_share_a_stream(lanes):
@@ -267,31 +180,31 @@ def test_an_answer_that_says_nonsense_is_an_error_of_the_call(lanes):
         connection.answer(connection.receive(), found(1))
 
     lane, server = lanes.serve(serve)
-    body = lane.carry(lambda _: touch(), LONG)
+    body = lane.carry(lambda *_: touch(), LONG)
     with pytest.raises(MnemoError, match="is cut") as raised:
         _lane.unary_answer("BlockService.Touch", body)
     assert raised.value.code is Code.INTERNAL
     assert ask(lane) == 1 and server.opened == 1
 
 
-def nowhere(timeout):
-    return "/nowhere/at/all", b""
+def nowhere(plane, timeout):
+    return Way("/nowhere/at/all", b"")
 
 
 def test_without_a_way_the_call_goes_by_grpc(lanes):
     memory = alloc(1)
     lane = lanes.lane(nowhere, Plane.AUTO)
-    assert lane.carry(lambda _: touch(), LONG) is None
-    assert lane.state.calls() == {Plane.FAST: 0, Plane.INLINE: 1}  # nothing is registered
+    assert lane.carry(lambda *_: touch(), LONG) is None
+    assert lane.state.calls() == counts(fast=0, inline=1)  # nothing is registered
     lane.state.memories.add(memory)
-    assert lane.carry(lambda _: touch(), LONG) is None
-    assert lane.state.calls() == {Plane.FAST: 0, Plane.INLINE: 2}
+    assert lane.carry(lambda *_: touch(), LONG) is None
+    assert lane.state.calls() == counts(fast=0, inline=2)
 
 
 def test_a_lane_that_is_down_is_left_alone_for_a_while(lanes):
     tries = []
 
-    def open_(timeout):
+    def open_(plane, timeout):
         tries.append(timeout)
         raise UnavailableError("no streams here")
 
@@ -307,14 +220,14 @@ def test_who_is_told_to_use_the_lane_does_not_fall_back(lanes):
     with pytest.raises(UnavailableError, match="the fast lane is down"):
         ask(lane)
     with pytest.raises(FailedPreconditionError, match="registered memory"):
-        lane.carry(lambda _: None, LONG)
+        lane.carry(lambda *_: None, LONG)
 
 
 def test_who_is_told_to_use_grpc_never_opens_a_stream(lanes):
     lane = lanes.lane(nowhere, Plane.INLINE)
     lane.state.memories.add(alloc(1))
-    assert lane.carry(lambda _: touch(), LONG) is None
-    assert lane.state.calls() == {Plane.FAST: 0, Plane.INLINE: 1}
+    assert lane.carry(lambda *_: touch(), LONG) is None
+    assert lane.state.calls() == counts(fast=0, inline=1)
 
 
 def test_hello_that_is_refused_means_no_lane(lanes):
@@ -333,7 +246,7 @@ def with_memory(lane, *memories):
     def body(regions):
         return _stream.touch(Scope(1), [bytes([regions[memory]]) for memory in memories])
 
-    return lambda _: LaneRequest(Type.TOUCH, body, memories)
+    return lambda *_: LaneRequest(Type.TOUCH, body, memories)
 
 
 def test_memory_is_registered_once_and_its_descriptor_is_the_servers_too(lanes):
@@ -391,7 +304,8 @@ def test_memory_that_the_server_refuses_goes_by_grpc(lanes):
     make = with_memory(lane, alloc(1))
     assert lane.carry(make, LONG) is None
     assert lane.carry(make, LONG) is None
-    assert server.opened == 1
+    # Once for each plane.
+    assert server.opened == 2
     lane.state.plane = Plane.FAST
     with pytest.raises(UnavailableError, match="registered enough"):
         lane.carry(make, LONG)
@@ -459,11 +373,11 @@ def test_an_answer_that_nobody_waits_for_is_let_go():
     second, _ = pending.begin(Type.TOUCH, body, TimeLimit(LONG))
     pending.forget(first)
     frames = [_stream.frame(Type.TOUCH + 128, each, b"\x00" + found(1)) for each in (first, second)]
-    assert pending.feed(b"".join(frames)) == [second]
+    assert fill(pending, b"".join(frames)) == [second]
     assert pending.take(first) is None and pending.take(second) == b"\x00" + found(1)
     assert pending.take(second) is None and pending.error is None
     # It was answered; another answer is one to nothing.
-    pending.feed(frames[0])
+    fill(pending, frames[0])
     assert "to nothing that was asked" in pending.error.message
 
 
@@ -475,7 +389,7 @@ def test_a_request_that_is_too_long_for_a_frame_goes_by_grpc(lanes):
     lane, _ = lanes.serve(serve)
     keys = [bytes(64)] * 200_000
     with pytest.raises(FailedPreconditionError, match="too long for a frame"):
-        lane.carry(lambda _: LaneRequest(Type.TOUCH, lambda _: _stream.touch(Scope(1), keys)), LONG)
+        lane.carry(lambda *_: LaneRequest(Type.TOUCH, lambda _: _stream.touch(Scope(1), keys)), LONG)
 
 
 def test_a_task_that_is_cancelled_leaves_the_stream_whole():
@@ -491,17 +405,17 @@ def test_a_task_that_is_cancelled_leaves_the_stream_whole():
         connection.answer(connection.receive(), found(5))
 
     async def run(path):
-        async def open_(timeout):
-            return path, b""
+        async def open_(plane, timeout):
+            return Way(path, b"")
 
         lane = AsyncFastLane(LaneState(Plane.FAST), open_)
-        task = asyncio.ensure_future(lane.carry(lambda _: touch(), LONG))
+        task = asyncio.ensure_future(lane.carry(lambda *_: touch(), LONG))
         while not seen:
             await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        answer = await lane.carry(lambda _: touch(), LONG)
+        answer = await lane.carry(lambda *_: touch(), LONG)
         lane.close()
         return _stream.touched(answer).found
 

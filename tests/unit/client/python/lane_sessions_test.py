@@ -54,7 +54,7 @@ def body_of(request, pool):
 
 def test_a_get_names_the_slices_of_its_buffers(pool, known):
     session = get([pool.view[:100], [pool.view[200:250], pool.view[300:350]]], lease=5)
-    request = session.lane_request(known)
+    request = session.lane_request(Plane.FAST, known)
     assert (request.type, request.memories) == (Type.GET, (pool,))
     assert body_of(request, pool) == _stream.get(
         Scope(7, b"s"),
@@ -66,19 +66,19 @@ def test_a_get_names_the_slices_of_its_buffers(pool, known):
 
 
 def test_a_get_without_registered_buffers_has_no_frame(pool, known):
-    assert get(None).lane_request(known) is None
-    assert get([pool.view[:10], bytearray(10)]).lane_request(known) is None
-    assert get([pool.view[:10], pool.view[10:20]]).lane_request(MemoryMap()) is None
+    assert get(None).lane_request(Plane.FAST, known) is None
+    assert get([pool.view[:10], bytearray(10)]).lane_request(Plane.FAST, known) is None
+    assert get([pool.view[:10], pool.view[10:20]]).lane_request(Plane.FAST, MemoryMap()) is None
 
 
 def test_a_layer_range_has_a_frame_if_it_is_packed(pool, known):
     fields = {"first_layer": 1, "layer_count": 2, "keys": (b"a",), "info": LAYERED}
     packed = get([pool.view[: 2 * LAYER]], **fields)
-    assert body_of(packed.lane_request(known), pool) == _stream.get(
+    assert body_of(packed.lane_request(Plane.FAST, known), pool) == _stream.get(
         Scope(7, b"s"), [b"a"], [Part()], [Place(3, [Slice(0, 2 * LAYER)])], layers=(1, 2)
     )
     # Each byte at its own place is what gRPC's client does.
-    assert get([pool.view[: 4 * LAYER]], **fields).lane_request(known) is None
+    assert get([pool.view[: 4 * LAYER]], **fields).lane_request(Plane.FAST, known) is None
 
 
 def got(*parts):
@@ -99,7 +99,7 @@ def failed(code, message):
 
 def test_answers_become_results(pool, known):
     session = get([pool.view[:4], pool.view[4:8]], verify=True)
-    session.lane_request(known)
+    session.lane_request(Plane.FAST, known)
     pool.view[:4] = b"data"
     session.on_lane_answer(got(good(b"data"), failed(5, b"no such part")))
     first, second = session.finish(None)
@@ -111,7 +111,7 @@ def test_answers_become_results(pool, known):
 
 def test_bytes_that_differ_from_their_digest_are_no_result(pool, known):
     session = get([pool.view[:4]], keys=(b"a",), verify=True)
-    session.lane_request(known)
+    session.lane_request(Plane.FAST, known)
     pool.view[:4] = b"dada"
     session.on_lane_answer(got(good(b"data")))
     (result,) = session.finish(None)
@@ -123,7 +123,7 @@ def test_bytes_that_differ_from_their_digest_are_no_result(pool, known):
 )
 def test_answers_that_break_the_protocol_are_errors(pool, known, answer):
     session = get([pool.view[:4], pool.view[4:8]])
-    session.lane_request(known)
+    session.lane_request(Plane.FAST, known)
     with pytest.raises(MnemoError) as raised:
         session.on_lane_answer(answer)
     assert raised.value.code is Code.INTERNAL
@@ -131,14 +131,14 @@ def test_answers_that_break_the_protocol_are_errors(pool, known, answer):
 
 def test_a_second_try_asks_for_the_rest_only(pool, known):
     session = get([pool.view[:4], pool.view[4:8]])
-    session.lane_request(known)
+    session.lane_request(Plane.FAST, known)
     session.on_lane_answer(got(good(b"data"), failed(14, b"busy")))
     # A part that failed has ended; nothing is left.
     assert not session.retry()
     session = get([pool.view[:4], pool.view[4:8]])
-    session.lane_request(known)
+    session.lane_request(Plane.FAST, known)
     assert session.retry()
-    assert session.lane_request(known) is not None
+    assert session.lane_request(Plane.FAST, known) is not None
 
 
 def put(blocks):
@@ -156,7 +156,7 @@ def test_a_put_names_its_parts_and_where_they_lie(pool, known):
         Block(b"b", pool.view[8:10], digest=Digest(1, 2)),
     ]
     session = put(blocks)
-    request = session.lane_request(known)
+    request = session.lane_request(Plane.FAST, known)
     assert request.type == Type.PUT
     offered = [
         _stream.Offered(b"a", Part(0, 1, 2), 4, 3, b"p", b"t", digest),
@@ -179,9 +179,9 @@ def test_a_put_names_its_parts_and_where_they_lie(pool, known):
 
 def test_a_put_from_elsewhere_has_no_frame(pool, known):
     blocks = [Block(b"a", pool.view[:4]), Block(b"b", b"elsewhere")]
-    assert put(blocks).lane_request(known) is None
-    assert put(blocks[:1]).lane_request(known) is not None
+    assert put(blocks).lane_request(Plane.FAST, known) is None
+    assert put(blocks[:1]).lane_request(Plane.FAST, known) is not None
     session = put(blocks[:1])
-    session.lane_request(known)
+    session.lane_request(Plane.FAST, known)
     with pytest.raises(MnemoError, match="not one for each part"):
         session.on_lane_answer(got())

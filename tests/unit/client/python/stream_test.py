@@ -77,7 +77,7 @@ def body_of(name):
 
 def test_every_golden_frame_is_known_here():
     made_elsewhere = {"cancel", "close", "error"}
-    over_tcp_only = {"credit", "data"}  # this client has streams of the UNIX socket
+    over_tcp_only = {"credit", "data"}
     assert set(GOLDEN) == set(REQUESTS) | set(DECODERS) | made_elsewhere | over_tcp_only
 
 
