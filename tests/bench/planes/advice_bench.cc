@@ -30,7 +30,7 @@ constexpr uint64_t kKiB = 1024;
 constexpr uint64_t kSizes[] = {4 * kKiB, 128 * kKiB, 512 * kKiB, 2048 * kKiB};
 constexpr uint32_t kBlocks = 8;  // of a chain
 constexpr uint32_t kTokensPerBlock = 16;
-constexpr uint32_t kGenerations = 30;  // one chain of each size, 21 MiB
+constexpr uint32_t kGenerations = 36;  // one chain of each size, 21 MiB
 // Of one in five the reads teach; the others are judged.
 constexpr uint32_t kTeaches = 5;
 // Prefill rates in tokens a second, from 500 on, each half as much again.
@@ -68,20 +68,25 @@ std::vector<std::string> ChainKeys(const std::string& name, uint32_t blocks) {
   return keys;
 }
 
+// Block by block, and again while the movers make room.
 void PutChain(Node& node, const std::vector<std::string>& keys, uint64_t size,
               client::MutableBytes payload) {
-  std::vector<client::PartPut> parts;
   for (uint32_t i = 0; i < keys.size(); ++i) {
-    parts.push_back({.key = keys[i],
-                     .data = payload.subspan(i * size, size),
-                     .depth = i,
-                     .parent = i == 0 ? std::string_view() : std::string_view(keys[i - 1])});
+    const client::PartPut part{
+        .key = keys[i],
+        .data = payload.subspan(i * size, size),
+        .depth = i,
+        .parent = i == 0 ? std::string_view() : std::string_view(keys[i - 1])};
+    absl::Status status = absl::ResourceExhaustedError("not tried");
+    for (int tries = 0; absl::IsResourceExhausted(status) && tries < 2000; ++tries) {
+      const auto put =
+          Require(node.client->blocks().Put(
+                      {.space = "bench", .parts = {part}, .durability = client::Durability::kSync}),
+                  "put");
+      status = put.parts[0].status;
+    }
+    Require(status, "put");
   }
-  const auto put =
-      Require(node.client->blocks().Put(
-                  {.space = "bench", .parts = parts, .durability = client::Durability::kSync}),
-              "put");
-  for (const client::PartStored& part : put.parts) Require(part.status, "put");
 }
 
 // Bytes that nothing compresses.
@@ -142,7 +147,7 @@ void Judge(Node& node, const std::vector<std::string>& names, uint64_t size,
 void MeasureAdvice(const std::string& folder, nlohmann::json& out) {
   Node node =
       Start(folder, {"--memory-total=640MiB", "--disk-total=4GiB", "--set=memory.l1=96MiB",
-                     "--set=memory.l2=96MiB", "--set=disk.l3=160MiB", "--set=disk.archive=2GiB",
+                     "--set=memory.l2=96MiB", "--set=disk.l3=320MiB", "--set=disk.archive=2GiB",
                      "--set=promote_hits=10", "--set=prefetch.follow=0"});
   std::vector<uint8_t> payload(kBlocks * kSizes[3]);
   for (uint32_t generation = 0; generation < kGenerations; ++generation) {
