@@ -134,7 +134,7 @@ def daemon(tmp_path_factory):
             put(handle, b"a", data[:CALIBRATING])
             put(handle, b"b", data[CALIBRATING:])
         daemon.kill()
-    with Daemon(folder) as daemon:
+    with Daemon(folder, "--streams-listen=127.0.0.1:0") as daemon:
         yield daemon
 
 
@@ -195,6 +195,19 @@ def test_the_fast_plane_carries_encoded_parts(daemon):
             )
             assert layer.plane is Plane.FAST and 0 < layer.bytes_received < size // 2
             del decoded, encoded, layer, rows
+
+
+def test_streams_of_tcp_carry_encoded_parts(daemon):
+    with Client(daemon.ready["grpc"], deadline=60, plane=Plane.BULK) as client:
+        handle = client.open_space(space_of("bf16-4-half"))
+        size = handle.info.part_bytes[0]
+
+        def read(**options):
+            results = handle.get(KEYS, into=[bytearray(size) for _ in KEYS], **options)
+            assert all(each.plane is Plane.BULK for each in results)
+            return results
+
+        assert_same("bf16-4-half", read(), read(decode_at_client=True))
 
 
 def test_the_asynchronous_client_decodes_likewise(daemon):
