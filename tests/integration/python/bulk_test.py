@@ -93,6 +93,23 @@ def kind(request):
         each.close()
 
 
+def freeze(pid):
+    """Stops every thread where it stands, and returns once none runs."""
+    os.kill(pid, signal.SIGSTOP)
+    for task in os.listdir(f"/proc/{pid}/task"):
+        while state_of(pid, task) != "T":
+            pass
+
+
+def state_of(pid, task):
+    """As the kernel says; "T": stopped, or gone."""
+    try:
+        with open(f"/proc/{pid}/task/{task}/stat") as stat:
+            return stat.read().rsplit(")", 1)[1].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "T"
+
+
 def noise(size, seed=0):
     return random.Random(f"{size}/{seed}").randbytes(size)
 
@@ -200,7 +217,7 @@ def test_deadlines_hold_and_the_stream_is_opened_again(kind, tmp_path, name):
         driver = kind(own.ready["grpc"], plane=Plane.BULK)
         space = open_space(driver, name)
         assert driver.run(lambda _, wait: wait(space.put([Block(b"k", payload)])))[0].ok
-        os.kill(own.process.pid, signal.SIGSTOP)
+        freeze(own.process.pid)
         try:
             for call in (
                 lambda _, wait: wait(space.get([b"k"], into=[bytearray(4 << 20)], deadline=0.05)),
