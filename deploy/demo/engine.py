@@ -28,7 +28,7 @@ import time
 from typing import Any
 
 import inputs
-from mnemod import Client, Durability
+from mnemod import Client, Durability, alloc
 from mnemod.connectors.llama_cpp import EngineOptions, LlamaCpp
 from mnemod.connectors.llama_prefix import PrefixStore, space_of
 
@@ -45,6 +45,9 @@ class EngineProcess:
         self.space_name = space_name
         self.client: Client | None = None
         self.store: PrefixStore | None = None
+        # Room for what a prompt may fetch, which the daemon writes to by itself.
+        blocks = -(-engine.options.context_tokens // engine.options.block_tokens)
+        self.memory = alloc(blocks * sum(group.block_bytes for group in engine.groups))
         self.space: Any = None
 
     def connect(self, target: str, floor_bits: int = 0) -> dict[str, Any]:
@@ -53,9 +56,10 @@ class EngineProcess:
         if self.client is not None:
             self.client.close()
         self.client = Client(target)
+        self.client.register(self.memory)
         space = space_of(self.engine, self.space_name, durability=Durability.SYNC)
         self.space = self.client.open_space(dataclasses.replace(space, floor_bits=floor_bits))
-        self.store = PrefixStore(self.engine, self.space)
+        self.store = PrefixStore(self.engine, self.space, memory=self.memory)
         return {"space": self.space_name}
 
     def prompt(self, start: int, count: int) -> dict[str, Any]:
@@ -76,7 +80,8 @@ class EngineProcess:
 
         ttft_ms, and of it match_ms, fetch_ms, restore_ms, prefill_ms; block_ms, when each
         block was computed and handed over; drain_ms, how much longer storing took
-        after the last step. hit_tokens, possible_tokens, fetched_bytes, levels, misses;
+        after the last step. hit_tokens, possible_tokens, fetched_bytes, levels, planes,
+        misses;
         digests: SHA-256 of the logits of each step; tokens: the ids chosen; stored: totals.
         """
         started = time.perf_counter()
@@ -113,6 +118,7 @@ class EngineProcess:
                 "fetch_ms": round(found.fetch_seconds * 1e3, 3),
                 "fetched_bytes": found.fetched_bytes,
                 "levels": found.levels,
+                "planes": found.planes,
                 "misses": found.misses,
                 "fetch_error": found.error,
             }

@@ -45,8 +45,6 @@ MAX_COLD_OVER_PLAIN = 1.10
 # since anything else that runs on the machine shows in it.
 MEASURES = 3
 
-PLANE = "inline"
-
 
 class Demo(Stage):
     """One run. `rows` and `facts` fill up as it goes."""
@@ -123,6 +121,10 @@ class Demo(Stage):
             "warm_restore_ms": answer["restore_ms"],
             "warm_prefill_ms": answer["prefill_ms"],
             "warm_levels": answer["levels"],
+            "warm_plane": plane_of(answer),
+            "warm_fetch_share": round(
+                (answer["match_ms"] + answer["fetch_ms"]) / answer["ttft_ms"], 4
+            ),
             "bytes_fetched": answer["fetched_bytes"],
             "hit_tokens": answer["hit_tokens"],
             "hit_tokens_possible": answer["possible_tokens"],
@@ -235,7 +237,7 @@ class Demo(Stage):
         answer: dict[str, Any],
         equal: int | None,
         fetched: int,
-        plane: str = PLANE,
+        plane: str,
     ) -> Row:
         return Row(
             title,
@@ -249,7 +251,8 @@ class Demo(Stage):
         )
 
     def add(self, title: str, answer: dict[str, Any], equal: int | None) -> None:
-        self.rows.append(self.row(title, answer, equal, answer["fetched_bytes"]))
+        row = self.row(title, answer, equal, answer["fetched_bytes"], plane_of(answer))
+        self.rows.append(row)
 
     def compare_prefill(
         self, engine: Engine, prompt: list[int], cold: dict[str, Any], plain: dict[str, Any]
@@ -304,6 +307,11 @@ class Demo(Stage):
         return bars
 
 
+def plane_of(answer: dict[str, Any]) -> str:
+    """By which planes an answer's blocks came; the client has chosen."""
+    return "+".join(sorted(answer["planes"])) or "-"
+
+
 def show(demo: Demo, failed: list[str]) -> None:
     facts = demo.facts
     print(
@@ -312,11 +320,12 @@ def show(demo: Demo, failed: list[str]) -> None:
     print(table(demo.rows))
     summary = [
         f"warm takes {facts['ttft_ratio']:.3f} of cold",
+        f"{facts['warm_fetch_share']:.0%} of that is fetching, by {facts['warm_plane']}",
         f"{facts['bytes_stored'] / 1e6:.1f} MB stored",
         f"{demo.progress.seconds:.0f} s in all",
     ]
     if "cold_over_plain" in facts:
-        summary.insert(1, f"cold takes {facts['cold_over_plain']:.3f} of plain decoding")
+        summary.insert(2, f"cold takes {facts['cold_over_plain']:.3f} of plain decoding")
     print("; ".join(summary))
     print(demo.placement)
     for bar in failed:

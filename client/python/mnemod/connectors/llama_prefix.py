@@ -24,6 +24,7 @@ from ..blocks import Block, GetResult, Part, PutOutcome
 from ..client import SpaceHandle
 from ..errors import MnemoError
 from ..keys import hash_chain
+from ..memory import Memory
 from ..spaces import DType, Durability, Fingerprint, Group, GroupKind, Space
 from .llama_cpp import KvGroup, LlamaCpp
 from .llama_state import Bytes
@@ -64,12 +65,14 @@ class FetchedPrefix:
 
     `blocks` are for `LlamaCpp.restore`; each maps a group's name to its payload,
     uint8 [block_bytes]. `misses` are parts that were matched and then not there
-    or damaged; `error` is what went wrong otherwise, if anything did.
+    or damaged; `levels` and `planes` say how many parts lay where and came how; `error`
+    is what went wrong otherwise, if anything did.
     """
 
     blocks: List[Dict[str, Bytes]] = dataclasses.field(default_factory=list)
     fetched_bytes: int = 0
     levels: Dict[str, int] = dataclasses.field(default_factory=dict)
+    planes: Dict[str, int] = dataclasses.field(default_factory=dict)
     misses: List[str] = dataclasses.field(default_factory=list)
     match_seconds: float = 0.0
     fetch_seconds: float = 0.0
@@ -91,7 +94,9 @@ class PrefixStore:
     """Fetches and stores the blocks of one engine. For one thread, like the engine.
 
     Stores from a thread of its own; at most `waiting` blocks wait for it, and
-    those beyond are counted as failed instead of holding up the engine.
+    those beyond are counted as failed instead of holding up the engine. `memory`, which
+    the client has registered, is where fetched blocks go as far as they have room in it:
+    they are good until the next fetch. Blocks elsewhere are the caller's.
     """
 
     def __init__(
@@ -102,11 +107,14 @@ class PrefixStore:
         deadline: float = 10.0,
         lease: float = 30.0,
         waiting: int = 64,
+        memory: Optional[Memory] = None,
     ) -> None:
         self._engine = engine
         self._space = space
         self._deadline = deadline
         self._lease = lease
+        self._memory = memory
+        self._taken = 0  # bytes of it, by this fetch
         self._totals = StoreTotals()
         self._queue: queue.Queue[Optional[List[Block]]] = queue.Queue(waiting)
         self._keys: Tuple[Tuple[int, ...], List[bytes]] = ((), [])
@@ -133,7 +141,7 @@ class PrefixStore:
         keys = self.keys(tokens)[:usable]
         found = FetchedPrefix()
         parts: Dict[Tuple[int, int], Bytes] = {}
-        count = 0
+        count = self._taken = 0
         try:
             while keys:
                 started = time.perf_counter()
@@ -194,7 +202,7 @@ class PrefixStore:
         for g, group in enumerate(groups):
             first = max(0, len(keys) - group.blocks_needed) if group.blocks_needed else 0
             wanted = [i for i in range(first, len(keys)) if (i, g) not in parts]
-            memory = [np.empty(group.block_bytes, np.uint8) for _ in wanted]
+            memory = [self._buffer(group.block_bytes) for _ in wanted]
             results: List[GetResult] = (
                 self._space.get(
                     [keys[i] for i in wanted],
@@ -210,12 +218,23 @@ class PrefixStore:
                 if result.error is None:
                     parts[index, g] = buffer
                     found.fetched_bytes += buffer.nbytes
-                    found.levels[result.level.name] = found.levels.get(result.level.name, 0) + 1
+                    for counts, name in (
+                        (found.levels, result.level.name),
+                        (found.planes, result.plane.value),
+                    ):
+                        counts[name] = counts.get(name, 0) + 1
                 else:
                     failed.add(index)
                     found.misses.append(f"block {index}, {group.name}: {result.error}")
         found.fetch_seconds += time.perf_counter() - started
         return failed
+
+    def _buffer(self, size: int) -> Bytes:
+        if self._memory is None or self._taken + size > self._memory.size:
+            return np.empty(size, np.uint8)
+        buffer = np.frombuffer(self._memory.view, np.uint8, size, self._taken)
+        self._taken += size
+        return buffer
 
     def _write(self) -> None:
         while True:

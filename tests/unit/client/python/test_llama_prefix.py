@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fake_server import FakeServer
-from mnemod import Client, RetryPolicy
+from mnemod import Client, Memory, RetryPolicy
 from mnemod.connectors.llama_cpp import FULL, WINDOW, EngineOptions, KvGroup
 from mnemod.connectors.llama_prefix import PrefixStore, space_of
 from mnemod.spaces import Rope, RopePairing
@@ -101,6 +101,24 @@ def test_fetches_all_of_the_full_group_and_the_last_of_the_window(store):
     assert [int(block[WINDOW][0]) for block in found.blocks[2:]] == [102, 103]
     assert found.fetched_bytes == 4 * FULL_BYTES + 2 * WINDOW_BYTES
     assert not found.misses and not found.error
+
+
+@pytest.mark.parametrize("fits", [True, False], ids=["all", "some"])
+def test_blocks_are_fetched_into_the_memory_that_is_given(server, fits):
+    tokens = list(range(18))
+    with Client(server.target, deadline=60.0) as client:
+        space = client.open_space(space_of(FakeEngine(), "test"))
+        page = np.zeros(4 * FULL_BYTES if fits else 3 * FULL_BYTES, np.uint8)
+        memory = Memory.of_process(page)
+        prefix = PrefixStore(FakeEngine(), space, memory=memory)
+        stored(prefix, tokens)
+        for _ in range(2):
+            found = prefix.fetch(tokens)
+            assert [int(block[FULL][0]) for block in found.blocks] == [0, 1, 2, 3]
+            inside = [np.shares_memory(block[FULL], page) for block in found.blocks]
+            assert inside == [True, True, True, fits]
+            assert found.planes == {"inline": 6}
+        prefix.close()
 
 
 def test_leaves_the_last_token_to_be_computed(store):
