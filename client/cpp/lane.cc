@@ -21,6 +21,8 @@ using stream::FrameType;
 // does not have.
 constexpr std::chrono::seconds kPause(1);
 constexpr std::chrono::seconds kLongPause(60);
+// How long a stream may take to open where the call can go another way.
+constexpr std::chrono::seconds kOpenTime(2);
 
 stream::Scope ScopeOf(const SpaceRef& space, std::string_view salt) {
   stream::Scope scope{.salt = salt};
@@ -98,26 +100,40 @@ Lane::Way Lane::FindWay(const CallOptions& options, Millis standard, const Needs
       options.plane == PlaneChoice::kDefault ? options_.plane : options.plane;
   if (choice == PlaneChoice::kInline) return way;
   way.must = choice == PlaneChoice::kFast || choice == PlaneChoice::kBulk;
-  way.plane = choice == PlaneChoice::kBulk ? Plane::kBulk : Plane::kFast;
-  if (!way.must && memory_.empty()) return way;
-  if (!needs.whole || (way.plane == Plane::kFast && !needs.shared)) {
-    if (way.must) {
-      way.refused = absl::FailedPreconditionError(
-          way.plane == Plane::kFast
-              ? "the call cannot go by the fast lane: it takes whole parts in shared memory"
-              : "the call cannot go by a stream of TCP: it takes whole parts in block order");
-    }
-    return way;
+  const LaneTime now = std::chrono::steady_clock::now();
+  way.deadline = now + (options.timeout > Millis(0) ? options.timeout : standard);
+  std::vector<Plane> planes;
+  if (choice == PlaneChoice::kFast || (!way.must && !memory_.empty())) {
+    planes.push_back(Plane::kFast);
   }
-  way.deadline =
-      std::chrono::steady_clock::now() + (options.timeout > Millis(0) ? options.timeout : standard);
-  auto stream = Stream(way.plane, way.deadline, options.cancel);
-  if (stream.ok()) {
-    way.stream = *std::move(stream);
-  } else if (way.must) {
+  if (choice == PlaneChoice::kBulk || (!way.must && needs.payload)) planes.push_back(Plane::kBulk);
+  for (const Plane plane : planes) {
+    way.refused = CheckFits(plane, needs);
+    if (!way.refused.ok()) continue;
+    // A call that can go another way keeps some time for it.
+    const LaneTime until =
+        way.must ? way.deadline : std::min(now + (way.deadline - now) / 2, now + kOpenTime);
+    auto stream = Stream(plane, until, options.cancel);
     way.refused = stream.status();
+    if (!stream.ok()) continue;
+    way.plane = plane;
+    way.stream = *std::move(stream);
+    break;
   }
+  if (!way.must) way.refused = absl::OkStatus();
   return way;
+}
+
+absl::Status Lane::CheckFits(Plane plane, const Needs& needs) {
+  if (plane == Plane::kFast && !(needs.whole && needs.shared)) {
+    return absl::FailedPreconditionError(
+        "the call cannot go by the fast lane: it takes whole parts in shared memory");
+  }
+  if (plane == Plane::kBulk && !needs.whole) {
+    return absl::FailedPreconditionError(
+        "the call cannot go by a stream of TCP: it takes whole parts in block order");
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::shared_ptr<LaneStream>> Lane::Stream(Plane plane, LaneTime deadline,
@@ -327,7 +343,7 @@ Lane::Outcome<PrefetchResult> Lane::Prefetch(const PrefetchRequest& request,
 
 Lane::Outcome<GetResult> Lane::Get(const GetRequest& request, const CallOptions& options) {
   std::vector<MemoryRegistry::Place> at;
-  Needs needs;
+  Needs needs{.payload = true};
   needs.whole = request.first_layer == 0 && request.layer_count == 0 &&
                 request.order != ReadOrder::kLayerMajor &&
                 request.destinations.size() ==
@@ -419,7 +435,7 @@ GetResult Lane::ResultOf(const GetRequest& request, const Way& way, const stream
 
 Lane::Outcome<PutResult> Lane::Put(const PutRequest& request, const CallOptions& options) {
   std::vector<MemoryRegistry::Place> at;
-  Needs needs;
+  Needs needs{.payload = true};
   for (const PartPut& part : request.parts) {
     needs.whole = needs.whole && !part.data.empty();
     const auto place = memory_.Find(part.data);

@@ -73,7 +73,9 @@ class Lane {
   struct Needs {
     bool shared = true;
     bool whole = true;
+    bool payload = false;  // it has some
   };
+  static absl::Status CheckFits(Plane plane, const Needs& needs);
   Way FindWay(const CallOptions& options, Millis standard, const Needs& needs);
   absl::StatusOr<std::shared_ptr<LaneStream>> Stream(Plane plane, LaneTime deadline,
                                                      CancelSource* cancel);

@@ -19,7 +19,7 @@ namespace mnemo::client {
 // host, with payload through shared memory. kBulk: TCP streams with the payload in them.
 enum class Plane { kInline = 1, kFast = 2, kBulk = 3 };
 
-// What a call may choose from: kAuto takes kFast where it can.
+// What a call may choose from: kAuto takes the best that can carry it.
 enum class PlaneChoice { kDefault = 0, kInline = 1, kFast = 2, kAuto = 3, kBulk = 4 };
 
 class MemoryRegistry;

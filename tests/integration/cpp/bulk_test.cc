@@ -56,9 +56,32 @@ TEST_F(BulkTest, BytesOfAnyMemoryTravelInTheStream) {
   std::vector<uint8_t> into(10);
   ASSERT_OK_AND_ASSIGN(const GetResult missing, Get("none", into));
   EXPECT_THAT(missing.parts[0].status, StatusIs(absl::StatusCode::kNotFound, HasSubstr("")));
-  // By itself a client goes another way.
-  ASSERT_OK_AND_ASSIGN(const GetResult inline_got, Get("1", into, {}));
-  EXPECT_EQ(inline_got.plane, Plane::kInline);
+}
+
+TEST_F(BulkTest, AClientChoosesByItself) {
+  ASSERT_NO_FATAL_FAILURE(StartAndConnect());
+  const std::vector<uint8_t> bytes = BytesOf(kMiB, 1);
+  std::vector<uint8_t> into(bytes.size());
+  // However busy the machine is, one of them finds the stream open within its two seconds.
+  absl::StatusOr<PutResult> put;
+  for (int i = 0; !put.ok() || put->plane != Plane::kBulk; ++i) {
+    put = Put(std::to_string(i), bytes, {});
+    ASSERT_OK(put);
+    ASSERT_EQ(put->parts[0].outcome, PutOutcome::kStored);
+  }
+  ASSERT_OK_AND_ASSIGN(const GetResult got, Get("0", into, {}));
+  EXPECT_EQ(got.plane, Plane::kBulk);
+  EXPECT_TRUE(into == bytes);
+  // Told another way.
+  ASSERT_OK_AND_ASSIGN(const GetResult told, Get("0", into, {.plane = PlaneChoice::kInline}));
+  EXPECT_EQ(told.plane, Plane::kInline);
+  ASSERT_OK_AND_ASSIGN(const auto memory, client_->AllocateShared(kMiB));
+  absl::StatusOr<GetResult> shared;
+  do {
+    shared = Get("0", memory->bytes(), {});
+    ASSERT_OK(shared);
+  } while (shared->plane != Plane::kFast);
+  EXPECT_TRUE(std::equal(bytes.begin(), bytes.end(), memory->bytes().begin()));
 }
 
 TEST_F(BulkTest, ThreadsShareTheStreamsOfAClient) {
@@ -88,6 +111,9 @@ TEST_F(BulkTest, ADaemonThatHasNoneSaysSo) {
   ASSERT_NO_FATAL_FAILURE(Connect({.target = daemon_->tcp()}));
   EXPECT_THAT(Put("k", BytesOf(10, 1)).status(),
               StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("over TCP")));
+  // By itself a client goes another way.
+  ASSERT_OK_AND_ASSIGN(const PutResult put, Put("k", BytesOf(10, 1), {}));
+  EXPECT_EQ(put.plane, Plane::kInline);
 }
 
 TEST_F(BulkTest, DeadlinesHoldAndTheStreamIsOpenedAgain) {
