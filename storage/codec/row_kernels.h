@@ -31,6 +31,9 @@ inline constexpr size_t kMaxCodePlanes = 6;
 
 // Tokens that the transform codec works on at once.
 inline constexpr size_t kTileTokens = 16;
+// How far apart axes lie. A column of them is read at once, and with a power of two of bytes
+// between its parts all would share a few places of a core's nearest cache.
+constexpr size_t AxisStride(size_t padded) { return padded % 64 == 0 ? padded + 16 : padded; }
 
 // What codes of up to 8 bits stand for. Levels are whole numbers of kLevelUnit, so
 // that they are the same everywhere.
@@ -63,11 +66,11 @@ struct RowKernels {
   // cosine and sine [count] of angles that grow by those of the steps.
   void (*advance)(float* cosine, float* sine, const float* step_cosine, const float* step_sine,
                   size_t count);
-  // Of tiles of kTileTokens tokens, axes [count x padded]:
-  // coordinates[c * kTileTokens + t] = rows[t * stride] . axes[c], for t below `tokens`.
+  // Of tiles of kTileTokens tokens, and `count` axes, AxisStride(padded) apart:
+  // coordinates[c * kTileTokens + t] = rows[t * stride] . axis c, for t below `tokens`.
   void (*project)(const float* rows, size_t stride, size_t tokens, const float* axes, size_t count,
                   size_t padded, float* coordinates);
-  // rows[t * stride] = offset + sum over c of coordinates[c * kTileTokens + t] * axes[c], for all
+  // rows[t * stride] = offset + sum over c of coordinates[c * kTileTokens + t] * axis c, for all
   // tokens of the tile.
   void (*mix)(const float* coordinates, const float* axes, const float* offset, size_t count,
               size_t padded, float* rows, size_t stride);

@@ -85,7 +85,8 @@ void Project(const float* rows, size_t stride, size_t tokens, const float* axes,
   for (size_t c = 0; c < count; ++c) {
     for (size_t t = 0; t < tokens; ++t) {
       float sum = 0;
-      for (size_t i = 0; i < padded; ++i) sum += rows[t * stride + i] * axes[c * padded + i];
+      for (size_t i = 0; i < padded; ++i)
+        sum += rows[t * stride + i] * axes[c * AxisStride(padded) + i];
       coordinates[c * kTileTokens + t] = sum;
     }
   }
@@ -98,7 +99,7 @@ void Mix(const float* coordinates, const float* axes, const float* offset, size_
     std::copy(offset, offset + padded, row);
     for (size_t c = 0; c < count; ++c) {
       const float weight = coordinates[c * kTileTokens + t];
-      for (size_t i = 0; i < padded; ++i) row[i] += weight * axes[c * padded + i];
+      for (size_t i = 0; i < padded; ++i) row[i] += weight * axes[c * AxisStride(padded) + i];
     }
   }
 }

@@ -283,7 +283,7 @@ void Project(const float* HWY_RESTRICT rows, size_t stride, size_t tokens,
   for (; t + 4 <= tokens; t += 4) {
     const float* HWY_RESTRICT const row = rows + t * stride;
     for (size_t c = 0; c < count; ++c) {
-      const float* HWY_RESTRICT const axis = axes + c * padded;
+      const float* HWY_RESTRICT const axis = axes + c * AxisStride(padded);
       Vec sums[4] = {hn::Zero(tag), hn::Zero(tag), hn::Zero(tag), hn::Zero(tag)};
       for (size_t i = 0; i < padded; i += lanes) {
         const Vec of_axis = hn::LoadU(tag, axis + i);
@@ -312,6 +312,7 @@ HWY_INLINE void MixColumns(D tag, const float* HWY_RESTRICT coordinates,
                            size_t count, size_t padded, size_t at, float* HWY_RESTRICT rows,
                            size_t stride) {
   const size_t lanes = hn::Lanes(tag);
+  const size_t apart = AxisStride(padded);
   for (size_t t = 0; t < kTileTokens; t += kMixTokens) {
     hn::Vec<D> sums[kMixTokens][kVectors];
     for (size_t v = 0; v < kVectors; ++v) {
@@ -320,7 +321,7 @@ HWY_INLINE void MixColumns(D tag, const float* HWY_RESTRICT coordinates,
     }
     const float* HWY_RESTRICT axis = axes + at;
     const float* HWY_RESTRICT weight = coordinates + t;
-    for (size_t c = 0; c < count; ++c, axis += padded, weight += kTileTokens) {
+    for (size_t c = 0; c < count; ++c, axis += apart, weight += kTileTokens) {
       for (size_t v = 0; v < kVectors; ++v) {
         const hn::Vec<D> column = hn::LoadU(tag, axis + v * lanes);
         for (size_t k = 0; k < kMixTokens; ++k) {

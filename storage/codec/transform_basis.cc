@@ -36,14 +36,14 @@ void AppendNumbers(std::string& out, std::span<const T> numbers) {
 bool ReadAxes(ByteReader& reader, uint64_t heads, uint32_t dimension, std::vector<float>& axes) {
   const ByteView bytes = reader.Take(heads * dimension * dimension * sizeof(uint16_t));
   if (!reader.ok()) return false;
-  const size_t padded = PaddedDimension(dimension);
-  axes.assign(heads * dimension * padded, 0);
+  const size_t apart = AxisStride(PaddedDimension(dimension));
+  axes.assign(heads * dimension * apart, 0);
   const uint8_t* at = bytes.data();
   for (uint64_t row = 0; row < heads * dimension; ++row) {
     for (uint32_t i = 0; i < dimension; ++i, at += sizeof(uint16_t)) {
       const float value = HalfToFloat(LoadLittle<uint16_t>(at));
       if (!(std::abs(value) <= kLargestAxis)) return false;
-      axes[row * padded + i] = value;
+      axes[row * apart + i] = value;
     }
   }
   return true;
@@ -70,13 +70,13 @@ std::optional<SpreadClass> ClassOf(int spread, int step) {
 }
 
 const float* TransformBasis::axes_of(size_t head) const {
-  return axes.data() + head * dimension * PaddedDimension(dimension);
+  return axes.data() + head * dimension * AxisStride(PaddedDimension(dimension));
 }
 
 void TransformBasis::Append(std::string& out) const {
-  const size_t padded = PaddedDimension(dimension);
+  const size_t apart = AxisStride(PaddedDimension(dimension));
   for (size_t row = 0; row < spreads.size(); ++row) {
-    for (uint32_t i = 0; i < dimension; ++i) AppendLittle(out, FloatToHalf(axes[row * padded + i]));
+    for (uint32_t i = 0; i < dimension; ++i) AppendLittle(out, FloatToHalf(axes[row * apart + i]));
   }
   AppendNumbers<int16_t>(out, spreads);
   AppendNumbers<int16_t>(out, units);

@@ -58,7 +58,7 @@ std::optional<SpreadClass> ClassOf(int spread, int step);
 
 struct TransformBasis {
   uint32_t dimension = 0;
-  // Orthonormal rows [layer, head, coordinate, padded], the one of the largest variance
+  // Orthonormal rows [layer, head, coordinate], AxisStride apart, the one of the largest variance
   // first, zeros behind the dimension.
   std::vector<float> axes;
   std::vector<int16_t> spreads;  // levels [layer, head, coordinate], not growing

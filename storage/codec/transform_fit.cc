@@ -227,8 +227,8 @@ int StepFor(std::span<const int16_t> spreads, std::span<const double> bits_of_ta
 
 TransformBasis TransformFit::Finish(std::span<const float> mean) const {
   TransformBasis basis{.dimension = dimension_};
-  const size_t padded = PaddedDimension(dimension_);
-  basis.axes.assign(heads_.size() * dimension_ * padded, 0);
+  const size_t apart = AxisStride(PaddedDimension(dimension_));
+  basis.axes.assign(heads_.size() * dimension_ * apart, 0);
   std::vector<CodeCounts> counts = Priors();
   // A little of each: tables have no code that cannot be.
   std::vector<double> gains(kGainSymbols, 1.0 / kGainSymbols);
@@ -236,11 +236,11 @@ TransformBasis TransformFit::Finish(std::span<const float> mean) const {
     const std::span<const float> head_mean = mean.subspan(head * dimension_, dimension_);
     const PrincipalAxes found =
         FindPrincipalAxes(Covariance(heads_[head], head_mean), dimension_, dimension_);
-    float* const axes = basis.axes.data() + head * dimension_ * padded;
+    float* const axes = basis.axes.data() + head * dimension_ * apart;
     for (uint32_t c = 0; c < dimension_; ++c) {
       for (uint32_t i = 0; i < dimension_; ++i) {
         // As it will be read.
-        axes[c * padded + i] = HalfToFloat(FloatToHalf(found.axes[size_t{c} * dimension_ + i]));
+        axes[c * apart + i] = HalfToFloat(FloatToHalf(found.axes[size_t{c} * dimension_ + i]));
       }
       const double spread = std::max(kLeastSpread, std::sqrt(found.variances[c]));
       basis.spreads.push_back(static_cast<int16_t>(std::clamp<long>(

@@ -189,7 +189,7 @@ TEST_P(RowKernelsTest, ProjectAndMixTiles) {
   constexpr size_t kAxes = 11;
   for (const size_t padded : kDimensions) {
     const size_t stride = padded + 8;
-    const std::vector<float> axes = Normal(kAxes * padded, padded);
+    const std::vector<float> axes = Normal(kAxes * AxisStride(padded), padded);
     const std::vector<float> rows = Normal(kTileTokens * stride, padded + 1);
     for (const size_t tokens : {1u, 4u, 13u, 16u}) {
       std::vector<float> was(kAxes * kTileTokens, kGuard), is = was;
