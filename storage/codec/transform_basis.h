@@ -19,9 +19,10 @@ namespace mnemo::codec {
 inline constexpr uint32_t kMostAxes = 1024;
 
 // Spreads and steps are 2^(level / 16), kept as levels, so that which table a
-// coordinate has is the same on every machine.
+// coordinate has is the same on every machine. 2^-32 to 2^32, so that no code's point leaves fp32,
+// whatever gain and unit.
 inline constexpr int kLevelsAnOctave = 16;
-inline constexpr int kMostLevel = 1023;
+inline constexpr int kMostLevel = 511;
 
 // Steps are chosen for 1 to 5 bits a value.
 inline constexpr uint32_t kMostTransformBits = 5;

@@ -18,13 +18,14 @@ std::optional<int> HalfOctavesOf(std::span<const float> row);
 float HalfOctaves(int half_octaves);
 float Levels(int level);
 
+// More than any code.
+inline constexpr float kMostSteps = 1e6F;
 // The code of a coordinate, in steps. `narrow`: of a coordinate that spreads over a few steps
 // only, for which it pays to round towards 0.
 inline int CodeOf(float steps, bool narrow) {
   // What is so much over half a step is rounded away from 0. 0.5 has the least error; a little
   // less, the least error for its bits (decision 0105).
   constexpr float kNarrowRounding = 0.42F;
-  constexpr float kMostSteps = 1e6F;
   const float size = std::min(std::abs(steps) + (narrow ? kNarrowRounding : 0.5F), kMostSteps);
   const int code = static_cast<int>(size);
   return steps < 0 ? -code : code;

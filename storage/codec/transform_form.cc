@@ -123,7 +123,10 @@ bool Quantize(std::span<const SpreadClass> classes, const float* coordinates, fl
   const float inverse = 1 / step;
   for (size_t c = 0; c < classes.size(); ++c) {
     const SpreadClass of = classes[c];
-    const int code = CodeOf(coordinates[c * kTileTokens] * inverse, IsNarrow(of));
+    const float steps = coordinates[c * kTileTokens] * inverse;
+    // Also where sums of very large values came to no number.
+    if (!(std::abs(steps) < kMostSteps)) return false;
+    const int code = CodeOf(steps, IsNarrow(of));
     if (std::abs(code >> of.raw_bits) > kLargestSymbol[of.table]) return false;
     codes[c * kTileTokens] = static_cast<int16_t>(code);
   }

@@ -203,12 +203,12 @@ TEST(CalibrationTest, AxesThatMakeNoSenseAreDamageWhateverTheChecksumSays) {
   };
   EXPECT_OK(with(axes, 0x3c00));  // 1
   const auto damage = StatusIs(absl::StatusCode::kDataLoss, HasSubstr("axes"));
-  EXPECT_THAT(with(axes, 0x4000), damage);       // 2
-  EXPECT_THAT(with(axes, 0x7e00), damage);       // NaN
-  EXPECT_THAT(with(spreads + 2, 1000), damage);  // more than the first
-  EXPECT_THAT(with(spreads, 1024), damage);
+  EXPECT_THAT(with(axes, 0x4000), damage);      // 2
+  EXPECT_THAT(with(axes, 0x7e00), damage);      // NaN
+  EXPECT_THAT(with(spreads + 2, 500), damage);  // more than the first
+  EXPECT_THAT(with(spreads, 512), damage);
   EXPECT_THAT(with(units, 65), damage);
-  EXPECT_THAT(with(steps, static_cast<uint16_t>(-1024)), damage);
+  EXPECT_THAT(with(steps, static_cast<uint16_t>(-512)), damage);
   EXPECT_THAT(with(table, 0), damage);
   EXPECT_THAT(with(table, 4000), damage);  // more than all together
   EXPECT_THAT(CalibrationFit::Create(

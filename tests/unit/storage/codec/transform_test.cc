@@ -1,5 +1,6 @@
 // The transform codec: its distortion, what it does to keys and values of models, and
 // what it asks of a calibration.
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
@@ -146,6 +147,75 @@ TEST(TransformTest, AKeyBeyondWhatWasSeenIsCodedWithALargerStep) {
               StatusIs(absl::StatusCode::kOutOfRange, HasSubstr("too large")));
 }
 
+// A calibration of one head of two dimensions, byte by byte.
+std::string GoldenCalibration() {
+  std::string bytes = "MENC";
+  for (const uint32_t number : {2u, 1u, 1u, 2u, 0u}) AppendLittle(bytes, number);
+  bytes.append(16, '\0');  // no RoPE
+  for (const float number : {1.0F, -2.0F, 1.0F, 1.0F, 0.0F, 0.0F, 0.0F, 0.0F}) {
+    AppendLittle(bytes, number);
+  }
+  // 0.6 0.8 and 0.8 -0.6, in fp16.
+  for (const uint16_t half : {0x38cd, 0x3a66, 0x3a66, 0xb8cd}) AppendLittle(bytes, half);
+  // Spreads, unit, steps.
+  for (const int16_t level : {48, 0, 1, 16, 0, -16, -32, -48}) AppendLittle(bytes, level);
+  uint8_t table = 0;
+  for (const int m : {5, 5, 6, 6, 7, 7, 8, 9, 10, 11, 12, 14, 16, 18, 20, 24, 31}) {
+    AppendLittle(bytes, table);
+    AppendLittle(bytes, static_cast<uint8_t>(2 * table++));
+    for (int symbol = 0; symbol <= 2 * m; ++symbol) {
+      AppendLittle(bytes, static_cast<uint16_t>(symbol == m ? 4096 - 120 * m : 60));
+    }
+  }
+  for (int gain = 0; gain < 64; ++gain) AppendLittle(bytes, uint16_t{64});
+  AppendLittle(bytes, Checksum64(AsBytes(bytes)));
+  return bytes;
+}
+
+TEST(TransformTest, RefusesValuesWhoseSumsAreNoNumbers) {
+  for (const TensorRole role : {TensorRole::kKeys, TensorRole::kValues}) {
+    TensorShape shape = kShape;
+    shape.role = role;
+    const auto calibration = CalibrationOfMixed(CalibrationKind::kAxes, shape);
+    Bytes exact = MixedTensor(shape, 3);
+    std::vector<float> row(kWidth, 3e38F);
+    for (size_t i = 0; i < kWidth; i += 2) row[i] = -3e38F;
+    PutRow(shape, row, 0, 100, 0, exact);
+    const auto codec = TensorCodec::Create(CodecId::kTransform, 3).value();
+    Bytes into(codec->MaxEncodedSize(shape));
+    EXPECT_THAT(codec->Encode(shape, exact, calibration.get(), into),
+                StatusIs(absl::StatusCode::kOutOfRange, HasSubstr("too large")));
+  }
+}
+
+// What the largest numbers of a calibration and of a stream may come to is finite.
+TEST(TransformTest, NoCodeLeavesTheRangeOfFloats) {
+  std::string bytes = GoldenCalibration();
+  bytes.resize(bytes.size() - 8);
+  // Spreads, unit, steps.
+  const size_t at = 24 + 16 + 8 * 4 + 4 * 2;
+  for (size_t i = 0; i < 8; ++i) {
+    StoreLittle(bytes.data() + at + 2 * i, static_cast<int16_t>(i == 2 ? 64 : 511));
+  }
+  AppendLittle(bytes, Checksum64(AsBytes(bytes)));
+  ASSERT_OK_AND_ASSIGN(const auto calibration, Calibration::Parse(AsBytes(bytes)));
+  CalibrationSet set;
+  set.Add(calibration);
+  TensorDecoder decoder(set);
+  const TensorShape shape = {.dtype = DType::kF32, .tokens = 256, .heads = 1, .dimension = 2};
+  Bytes section = {1, 5, 2, 0x41, 1, 0x80, 2, 1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 7};
+  StoreLittle(section.data() + 14, calibration->id());
+  section.resize(section.size() + 2 * 1023, 0xff);
+  std::vector<float> decoded(512);
+  ASSERT_OK(decoder.Decode(section, shape, TensorSlice::All(shape),
+                           {reinterpret_cast<uint8_t*>(decoded.data()), 2048}));
+  EXPECT_GT(*std::max_element(decoded.begin(), decoded.end()), 1e20F);
+  for (const float value : decoded) {
+    ASSERT_TRUE(std::isfinite(value));
+    ASSERT_LT(std::abs(value), 1e37F);
+  }
+}
+
 TEST(TransformTest, TakesACalibrationWithAxesAndNoOther) {
   const auto codec = TensorCodec::Create(CodecId::kTransform, 2).value();
   const auto with_axes = CalibrationOfMixed(CalibrationKind::kAxes, kShape);
@@ -199,31 +269,6 @@ TEST(TransformTest, AStreamThatLiesOfItsLengthIsDamage) {
     EXPECT_THAT(decoder.Decode(bad, kShape, TensorSlice::All(kShape), decoded),
                 StatusIs(absl::StatusCode::kDataLoss));
   }
-}
-
-// A calibration of one head of two dimensions, byte by byte.
-std::string GoldenCalibration() {
-  std::string bytes = "MENC";
-  for (const uint32_t number : {2u, 1u, 1u, 2u, 0u}) AppendLittle(bytes, number);
-  bytes.append(16, '\0');  // no RoPE
-  for (const float number : {1.0F, -2.0F, 1.0F, 1.0F, 0.0F, 0.0F, 0.0F, 0.0F}) {
-    AppendLittle(bytes, number);
-  }
-  // 0.6 0.8 and 0.8 -0.6, in fp16.
-  for (const uint16_t half : {0x38cd, 0x3a66, 0x3a66, 0xb8cd}) AppendLittle(bytes, half);
-  // Spreads, unit, steps.
-  for (const int16_t level : {48, 0, 1, 16, 0, -16, -32, -48}) AppendLittle(bytes, level);
-  uint8_t table = 0;
-  for (const int m : {5, 5, 6, 6, 7, 7, 8, 9, 10, 11, 12, 14, 16, 18, 20, 24, 31}) {
-    AppendLittle(bytes, table);
-    AppendLittle(bytes, static_cast<uint8_t>(2 * table++));
-    for (int symbol = 0; symbol <= 2 * m; ++symbol) {
-      AppendLittle(bytes, static_cast<uint16_t>(symbol == m ? 4096 - 120 * m : 60));
-    }
-  }
-  for (int gain = 0; gain < 64; ++gain) AppendLittle(bytes, uint16_t{64});
-  AppendLittle(bytes, Checksum64(AsBytes(bytes)));
-  return bytes;
 }
 
 // The bytes themselves: these must decode for ever. Stream and values are those of a second
