@@ -127,7 +127,7 @@ bench-store: build ## levels, directory, restart, churn -> build/bench/store.jso
 bench-inline: build ## gRPC data path beside Redis -> build/bench/inline.json
 	@$(PYTHON) tests/bench/inline/run.py --build build/release --out build/bench/inline.json
 
-bench-planes: build ## the data planes beside Redis, the disk beside O_DIRECT -> build/bench/planes.json; ONLY=bench_planes|bench_bulk|bench_disk|bench_advice|bench_encoded
+bench-planes: build ## the data planes beside Redis, the disk beside O_DIRECT -> build/bench/planes.json; ONLY=bench_planes|bench_bulk|bench_disk|bench_advice|bench_encoded|bench_python
 	@$(PYTHON) tests/bench/planes/run.py --build build/release --out build/bench/planes.json $(if $(ONLY),--only $(ONLY))
 
 bench-policies: build ## hit ratios on real traces beside the optimum -> build/bench/policies.json

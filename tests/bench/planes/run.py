@@ -2,9 +2,9 @@
 """bench-planes: the daemon's planes beside Redis 7, its disk beside O_DIRECT -> one flat JSON.
 
 Starts both on this host, runs bench_planes and then bench_bulk against them, then
-bench_disk, bench_advice and bench_encoded with daemons of their own, holds the keys that
-have a bar against it, and leaves nothing running. A bar that is missed is named, and the
-exit code is then 1.
+bench_disk, bench_advice, bench_encoded and bench_python with daemons of their own, holds
+the keys that have a bar against it, and leaves nothing running. A bar that is missed is
+named, and the exit code is then 1.
 """
 
 import os
@@ -36,6 +36,7 @@ AT_LEAST = {
     "disk_write_of_direct": 0.5,
     "disk_read_of_direct": 0.6,
     "advice_right": 0.9,
+    "python_of_cpp": 0.8,
 }
 AT_MOST = {
     "fast_get_128KiB_p99_over_floor": 3.0,
@@ -104,9 +105,17 @@ def start_encoded(mnemod: pathlib.Path, folder: pathlib.Path, running: list) -> 
     return ["read", bound["grpc"]]
 
 
+def start_python(mnemod: pathlib.Path, folder: pathlib.Path, running: list) -> list[str]:
+    daemon, bound = side_by_side.start_mnemod(mnemod, folder, "--streams-listen", "127.0.0.1:0")
+    running.append(daemon)
+    return [bound["grpc"], sys.executable,
+            str(pathlib.Path(__file__).resolve().with_name("python_rounds.py"))]
+
+
 if __name__ == "__main__":
     sys.exit(side_by_side.run(__doc__, {"planes/bench_planes": start,
                                         "planes/bench_bulk": start_bulk,
                                         "planes/bench_disk": start_disk,
                                         "planes/bench_advice": start_advice,
-                                        "planes/bench_encoded": start_encoded}, AT_LEAST, AT_MOST))
+                                        "planes/bench_encoded": start_encoded,
+                                        "planes/bench_python": start_python}, AT_LEAST, AT_MOST))
