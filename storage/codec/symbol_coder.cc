@@ -124,17 +124,28 @@ void SymbolDecoder::TakeCarefully(const SymbolSlot& slot, size_t tokens, int16_t
   }
 }
 
+// Takes a word in if one is due. Without branches: that is as good as random.
+inline void RefillQuickly(uint32_t& state, const uint8_t*& at) {
+  const uint32_t filled = state << kWordBits | LoadLittle<uint16_t>(at);
+  const uint8_t* const next = at + 2;
+#if defined(__x86_64__)
+  // Of the same in C++, GCC 12 makes a branch, or masks of five instructions: three fourths of the
+  // speed.
+  asm("cmp %[least], %[state]\n\tcmovb %[filled], %[state]\n\tcmovb %[next], %[at]"
+      : [state] "+r"(state), [at] "+r"(at)
+      : [filled] "r"(filled), [next] "r"(next), [least] "i"(kLeastState)
+      : "cc");
+#else
+  const uint32_t due = 0 - static_cast<uint32_t>(state < kLeastState);
+  state ^= (state ^ filled) & due;
+  at += 2 & due;
+#endif
+}
+
 void SymbolDecoder::TakeQuickly(const SymbolSlot& slot, int16_t* codes) {
   // By value, so that they stay in registers.
   std::array<uint32_t, kSymbolLanes> states = states_;
   const uint8_t* at = at_;
-  // Without branches: whether a word is due is as good as random.
-  const auto refill = [&at](uint32_t& state) {
-    const uint32_t due = state < kLeastState ? 1 : 0;
-    const uint32_t filled = state << kWordBits | LoadLittle<uint16_t>(at);
-    state ^= (state ^ filled) & (0 - due);
-    at += 2 * due;
-  };
   const uint8_t* const symbols = slot.table->symbols();
   const SymbolTable::Range* const ranges = slot.table->ranges();
   const int16_t zero = slot.zero;
@@ -142,7 +153,7 @@ void SymbolDecoder::TakeQuickly(const SymbolSlot& slot, int16_t* codes) {
 #pragma GCC unroll 8
     for (size_t lane = 0; lane < kSymbolLanes; ++lane) {
       codes[half + lane] = CodeOfSymbol(TakeSymbol(symbols, ranges, states[lane]), zero);
-      refill(states[lane]);
+      RefillQuickly(states[lane], at);
     }
   }
   if (slot.raw_bits != 0) {
@@ -154,7 +165,7 @@ void SymbolDecoder::TakeQuickly(const SymbolSlot& slot, int16_t* codes) {
         codes[half + lane] = static_cast<int16_t>(codes[half + lane] * (1 << bits) +
                                                   static_cast<int32_t>(states[lane] & mask));
         states[lane] >>= bits;
-        refill(states[lane]);
+        RefillQuickly(states[lane], at);
       }
     }
   }
