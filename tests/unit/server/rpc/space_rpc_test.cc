@@ -93,6 +93,7 @@ TEST_F(SpaceRpcTest, EveryFieldComesBackAsItWasGiven) {
   answered.clear_part_bytes();
   // Defaults are answered as what they mean.
   space.mutable_policy()->mutable_floor();
+  space.mutable_policy()->mutable_levels();
   space.mutable_groups(1)->set_layout(v1::LAYOUT_LAYER_MAJOR);
   space.mutable_groups(1)->set_tensor_parallel_size(1);
   EXPECT_EQ(answered.DebugString(), space.DebugString());
@@ -170,10 +171,10 @@ TEST_F(SpaceRpcTest, LevelsAreShownAndLeftByAnUpdateWithoutThem) {
   EXPECT_EQ(levels.l2().bits_per_value(), 0u);
   EXPECT_EQ(levels.l3().bits_per_value(), 8u);
   EXPECT_FALSE(levels.has_archive());
-  policy.mutable_levels()->mutable_l3()->set_bits_per_value(5);
+  policy.mutable_levels()->mutable_l2()->set_bits_per_value(5);
   Update("kv", policy);
-  EXPECT_FALSE(Show("kv").space().policy().levels().has_l2());
-  EXPECT_EQ(Show("kv").space().policy().levels().l3().bits_per_value(), 5u);
+  EXPECT_EQ(Show("kv").space().policy().levels().l2().bits_per_value(), 5u);
+  EXPECT_FALSE(Show("kv").space().policy().levels().has_l3());
 }
 
 TEST_F(SpaceRpcTest, CalibrationsThatASpaceDoesNotHaveAreNotFound) {
