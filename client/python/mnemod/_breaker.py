@@ -76,8 +76,11 @@ class CircuitBreaker:
         with self._lock:
             self._probing = False
 
-    def failure(self) -> bool:
-        """The server did not answer; returns whether this opened the breaker."""
+    def failure(self, least: float = 0.0) -> bool:
+        """The server did not answer; returns whether this opened the breaker.
+
+        If it is open, no probe comes before `least` seconds.
+        """
         with self._lock:
             self._failures += 1
             if self._pause == 0:
@@ -91,5 +94,5 @@ class CircuitBreaker:
                 return False
             opened = not self._probing
             self._probing = False
-            self._open_until = self._clock() + self._pause
+            self._open_until = self._clock() + max(self._pause, least)
             return opened

@@ -39,6 +39,8 @@ READ_BYTES = 1 << 16
 OPEN_SECONDS = 2.0
 # Waited before a plane is tried again; longer each time.
 _PAUSES = BreakerOptions(failures=1, initial_pause=0.5, max_pause=15.0)
+# The same where the node has no such streams, or none that this client may use.
+_LONG_PAUSE = 60.0
 NAMES = {Plane.FAST: "the fast lane", Plane.BULK: "the stream of TCP"}
 
 
@@ -252,7 +254,7 @@ class LinkState:
         down = partial(LaneUnfit if never else LaneDown, f"{NAMES[self.plane]} is down: {error}")
         with self._lock:
             self._down = down
-        self._breaker.failure()
+        self._breaker.failure(_LONG_PAUSE if never else 0.0)
         return down()
 
 

@@ -37,6 +37,7 @@ class Reach(NamedTuple):
 
     target: str
     tls: Optional[Tls] = None
+    secure: bool = False  # its channel is not plain: no stream over TCP may be
 
 
 def open_request(plane: Plane) -> Any:
@@ -51,6 +52,11 @@ def way_of(plane: Plane, answer: Any, reach: Reach) -> Way:
     if not answer.tcp_address:
         # A server that does not know of planes answers with its UNIX socket.
         raise FailedPreconditionError("this node serves no streams over TCP")
+    # Whoever answers for the daemon must not talk a client out of its TLS.
+    if (reach.secure or reach.tls is not None) and not answer.tls:
+        raise FailedPreconditionError(
+            "the daemon's streams over TCP are plain, and this client is to use TLS"
+        )
     host, port = _split(answer.tcp_address)
     target = parse_target(reach.target)
     by_socket = target.startswith("unix:")

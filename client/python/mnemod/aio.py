@@ -75,7 +75,7 @@ class AsyncClient(SharesMemory):
         self._channel = make_channel(target, credentials, tls, options, aio=True)
         self._transport = AsyncTransport(
             self._channel, Retrier(retry, RetryBudget()), deadline, metadata, lane=plane,
-            reach=Reach(target, tls),
+            reach=Reach(target, tls, credentials is not None),
         )
         self.auth = AsyncAuth(self._transport)
         """Tenants, principals and tokens."""

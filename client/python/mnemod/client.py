@@ -72,7 +72,7 @@ class Client(SharesMemory):
         self._channel = make_channel(target, credentials, tls, options, aio=False)
         self._transport = Transport(
             self._channel, Retrier(retry, RetryBudget()), deadline, metadata, lane=plane,
-            reach=Reach(target, tls),
+            reach=Reach(target, tls, credentials is not None),
         )
         self.auth = Auth(self._transport)
         """Tenants, principals and tokens."""

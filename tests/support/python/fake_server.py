@@ -37,7 +37,7 @@ class FakeServer(FakeContexts):
     each answers one call of the method instead of the fake.
     """
 
-    def __init__(self, grant_step=None, address="127.0.0.1:0"):
+    def __init__(self, grant_step=None, address="127.0.0.1:0", credentials=None):
         super().__init__()
         self.lock = threading.Lock()
         self.spaces = {}
@@ -58,7 +58,10 @@ class FakeServer(FakeContexts):
             futures.ThreadPoolExecutor(16), options=[("grpc.max_receive_message_length", 8 << 20)]
         )
         self._server.add_generic_rpc_handlers((self._handlers(),))
-        port = self._server.add_insecure_port(address)
+        if credentials is None:
+            port = self._server.add_insecure_port(address)
+        else:
+            port = self._server.add_secure_port(address, credentials)
         self.target = f"127.0.0.1:{port}" if address.startswith("127") else address
         self._server.start()
 

@@ -7,13 +7,26 @@ import ssl
 import struct
 import threading
 
+import grpc
 import pytest
 
 from fake_lane import FakeLane
+from fake_server import FakeServer
 from lanes import LONG, SHORT, counts, fill
-from mnemod import DeadlineExceededError, MnemoError, Plane, UnavailableError
+from mnemod import (
+    AsyncClient,
+    Block,
+    Client,
+    DeadlineExceededError,
+    FailedPreconditionError,
+    MnemoError,
+    Plane,
+    Space,
+    UnavailableError,
+)
 from mnemod import _stream
 from mnemod._aio_fast_lane import AsyncFastLane
+from mnemod._breaker import BreakerOptions, CircuitBreaker
 from mnemod._channel import Tls
 from mnemod._contract import pb
 from mnemod._buffers import Sink, Source, digest_of
@@ -361,6 +374,63 @@ def test_where_streams_of_tcp_are(target, said):
     assert way.tls == Tls() and way.ticket == b"t"
     named = way_of(Plane.BULK, answer, Reach(target, Tls(server_name="other")))
     assert named.name == "other"
+
+
+@pytest.mark.parametrize("reach", [Reach("node:7070", Tls()), Reach("node:7070", secure=True)])
+def test_who_is_to_use_tls_sends_no_ticket_over_plain_tcp(reach):
+    answer = pb.OpenStreamResponse(tcp_address="10.0.0.7:7073", ticket=b"t")
+    with pytest.raises(FailedPreconditionError, match="are plain"):
+        way_of(Plane.BULK, answer, reach)
+    assert way_of(Plane.BULK, answer, Reach("node:7070")).tls is None
+
+
+class PlainStreams(FakeServer):
+    """Says that its streams are plain TCP, over a channel that is not."""
+
+    def __init__(self):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener.setblocking(False)
+        super().__init__(credentials=grpc.local_server_credentials())
+
+    def _streamservice_open(self, request, context):
+        host, port = self.listener.getsockname()
+        return pb.OpenStreamResponse(tcp_address=f"{host}:{port}", ticket=b"secret")
+
+    def stop(self):
+        super().stop()
+        self.listener.close()
+
+
+@pytest.mark.parametrize("client", (Client, AsyncClient))
+def test_a_client_with_credentials_puts_nothing_over_plain_tcp(client):
+    async def run(server):
+        made = client(server.target, deadline=LONG, credentials=grpc.local_channel_credentials())
+        space = await _result(made.open_space(Space.opaque("s", tokens_per_block=16)))
+        for _ in range(2):
+            (stored,) = await _result(space.put([Block(b"k", b"abc")]))
+            assert stored.ok and stored.plane is Plane.INLINE
+        await _result(made.close())
+        with pytest.raises(BlockingIOError):
+            server.listener.accept()
+
+    with PlainStreams() as server:
+        asyncio.run(run(server))
+        assert server.calls["StreamService.Open"] == 1
+
+
+async def _result(given):
+    return await given if asyncio.iscoroutine(given) else given
+
+
+def test_where_there_are_no_streams_is_not_asked_again_soon():
+    now = [0.0]
+    breaker = CircuitBreaker(BreakerOptions(failures=1, initial_pause=0.5), lambda: now[0])
+    assert breaker.allow()
+    breaker.failure(60.0)
+    now[0] = 59.0
+    assert not breaker.allow()
+    now[0] = 60.0
+    assert breaker.allow()
 
 
 class TlsServer:
