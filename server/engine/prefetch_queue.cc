@@ -28,14 +28,17 @@ absl::Status PrefetchOptions::Validate() const {
   return check("follow_blocks", follow_blocks, 0, 1024);
 }
 
-size_t PrefetchQueue::RoomLocked(uint64_t tenant) const {
-  size_t waiting = 0;
-  for (const Line& line : lines_) {
-    const auto found = line.tenants.find(tenant);
-    if (found != line.tenants.end()) waiting += found->second.parts;
+size_t PrefetchQueue::RoomLocked(uint64_t tenant, PrefetchOrigin origin) const {
+  // What follows makes way for what is asked for.
+  size_t of_tenant = 0;
+  size_t of_all = 0;
+  for (size_t i = 0; i <= static_cast<size_t>(origin); ++i) {
+    const auto found = lines_[i].tenants.find(tenant);
+    if (found != lines_[i].tenants.end()) of_tenant += found->second.parts;
+    of_all += lines_[i].figures.waiting;
   }
-  return std::min(options_.tenant_parts - std::min(options_.tenant_parts, waiting),
-                  options_.parts - std::min(options_.parts, waiting_));
+  return std::min(options_.tenant_parts - std::min(options_.tenant_parts, of_tenant),
+                  options_.parts - std::min(options_.parts, of_all));
 }
 
 uint64_t PrefetchQueue::BytesLocked(uint64_t tenant) const {
@@ -49,7 +52,7 @@ uint64_t PrefetchQueue::BytesLocked(uint64_t tenant) const {
 
 size_t PrefetchQueue::Room(uint64_t tenant) const {
   MutexLock lock(mutex_);
-  return stopped_ ? 0 : RoomLocked(tenant);
+  return stopped_ ? 0 : RoomLocked(tenant, PrefetchOrigin::kAsked);
 }
 
 PrefetchQueue::Added PrefetchQueue::Add(std::span<const Part> parts, PrefetchOrigin origin) {
@@ -64,7 +67,8 @@ PrefetchQueue::Added PrefetchQueue::Add(std::span<const Part> parts, PrefetchOri
   Line& line = LineOf(origin);
   line.figures.asked += parts.size();
   const bool busy = followed && LineOf(PrefetchOrigin::kAsked).figures.waiting > 0;
-  const size_t room = stopped_ || busy ? 0 : RoomLocked(tenant_id);
+  const size_t room = stopped_ || busy ? 0 : RoomLocked(tenant_id, origin);
+  if (!followed && room > 0) MakeWayLocked(tenant_id, parts.first(std::min(room, parts.size())));
   uint64_t left = options_.tenant_bytes - std::min(options_.tenant_bytes, BytesLocked(tenant_id));
   Batch batch;
   uint64_t bytes = 0;
@@ -95,6 +99,21 @@ PrefetchQueue::Added PrefetchQueue::Add(std::span<const Part> parts, PrefetchOri
   return {.id = tenant.batches.back().id, .taken = taken};
 }
 
+void PrefetchQueue::MakeWayLocked(uint64_t tenant_id, std::span<const Part> parts) {
+  Line& line = LineOf(PrefetchOrigin::kFollowed);
+  if (waiting_ + parts.size() > options_.parts) return GiveUpLocked(line);
+  const auto tenant = line.tenants.find(tenant_id);
+  if (tenant == line.tenants.end()) return;
+  uint64_t bytes = BytesLocked(tenant_id);
+  for (const Part& part : parts) bytes += part.bytes;
+  if (parts.size() <= RoomLocked(tenant_id, PrefetchOrigin::kFollowed) &&
+      bytes <= options_.tenant_bytes) {
+    return;
+  }
+  GiveUpLocked(line, tenant->second);
+  if (tenant->second.bytes == 0) line.tenants.erase(tenant);
+}
+
 void PrefetchQueue::CountDropped(PrefetchOrigin origin, uint64_t parts) {
   MutexLock lock(mutex_);
   PrefetchFigures& figures = LineOf(origin).figures;
@@ -112,6 +131,16 @@ void PrefetchQueue::GiveUpLocked(Line& line, Tenant& tenant, const Batch& batch)
   waiting_ -= batch.parts.size();
   line.figures.waiting -= batch.parts.size();
   line.figures.cancelled += batch.parts.size();
+}
+
+void PrefetchQueue::GiveUpLocked(Line& line, Tenant& tenant) {
+  for (const Batch& batch : tenant.batches) GiveUpLocked(line, tenant, batch);
+  tenant.batches.clear();
+}
+
+void PrefetchQueue::GiveUpLocked(Line& line) {
+  for (auto& [id, tenant] : line.tenants) GiveUpLocked(line, tenant);
+  std::erase_if(line.tenants, [](const auto& each) { return each.second.bytes == 0; });
 }
 
 void PrefetchQueue::Cancel(uint64_t tenant_id, uint64_t id) {
@@ -189,13 +218,7 @@ void PrefetchQueue::LetGoLocked(Line& line, const Work& work) {
 void PrefetchQueue::Stop() {
   MutexLock lock(mutex_);
   stopped_ = true;
-  for (Line& line : lines_) {
-    for (auto& [id, tenant] : line.tenants) {
-      for (const Batch& batch : tenant.batches) GiveUpLocked(line, tenant, batch);
-      tenant.batches.clear();
-    }
-    std::erase_if(line.tenants, [](const auto& each) { return each.second.bytes == 0; });
-  }
+  for (Line& line : lines_) GiveUpLocked(line);
   added_.SignalAll();
 }
 

@@ -46,8 +46,9 @@ struct PrefetchFigures {
   uint64_t waiting_bytes = 0;
 };
 
-// Thread-safe. What is asked for goes before what follows by itself; among those the
-// tenants take turns, and within a tenant it is first come first served.
+// Thread-safe. What is asked for goes before what follows by itself, and takes the place of
+// what waits of it where there is no room for both; among those the tenants take turns, and
+// within a tenant it is first come first served.
 class PrefetchQueue {
  public:
   struct Part {
@@ -83,7 +84,8 @@ class PrefetchQueue {
   void Cancel(uint64_t tenant, uint64_t id);
   // How many parts were not even handed to Add, for it would not have taken them.
   void CountDropped(PrefetchOrigin origin, uint64_t parts);
-  // How many parts of this tenant Add would take now, whatever their bytes.
+  // How many parts of this tenant Add would take now if they were asked for, whatever
+  // their bytes.
   size_t Room(uint64_t tenant) const;
 
   // The next part; waits until there is one. None after Stop.
@@ -114,7 +116,12 @@ class PrefetchQueue {
   Line& LineOf(PrefetchOrigin origin) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return lines_[static_cast<size_t>(origin)];
   }
-  size_t RoomLocked(uint64_t tenant) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  size_t RoomLocked(uint64_t tenant, PrefetchOrigin origin) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // For parts that are asked for, the tenant's that follow are given up if both do not fit;
+  // those of all tenants, if all of them have too many.
+  void MakeWayLocked(uint64_t tenant, std::span<const Part> parts)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   uint64_t BytesLocked(uint64_t tenant) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::optional<Work> TakeAny();
   // It is not under way any more.
@@ -122,6 +129,9 @@ class PrefetchQueue {
   std::optional<Work> NextLocked(PrefetchOrigin origin) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void GiveUpLocked(Line& line, Tenant& tenant, const Batch& batch)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // All that waits.
+  void GiveUpLocked(Line& line, Tenant& tenant) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void GiveUpLocked(Line& line) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   bool Idle() const { return !idle_ || idle_(); }
 

@@ -125,6 +125,40 @@ TEST(PrefetchQueueTest, ATenantIsBoundedByPartsAndByBytesUntilTheyAreDone) {
   EXPECT_EQ(queue.figures()[0].waiting_bytes, 400 * kKiB);
 }
 
+TEST(PrefetchQueueTest, WhatFollowsMakesWayForWhatItsTenantAsksFor) {
+  PrefetchQueue queue({.tenant_bytes = kMiB, .tenant_parts = 5, .parts = 100}, 1);
+  queue.Add(PartsOf(1, 10, 3), kFollowed);
+  queue.Add(PartsOf(2, 20, 2), kFollowed);
+  EXPECT_EQ(queue.Room(1), 5u);
+  EXPECT_EQ(queue.Add(PartsOf(1, 11, 2), kAsked).taken, 2u);
+  EXPECT_EQ(queue.figures()[1].cancelled, 0u) << "there is room for both";
+  EXPECT_EQ(queue.Room(1), 3u);
+  EXPECT_EQ(queue.Add(PartsOf(1, 12, 3), kAsked).taken, 3u);
+  EXPECT_EQ(queue.figures()[1].cancelled, 3u);
+  EXPECT_EQ(queue.figures()[1].waiting, 2u) << "those of the other tenant stay";
+  ExpectAddsUp(queue);
+}
+
+TEST(PrefetchQueueTest, WhatFollowsMakesWayByItsBytesUnlessItIsUnderWay) {
+  PrefetchQueue queue({.tenant_bytes = kMiB}, 1);
+  EXPECT_EQ(queue.Add(PartsOf(1, 10, 2, 400 * kKiB), kFollowed).taken, 2u);
+  const Work under_way = *queue.Take();
+  EXPECT_EQ(queue.Add(PartsOf(1, 11, 2, 400 * kKiB), kAsked).taken, 1u);
+  EXPECT_EQ(queue.figures()[1].cancelled, 1u);
+  queue.Done(under_way, PrefetchOutcome::kBrought);
+  EXPECT_EQ(queue.Add(PartsOf(1, 12, 1, 400 * kKiB), kAsked).taken, 1u);
+  ExpectAddsUp(queue);
+}
+
+TEST(PrefetchQueueTest, WhatFollowsMakesWayWhereAllTenantsHaveTooMuch) {
+  PrefetchQueue queue({.tenant_parts = 5, .parts = 8}, 1);
+  queue.Add(PartsOf(1, 10, 4), kFollowed);
+  queue.Add(PartsOf(2, 20, 4), kFollowed);
+  EXPECT_EQ(queue.Add(PartsOf(3, 30, 3), kAsked).taken, 3u);
+  EXPECT_EQ(queue.figures()[1].cancelled, 8u);
+  ExpectAddsUp(queue);
+}
+
 TEST(PrefetchQueueTest, CancelGivesUpWhatStillWaitsOfItsOwnTenantAlone) {
   PrefetchQueue queue(PrefetchOptions(), 1000);
   const PrefetchQueue::Added first = queue.Add(PartsOf(1, 10, 3), kAsked);
