@@ -16,11 +16,18 @@ namespace {
 constexpr uint64_t kMaxHeldBytes = 64 * kMiB;
 // Parts that are read ahead of the one whose turn it is.
 constexpr size_t kPartsAhead = 4;
+// So far behind that one they are looked for: a look-up each.
+constexpr size_t kLookAhead = 64;
 
 // Whether two reads of one key gave pieces of the same bytes.
 bool IsSame(const PartRead& read, const Digest128& digest,
             const std::optional<PartFidelity>& fidelity) {
   return read.digest == digest && read.fidelity == fidelity;
+}
+
+bool IsOnDisk(const Lookup& found) {
+  return found.presence == Presence::kPresent && found.level != Level::kL1 &&
+         found.level != Level::kL2;
 }
 
 ReadStep HeaderOf(size_t index, const PartRead& read, uint64_t following) {
@@ -184,10 +191,12 @@ uint64_t GetSessionImpl::BytesOf(const PartPlan& part) const {
   return store_.Find({&part.key, 1})[0].payload_bytes;
 }
 
-bool GetSessionImpl::Hold(uint64_t bytes) {
+bool GetSessionImpl::Hold(PartPlan& part, uint64_t bytes) {
+  if (bytes <= part.may_hold) return true;
   if (held_bytes_ + bytes > kMaxHeldBytes) return false;
   if (held_ && !held_->TryAdd(bytes)) return false;
   held_bytes_ += bytes;
+  part.may_hold = bytes;
   return true;
 }
 
@@ -206,23 +215,23 @@ uint64_t GetSessionImpl::NextBytes() const {
 
 bool GetSessionImpl::NextIsInRam() const {
   if (!ready_.empty() || cursor_ >= parts_.size() || parts_[cursor_].held) return true;
-  const Lookup found = store_.Find({&parts_[cursor_].key, 1})[0];
-  return found.presence != Presence::kPresent || found.level == Level::kL1 ||
-         found.level == Level::kL2;
+  return !IsOnDisk(store_.Find({&parts_[cursor_].key, 1})[0]);
 }
 
-absl::StatusOr<PartRead> GetSessionImpl::Read(const PartPlan& part, const Run& run,
-                                              PartSink* sink) {
+void GetSessionImpl::Follow(PartPlan& part, const PartRead& read) {
+  if (std::exchange(part.told, true)) return;
+  const auto index = static_cast<size_t>(&part - parts_.data());
+  follower_.OnRead(part.key, read, index + geometries_.size() >= parts_.size());
+}
+
+absl::StatusOr<PartRead> GetSessionImpl::Read(PartPlan& part, const Run& run, PartSink* sink) {
   const MonoTime start = clock_.Mono();
   absl::StatusOr<PartRead> read = sink == nullptr
                                       ? store_.Read(part.key, run.first, run.count)
                                       : store_.ReadInto(part.key, run.first, run.count, *sink);
   if (read.ok()) {
     observer_.OnRead(read->level, read->bytes.size(), clock_.Mono() - start);
-    const auto index = static_cast<size_t>(&part - parts_.data());
-    if (run.first == 0) {
-      follower_.OnRead(part.key, *read, index + geometries_.size() >= parts_.size());
-    }
+    Follow(part, *read);
   } else if (absl::IsNotFound(read.status())) {
     observer_.OnMiss();
   }
@@ -238,13 +247,14 @@ std::vector<SectionRun> GetSessionImpl::ExcerptRunsOf(const PartGeometry& geomet
   return runs;
 }
 
-absl::StatusOr<std::optional<PartRead>> GetSessionImpl::ReadEncoded(const PartPlan& part) {
+absl::StatusOr<std::optional<PartRead>> GetSessionImpl::ReadEncoded(PartPlan& part) {
   if (takes_ == 0) return std::nullopt;
   const MonoTime start = clock_.Mono();
   absl::StatusOr<std::optional<PartRead>> read =
       store_.ReadEncoded(part.key, ExcerptRunsOf(GeometryOfPlan(part)), takes_);
   if (read.ok() && read->has_value()) {
     observer_.OnRead((*read)->level, (*read)->bytes.size(), clock_.Mono() - start);
+    Follow(part, **read);
   } else if (absl::IsNotFound(read.status())) {
     observer_.OnMiss();
   }
@@ -263,15 +273,20 @@ ReadStep GetSessionImpl::ErrorOf(size_t index, const absl::Status& error) const 
 }
 
 void GetSessionImpl::ReadAheadOf(size_t index) {
-  for (; first_ahead_ < index; ++first_ahead_) {
-    if (!ahead_.empty()) ahead_.pop_front();
-  }
+  while (!ahead_.empty() && ahead_.front().index < index) ahead_.pop_front();
+  const size_t most = kPartsAhead + (!ahead_.empty() && ahead_.front().index == index ? 1 : 0);
+  const size_t end = std::min(parts_.size(), index + 1 + kLookAhead);
   // The part itself is read by this thread, unless its turn came ahead.
-  if (ahead_.empty()) ahead_.push_back(nullptr);
-  while (ahead_.size() <= kPartsAhead && first_ahead_ + ahead_.size() < parts_.size()) {
-    std::unique_ptr<PartAhead> next = store_.ReadAhead(parts_[first_ahead_ + ahead_.size()].key);
-    if (next == nullptr) return;
-    ahead_.push_back(std::move(next));
+  next_ahead_ = std::max(next_ahead_, index + 1);
+  for (; next_ahead_ < end && ahead_.size() < most; ++next_ahead_) {
+    PartPlan& part = parts_[next_ahead_];
+    const Lookup found = store_.Find({&part.key, 1})[0];
+    if (!IsOnDisk(found)) continue;
+    // Layer by layer, what cannot be held is read again for each.
+    if (order_ == ReadOrder::kLayerMajor && !Hold(part, found.payload_bytes)) continue;
+    std::unique_ptr<PartAhead> next = store_.ReadAhead(part.key);
+    if (next == nullptr) return;  // no room now
+    ahead_.push_back({.index = next_ahead_, .part = std::move(next)});
   }
 }
 
@@ -279,7 +294,7 @@ void GetSessionImpl::ReadAheadOf(size_t index) {
 void GetSessionImpl::StepBlockMajor() {
   const size_t index = cursor_++;
   ReadAheadOf(index);
-  const PartPlan& part = parts_[index];
+  PartPlan& part = parts_[index];
   absl::StatusOr<std::optional<PartRead>> encoded = ReadEncoded(part);
   if (!encoded.ok()) return ready_.push_back(ErrorOf(index, encoded.status()));
   if (encoded->has_value()) {
@@ -328,7 +343,7 @@ void GetSessionImpl::StepLayerHeader() {
                 .payload_bytes = state->payload_bytes,
                 .level = state->level,
                 .depth = state->depth};
-  if ((state->level != Level::kL1 || state->lossy) && Hold(state->payload_bytes)) {
+  if ((state->level != Level::kL1 || state->lossy) && Hold(part, state->payload_bytes)) {
     ReadAheadOf(index);
     absl::StatusOr<PartRead> whole = Read(part, Run{});
     if (!whole.ok()) {
@@ -388,7 +403,7 @@ void GetSessionImpl::StepLayerData() {
 
 absl::Status GetSessionImpl::ReadPartInto(size_t index, ReadSink& sink) {
   ReadAheadOf(index);
-  const PartPlan& part = parts_[index];
+  PartPlan& part = parts_[index];
   MNEMO_ASSIGN_OR_RETURN(const std::optional<PartRead> encoded, ReadEncoded(part));
   if (encoded) {
     MNEMO_RETURN_IF_ERROR(sink.Begin(EncodedHeaderOf(index, *encoded)));

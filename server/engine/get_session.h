@@ -38,10 +38,12 @@ class GetSessionImpl final : public GetSession {
   struct PartPlan {
     PartKey key;
     uint32_t geometry = 0;  // of geometries_
+    bool told = false;      // the follower knows that it was read
     // Layer-major only:
     Digest128 digest;  // of what was put
     std::optional<PartFidelity> fidelity;
     bool open = false;             // its header was sent without an error
+    uint64_t may_hold = 0;         // bytes of held_bytes_ that are for it
     std::optional<PartRead> held;  // read whole ahead, since it lies on disk
   };
 
@@ -68,11 +70,13 @@ class GetSessionImpl final : public GetSession {
   std::vector<Run> AllRunsOf(const PartGeometry& geometry) const;
   // What all runs of a part take; looked up where the geometry leaves it open.
   uint64_t BytesOf(const PartPlan& part) const;
-  // Whether the whole part may be held for the steps to come.
-  bool Hold(uint64_t bytes);
-  absl::StatusOr<PartRead> Read(const PartPlan& part, const Run& run, PartSink* sink = nullptr);
+  // Whether the whole part, of so many bytes, may be held for the steps to come.
+  bool Hold(PartPlan& part, uint64_t bytes);
+  absl::StatusOr<PartRead> Read(PartPlan& part, const Run& run, PartSink* sink = nullptr);
   // The part as an excerpt of its envelope, if that is asked for and pays. Errors: as Read.
-  absl::StatusOr<std::optional<PartRead>> ReadEncoded(const PartPlan& part);
+  absl::StatusOr<std::optional<PartRead>> ReadEncoded(PartPlan& part);
+  // Tells the follower of the first read of the part.
+  void Follow(PartPlan& part, const PartRead& read);
   // What excerpts have of a part; none: all.
   std::vector<SectionRun> ExcerptRunsOf(const PartGeometry& geometry) const;
   ReadStep EncodedHeaderOf(size_t index, const PartRead& read) const;
@@ -106,9 +110,12 @@ class GetSessionImpl final : public GetSession {
   uint64_t held_bytes_ = 0;
   std::optional<ByteBudget::Claim> held_;  // of held_bytes_
   std::vector<ReadStep> ready_;            // steps to hand out, last first
-  // Of the part that is read now, and of those behind it.
-  std::deque<std::unique_ptr<PartAhead>> ahead_;
-  size_t first_ahead_ = 0;  // the part that ahead_ begins with
+  struct Ahead {
+    size_t index = 0;
+    std::unique_ptr<PartAhead> part;
+  };
+  std::deque<Ahead> ahead_;  // the part that is read now, and those behind it
+  size_t next_ahead_ = 0;    // up to here it is settled whether they are read ahead
 };
 
 }  // namespace mnemo
