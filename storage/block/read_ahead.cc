@@ -83,21 +83,40 @@ std::optional<PinnedBytes> ReadAheadTable::Take(const DirectoryEntry& entry) {
     slot->state = State::kDone;
     slot->failed = true;
   }
-  while (slot->state == State::kRunning) read_.Wait(mutex_);
+  if (slot->state == State::kRunning) {
+    // Its holders may all go meanwhile.
+    ++slot->holders;
+    ++waiting_;
+    while (slot->state == State::kRunning) read_.Wait(mutex_);
+    --waiting_;
+    std::optional<PinnedBytes> bytes;
+    if (!slot->failed) bytes = slot->bytes;
+    ReleaseLocked(*slot);
+    return bytes;
+  }
   if (slot->failed) return std::nullopt;
   return slot->bytes;
+}
+
+uint32_t ReadAheadTable::waiting() const {
+  MutexLock lock(mutex_);
+  return waiting_;
 }
 
 void ReadAheadTable::Release(const std::shared_ptr<Slot>& slot) {
   PinnedBytes released;  // goes without the lock
   MutexLock lock(mutex_);
-  if (--slot->holders > 0) return;
-  slots_.erase(slot->ref.id);
+  released = ReleaseLocked(*slot);
+}
+
+PinnedBytes ReadAheadTable::ReleaseLocked(Slot& slot) {
+  if (--slot.holders > 0) return {};
+  slots_.erase(slot.ref.id);
   // One that runs gives its bytes back when it ends.
-  if (slot->state == State::kRunning) return;
-  slot->state = State::kDone;
-  used_ -= slot->place.stored_bytes;
-  released = std::exchange(slot->bytes, {});
+  if (slot.state == State::kRunning) return {};
+  slot.state = State::kDone;
+  used_ -= slot.place.stored_bytes;
+  return std::exchange(slot.bytes, {});
 }
 
 }  // namespace mnemo

@@ -26,6 +26,8 @@ class ReadAheadTable {
   // What was read of `entry` where it lies, waiting for a read that runs. None: nobody asked
   // for it, its turn did not come yet, or it failed.
   std::optional<PinnedBytes> Take(const DirectoryEntry& entry);
+  // How many wait in Take.
+  uint32_t waiting() const;
   // Ends the reads that were begun, and begins none from now on. Idempotent.
   void Stop();
 
@@ -36,7 +38,7 @@ class ReadAheadTable {
     DiskPlace place;
     PartKey key;
     State state = State::kQueued;
-    uint32_t holders = 1;
+    uint32_t holders = 1;  // and who waits in Take
     PinnedBytes bytes;
     bool failed = false;
   };
@@ -44,11 +46,14 @@ class ReadAheadTable {
 
   void Run(Slot& slot);
   void Release(const std::shared_ptr<Slot>& slot);
+  // What is to be destroyed without the lock.
+  PinnedBytes ReleaseLocked(Slot& slot) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const DiskLevels& disks_;
   const uint64_t capacity_;
-  Mutex mutex_;
+  mutable Mutex mutex_;
   CondVar read_;
+  uint32_t waiting_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t used_ ABSL_GUARDED_BY(mutex_) = 0;
   // Shared with the tasks that fill them: their holders may go first. The slots' fields are
   // guarded by mutex_.
