@@ -114,7 +114,7 @@ bool Demotion::MoveToL2(const DirectoryEntry& entry) {
   if (!exact.ok()) return false;
   absl::StatusOr<EncodedPart> encoded = FormFor(core_, entry, *exact, Level::kL2);
   if (!encoded.ok()) {
-    core_.DropDamaged(entry, Level::kL1);
+    if (absl::IsDataLoss(encoded.status())) core_.DropDamaged(entry, Level::kL1);
     return false;
   }
   RamLevel& l2 = core_.Ram(Level::kL2);
@@ -137,7 +137,7 @@ absl::Status Demotion::WriteToDisk(const DirectoryEntry& entry) {
   const absl::StatusOr<EncodedPart> encoded =
       sound.ok() ? FormFor(core_, entry, bytes, Level::kL3) : sound;
   if (!encoded.ok()) {
-    core_.DropDamaged(entry, entry.ram->level);
+    if (absl::IsDataLoss(encoded.status())) core_.DropDamaged(entry, entry.ram->level);
     return encoded.status();
   }
   MNEMO_RETURN_IF_ERROR(PutOnDisk(entry, Level::kL3, entry.durability, *encoded));

@@ -71,8 +71,10 @@ absl::StatusOr<EncodedPart> WithoutPlanes(StoreCore& core, const DirectoryEntry&
   if (space == nullptr || !MayBeCut(form, space->spec.policy, level)) {
     return EncodedPart(stored, form);
   }
-  MNEMO_ASSIGN_OR_RETURN(auto calibrations, CalibrationsOf(core, entry, envelope));
-  SectionDecoder decoder(core.codecs, std::move(calibrations));
+  auto calibrations = CalibrationsOf(core, entry, envelope);
+  // One that cannot be read says nothing of the part.
+  if (!calibrations.ok()) return EncodedPart(stored, form);
+  SectionDecoder decoder(core.codecs, *std::move(calibrations));
   MNEMO_ASSIGN_OR_RETURN(std::string cut, CutEnvelope(entry.key.Stored().bytes(), stored, decoder,
                                                       BitsOf(FormAt(space->spec.policy, level))));
   MNEMO_ASSIGN_OR_RETURN(const Envelope made, Envelope::Parse(AsBytes(cut)));

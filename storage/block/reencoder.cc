@@ -124,8 +124,8 @@ void Reencoder::ReplaceInL2(const DirectoryEntry& entry, uint64_t& encoded_bytes
   const absl::StatusOr<PinnedBytes> stored = ram.Get(StoredKey(), entry.ram->locator);
   if (!stored.ok()) return;
   const absl::StatusOr<EncodedPart> encoded = FormFor(core_, entry, *stored, level);
-  if (!encoded.ok()) return core_.DropDamaged(entry, level);
-  if (encoded->form() == entry.ram->codec) return;
+  if (absl::IsDataLoss(encoded.status())) return core_.DropDamaged(entry, level);
+  if (!encoded.ok() || encoded->form() == entry.ram->codec) return;
   encoded_bytes += entry.payload_bytes;
   const absl::StatusOr<Locator> locator = ram.Put(StoredKey(), BlockMetadata(), encoded->pieces());
   // Full: what leaves it takes its form then.

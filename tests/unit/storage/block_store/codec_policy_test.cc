@@ -193,6 +193,32 @@ TEST_F(CodecPolicyTest, AChangedChainCutsWhatLiesThereAndNeverAddsBits) {
   EXPECT_EQ(store_->Describe(Key(2, 1))->codec, "progressive3");
 }
 
+TEST_F(CodecPolicyTest, ACalibrationThatCannotBeReadCostsNoCopyThatIsToBeCut) {
+  SetPolicy({.floor_bits_per_value = 2, .level_bits = {.l2 = 8, .l3 = 5}});
+  Calibrate();
+  PutBook(2, "heldout", 4);
+  ASSERT_OK(store_->Flush(scope_));
+  StoreBatch damage;
+  const std::string prefix = CalibrationPrefix(scope_).bytes();
+  ASSERT_OK(store_->state().Scan(
+      prefix, PrefixEnd(prefix), [&](const StoredKey& key, std::string_view value) {
+        damage.Put(key, std::string(value.size(), 'x'));
+        damage.Log({.kind = OperationKind::kPutCalibration, .key = key.bytes()});
+        return true;
+      }));
+  ASSERT_EQ(damage.writes().size(), 1u);
+  ASSERT_OK(store_->state().Apply(damage, /*sync=*/true));
+  Open();
+  SetPolicy({.floor_bits_per_value = 2, .level_bits = {.l2 = 8, .l3 = 3}});
+  store_->SpaceChanged(scope_);
+  MoveAll(*store_);
+  for (uint32_t depth = 1; depth < 4; ++depth) {
+    const std::optional<PartState> left = store_->Describe(Key(2, depth));
+    ASSERT_TRUE(left.has_value()) << depth;
+    EXPECT_EQ(left->codec, "progressive5");
+  }
+}
+
 TEST_F(CodecPolicyTest, L1AnswersWhatWasPut) {
   Calibrate();
   Put(2, 1, BlockOfBook("heldout", 1));
