@@ -186,7 +186,9 @@ absl::Status ValidateColumns(const ContextSpec& spec, const TokenColumns& tokens
     return absl::OutOfRangeError(fmt::format("first_position is {} (0 to 2^48 - count, {})",
                                              tokens.first_position, kMaxPosition - tokens.count));
   }
-  if (tokens.embedding_type == ElementType::kInt8) {
+  if (tokens.embedding_type != ElementType::kFloat32 &&
+      tokens.embedding_type != ElementType::kFloat16 &&
+      tokens.embedding_type != ElementType::kBfloat16) {
     return absl::InvalidArgumentError("embedding_type: not one to take (fp32, fp16 or bf16)");
   }
   const size_t row = RowBytes(tokens.embedding_type, spec.dimension);

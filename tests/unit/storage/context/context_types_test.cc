@@ -78,6 +78,20 @@ TEST_F(ColumnsTest, SizesThatDoNotAgreeAreNamed) {
   Refuses(changed, kInvalid, "times_unix_us has 1 bytes");
 }
 
+TEST_F(ColumnsTest, EmbeddingsComeAsFloatsAlone) {
+  for (int type = 0; type < 8; ++type) {
+    TokenColumns changed = columns_;
+    changed.embedding_type = static_cast<ElementType>(type);
+    const std::string rows(changed.count * RowBytes(changed.embedding_type, spec_.dimension), 0);
+    changed.embeddings = AsBytes(rows);
+    if (type < 3) {
+      EXPECT_OK(ValidateColumns(spec_, changed)) << type;
+    } else {
+      Refuses(changed, kInvalid, "embedding_type: not one to take");
+    }
+  }
+}
+
 TEST_F(ColumnsTest, ValuesThatCannotBeAreNamedByTheirIndex) {
   tokens_.values()[2 * 4 + 3] = std::numeric_limits<float>::quiet_NaN();
   Refuses(tokens_.columns(), kInvalid, "embeddings[2][3]");
