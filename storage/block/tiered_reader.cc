@@ -227,14 +227,20 @@ absl::StatusOr<PartRead> TieredReader::OpenEncoded(const DirectoryEntry& entry,
   MNEMO_ASSIGN_OR_RETURN(PinnedBytes excerpt, ExcerptOf(envelope, stored, runs));
   const SectionRun all = {.first = 0, .count = envelope.section_count()};
   uint64_t exact_bytes = 0;
-  for (const SectionRun& run : runs.empty() ? std::span(&all, 1) : runs) {
+  const std::span<const SectionRun> taken = runs.empty() ? std::span(&all, 1) : runs;
+  // What is to be read otherwise is checked then.
+  for (const SectionRun& run : taken) {
     exact_bytes += envelope.ExactOffset(run.first + run.count) - envelope.ExactOffset(run.first);
     for (uint32_t i = run.first; i < run.first + run.count; ++i) {
       if (!Takes(takes, envelope.sections()[i].codec)) return PartRead();
-      MNEMO_RETURN_IF_ERROR(envelope.VerifySection(i, stored));
     }
   }
   if (excerpt.size() >= exact_bytes) return PartRead();
+  for (const SectionRun& run : taken) {
+    for (uint32_t i = run.first; i < run.first + run.count; ++i) {
+      MNEMO_RETURN_IF_ERROR(envelope.VerifySection(i, stored));
+    }
+  }
   PartRead& read = opened.read;
   read.encoded = true;
   if (envelope.lossy()) read.fidelity = FidelityOf(envelope);
