@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 import socket
 import ssl
-from typing import Any, Awaitable, Callable, Dict, List, Optional, Sequence
+from typing import Any, Awaitable, Callable, Deque, Dict, List, Optional, Sequence
 
 from . import _stream
 from ._lane import (
@@ -29,7 +30,7 @@ from ._retry import TimeLimit
 from ._socket import StreamSocket, TlsStreamSocket, Way, new_socket, rest_of, start_tls
 from ._stream import Type
 from .blocks import Plane
-from .errors import MnemoError
+from .errors import DeadlineExceededError, MnemoError
 from .memory import Memory, MemoryMap
 
 # Asks for the way of a plane, within seconds. Errors: MnemoError.
@@ -109,6 +110,44 @@ def _done(future: "asyncio.Future[None]") -> None:
         future.set_result(None)
 
 
+class _Turns:
+    """So many may do something at once; the others wait in turn, each as long as it may."""
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._waiting: "Deque[asyncio.Future[None]]" = deque()
+
+    async def take(self, limit: TimeLimit) -> None:
+        """Errors: DeadlineExceededError."""
+        if self._free > 0:
+            self._free -= 1
+            return
+        mine: "asyncio.Future[None]" = asyncio.get_running_loop().create_future()
+        self._waiting.append(mine)
+        try:
+            await asyncio.wait((mine,), timeout=limit.left())
+        except asyncio.CancelledError:
+            if mine.done():
+                self.give()
+            else:
+                self._waiting.remove(mine)
+            raise
+        if not mine.done():
+            self._waiting.remove(mine)
+            raise too_late()
+
+    def hold(self) -> None:
+        """Takes one more than there may be, for what goes on behind its turn."""
+        self._free -= 1
+
+    def give(self) -> None:
+        """Gives back what was taken, or held."""
+        self._free += 1
+        while self._free > 0 and self._waiting:
+            self._free -= 1
+            self._waiting.popleft().set_result(None)
+
+
 class _AsyncStream:
     """A stream that is open."""
 
@@ -118,10 +157,11 @@ class _AsyncStream:
         self._socket: Optional[StreamSocket] = None
         self._pending = Pending()
         self._waiting: Dict[int, "asyncio.Future[None]"] = {}
-        self._sending = asyncio.Lock()
-        self._registering = asyncio.Lock()
+        self._room: Optional["asyncio.Future[None]"] = None  # what a sender waits for
+        self._sending = _Turns(1)
+        self._registering = _Turns(1)
         self._regions: Dict[Memory, int] = {}
-        self._slots = asyncio.Semaphore(1)
+        self._slots = _Turns(1)
 
     async def start(self, way: Way, limit: TimeLimit) -> None:
         """Connects, and says hello. Errors: MnemoError, OSError, asyncio.TimeoutError."""
@@ -129,7 +169,7 @@ class _AsyncStream:
         self._loop.add_reader(self._socket.fileno(), self._on_readable)
         body = _stream.hello(way.ticket, False, CLIENT_NAME)
         welcome = read(_stream.welcome, await self._exchange(Type.HELLO, body, limit))
-        self._slots = asyncio.Semaphore(max(welcome.max_requests, 1))
+        self._slots = _Turns(max(welcome.max_requests, 1))
 
     @property
     def broken(self) -> bool:
@@ -144,23 +184,23 @@ class _AsyncStream:
             self._socket.close()
         for waiting in self._waiting.values():
             _done(waiting)
+        if self._room is not None:
+            _done(self._room)
 
     async def call(self, request: LaneRequest, limit: TimeLimit) -> bytes:
         """The body of the answer. Errors: MnemoError, LaneDown."""
-        try:
-            await asyncio.wait_for(self._slots.acquire(), max(limit.left(), 0))
-        except asyncio.TimeoutError:
-            raise too_late() from None
+        await self._slots.take(limit)
         try:
             for memory in request.memories:
                 await self._register(memory, limit)
             body = request.body(self._regions)
             return await self._exchange(request.type, body, limit, payload=request.payload)
         finally:
-            self._slots.release()
+            self._slots.give()
 
     async def _register(self, memory: Memory, limit: TimeLimit) -> None:
-        async with self._registering:
+        await self._registering.take(limit)
+        try:
             for old in [each for each in self._regions if each not in self._memories]:
                 body = _stream.unregister(self._regions.pop(old))
                 read(_stream.done, await self._exchange(Type.UNREGISTER, body, limit))
@@ -174,6 +214,8 @@ class _AsyncStream:
                 self._regions[memory], _ = read(_stream.registered, answer)
             except MnemoError as error:
                 raise refuse_memory(error) from None
+        finally:
+            self._registering.give()
 
     async def _exchange(
         self,
@@ -185,18 +227,27 @@ class _AsyncStream:
     ) -> bytes:
         id_, frame = self._pending.begin(type_, body, limit, payload)
         try:
-            await self._send([memoryview(frame)], limit, fd)
+            rest = await self._begin([memoryview(frame)], limit, fd)
+        except BaseException:
+            self._pending.withdraw(id_)
+            raise
+        try:
+            await self._finish(rest, limit)
             answer = await self._answer(id_, limit)
             if answer is None:
                 await self._give_up(id_)
                 raise too_late()
             return answer
         except asyncio.CancelledError:
+            # The server counts the request until it has answered it.
+            self._slots.hold()
+            self._pending.forget(id_, self._slots.give)
             if not self.broken:
                 asyncio.ensure_future(self._cancel(id_))
             raise
-        finally:
+        except BaseException:
             self._pending.forget(id_)
+            raise
 
     async def _answer(self, id_: int, limit: TimeLimit) -> Optional[bytes]:
         """The answer, once the payload that it waits for was sent; None: it is too late."""
@@ -208,7 +259,10 @@ class _AsyncStream:
             if limit.left() <= 0:
                 return None
             if self._pending.may_send(id_):
-                await self._send(self._pending.to_send(id_), limit)
+                try:
+                    await self._send(self._pending.to_send(id_), limit)
+                except DeadlineExceededError:
+                    return None
                 await asyncio.sleep(0)  # others have a turn between two frames
                 continue
             waiting: "asyncio.Future[None]" = self._loop.create_future()
@@ -223,7 +277,7 @@ class _AsyncStream:
         try:
             await self._send([memoryview(self._pending.cancel(id_))], TimeLimit(CANCEL_GRACE))
         except MnemoError:
-            pass  # the stream has ended, and the request with it
+            pass  # the stream has ended, or the request does with its time
 
     async def _give_up(self, id_: int) -> None:
         await self._cancel(id_)
@@ -232,59 +286,83 @@ class _AsyncStream:
             # stream is open.
             self.close(given_up())
 
-    async def _send(self, pieces: Sequence[memoryview], limit: TimeLimit, fd: int = -1) -> None:
-        await self._sending.acquire()
-        rest: List[memoryview] = []
+    async def _send(self, pieces: Sequence[memoryview], limit: TimeLimit) -> None:
+        """Sends a frame. Errors: DeadlineExceededError (nothing of it has left), MnemoError."""
+        await self._finish(await self._begin(pieces, limit), limit)
+
+    async def _begin(
+        self, pieces: Sequence[memoryview], limit: TimeLimit, fd: int = -1
+    ) -> List[memoryview]:
+        """What is left of a frame once some has left; then the turn to send is still held.
+
+        Errors: DeadlineExceededError, MnemoError; with any, as when it is cancelled,
+        nothing has left.
+        """
+        await self._sending.take(limit)
+        rest, begun = list(pieces), False
         try:
-            self._pending.check()
-            rest, fd = self._send_some(pieces, fd)
+            while not begun:
+                self._pending.check()
+                rest = self._send_some(rest, fd)
+                begun = self._holds() or sum(map(len, rest)) < sum(map(len, pieces))
+                if not begun and not await self._writable(limit):
+                    raise too_late()
         finally:
-            if not rest:
-                self._sending.release()
+            if not begun or not rest:
+                self._sending.give()
+        return rest
+
+    async def _finish(self, rest: List[memoryview], limit: TimeLimit) -> None:
+        """Sends what is left, whatever becomes of the task. Errors: MnemoError."""
         if rest:
-            # A frame of which some was sent is sent whole, whatever becomes of its task.
-            await asyncio.shield(asyncio.ensure_future(self._send_rest(rest, limit, fd)))
+            await asyncio.shield(asyncio.ensure_future(self._send_rest(rest, limit)))
             self._pending.check()
 
-    def _send_some(self, pieces: Sequence[memoryview], fd: int) -> "tuple[List[memoryview], int]":
-        """What is left of them once the socket is full, and of the descriptor."""
-        rest = list(pieces)
+    def _holds(self) -> bool:
+        return self._socket is not None and self._socket.holds
+
+    def _send_some(self, pieces: List[memoryview], fd: int = -1) -> List[memoryview]:
+        """What is left of them once the socket is full."""
+        rest = pieces
         try:
             while rest and self._socket is not None:
                 sent = self._socket.send(rest, fd)
                 if not sent:
-                    return rest, fd
+                    break
                 rest, fd = rest_of(rest, sent), -1
         except OSError as error:
             self.close(lost(error))
             self._pending.check()
-        return rest, fd
+        return rest
 
-    async def _send_rest(self, rest: List[memoryview], limit: TimeLimit, fd: int) -> None:
-        """Goes on with the lock held, which it releases."""
+    async def _send_rest(self, rest: List[memoryview], limit: TimeLimit) -> None:
+        """Goes on in the turn to send, which it gives back."""
         try:
             while rest and not self.broken:
-                await self._writable(limit)
-                rest, fd = self._send_some(rest, fd)
+                if not await self._writable(limit):
+                    # Half a frame is there: nothing can follow it.
+                    self.close(lost(OSError("the server does not read")))
+                    return
+                rest = self._send_some(rest)
         except MnemoError:
             pass  # why, the stream knows
         finally:
-            self._sending.release()
+            self._sending.give()
 
-    async def _writable(self, limit: TimeLimit) -> None:
+    async def _writable(self, limit: TimeLimit) -> bool:
+        """Waits for room, or the end of the stream; False: neither came in time."""
         if self._socket is None or self._socket.fileno() < 0:
-            return
-        writable: "asyncio.Future[None]" = self._loop.create_future()
+            return True
+        self._room = room = self._loop.create_future()
         number = self._socket.fileno()
-        self._loop.add_writer(number, _done, writable)
+        self._loop.add_writer(number, _done, room)
         try:
-            await asyncio.wait((writable,), timeout=max(limit.left(), 0))
+            await asyncio.wait((room,), timeout=limit.left())
         finally:
+            self._room = None
             if self._socket.fileno() >= 0:
                 self._loop.remove_writer(number)
-        if not writable.done():
-            # Half a frame is there: nothing can follow it.
-            self.close(lost(OSError("the server does not read")))
+        return room.done()
 
     def _on_readable(self) -> None:
         for _ in range(_READS_AT_ONCE):
@@ -317,7 +395,7 @@ class _AsyncLink:
         self._state = state
         self._memories = memories
         self._open = open_
-        self._opening = asyncio.Lock()
+        self._opening: Optional["asyncio.Future[None]"] = None  # done when that has ended
         self._stream: Optional[_AsyncStream] = None
         self._closed = False
 
@@ -329,27 +407,45 @@ class _AsyncLink:
 
     async def stream(self, limit: TimeLimit) -> _AsyncStream:
         """Errors: MnemoError, LaneDown."""
-        async with self._opening:
+        while True:
             if self._closed:
                 raise closed_client()
             if self._stream is not None and not self._stream.broken:
                 return self._stream
-            self._stream = None
-            self._state.enter()
-            limit = self._state.limit(limit)
-            stream = _AsyncStream(self._memories)
-            try:
-                way = await self._open(self._state.plane, limit.left())
-                await stream.start(way, limit)
-            except BaseException as error:
-                stream.close()
-                down = self._state.failed(error)
-                if not isinstance(error, (MnemoError, OSError, ValueError, asyncio.TimeoutError)):
-                    raise
-                raise down from None
-            self._state.opened()
-            self._stream = stream
-            return stream
+            if self._opening is None:
+                break
+            self._state.busy()
+            opening = self._opening
+            await asyncio.wait((opening,), timeout=limit.left())
+            if not opening.done():
+                raise too_late()
+        self._state.enter()
+        self._stream = None
+        self._opening = opening = asyncio.get_running_loop().create_future()
+        try:
+            self._stream = made = await self._made(self._state.limit(limit))
+        finally:
+            self._opening = None
+            opening.set_result(None)
+        return made
+
+    async def _made(self, limit: TimeLimit) -> _AsyncStream:
+        stream = _AsyncStream(self._memories)
+        try:
+            way = await self._open(self._state.plane, limit.left())
+            await stream.start(way, limit)
+        except (MnemoError, OSError, ValueError, asyncio.TimeoutError) as error:
+            stream.close()
+            raise self._state.failed(error) from None
+        except BaseException:
+            stream.close()
+            self._state.unknown()
+            raise
+        self._state.opened()
+        if self._closed:
+            stream.close()
+            raise closed_client()
+        return stream
 
 
 class AsyncFastLane:

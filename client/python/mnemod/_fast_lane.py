@@ -29,7 +29,7 @@ from ._retry import TimeLimit
 from ._socket import StreamSocket, Way, connect, rest_of
 from ._stream import Type
 from .blocks import Plane
-from .errors import MnemoError
+from .errors import DeadlineExceededError, MnemoError
 from .memory import Memory, MemoryMap
 
 # Asks for the way of a plane, within seconds. Errors: MnemoError.
@@ -117,9 +117,14 @@ class _Stream:
         """Sends a request and waits for its answer. Errors: MnemoError."""
         with self._changed:
             id_, frame = self._pending.begin(type_, body, limit, payload)
-        answer: Optional[bytes] = None
         try:
             self._send([memoryview(frame)], limit, fd)
+        except BaseException:
+            with self._changed:
+                self._pending.withdraw(id_)
+            raise
+        answer: Optional[bytes] = None
+        try:
             answer = self._answer(id_, limit)
             if answer is None:
                 answer = self._cancel(id_)
@@ -140,14 +145,21 @@ class _Stream:
             with self._changed:
                 pieces = self._pending.to_send(id_) if self._pending.may_send(id_) else []
             if pieces:
-                self._send(pieces, limit)
+                try:
+                    self._send(pieces, limit)
+                except DeadlineExceededError:
+                    return None
 
     def _cancel(self, id_: int) -> Optional[bytes]:
         """Gives a request up. The answer that came; without one the stream is closed."""
         with self._changed:
             frame = self._pending.cancel(id_)
-        self._send([memoryview(frame)], TimeLimit(CANCEL_GRACE))
-        answer = self._wait(id_, TimeLimit(CANCEL_GRACE))
+        limit = TimeLimit(CANCEL_GRACE)
+        try:
+            self._send([memoryview(frame)], limit)
+        except DeadlineExceededError:
+            pass  # then there is no time for an answer either
+        answer = self._wait(id_, limit)
         if answer is None:
             # The server may write to the memory of the call for as long as
             # the stream is open.
@@ -162,21 +174,28 @@ class _Stream:
                 self._changed.wait()
 
     def _send(self, pieces: Sequence[memoryview], limit: TimeLimit, fd: int = -1) -> None:
+        """Sends a frame. Errors: DeadlineExceededError (nothing of it has left), MnemoError."""
+        if not self._sending.acquire(timeout=limit.left()):
+            raise too_late()
         rest: List[memoryview] = list(pieces)
+        begun = False
         try:
-            with self._sending:
-                while rest:
-                    sent = self._socket.send(rest, fd)
-                    if sent:
-                        rest, fd = rest_of(rest, sent), -1
-                    elif not self._ready(select.POLLOUT, limit.left()):
-                        # Half a frame is there: nothing can follow it.
-                        raise TimeoutError("the server does not read")
+            while rest:
+                sent = self._socket.send(rest, fd)
+                if sent:
+                    rest, fd, begun = rest_of(rest, sent), -1, True
+                elif not self._ready(select.POLLOUT, limit.left()):
+                    if not begun and not self._socket.holds:
+                        raise too_late()
+                    # Half a frame is there: nothing can follow it.
+                    raise TimeoutError("the server does not read")
         except OSError as error:
             with self._changed:
                 self._pending.fail(lost(error))
                 self._changed.notify_all()
                 self._pending.check()
+        finally:
+            self._sending.release()
 
     def _ready(self, event: int, timeout: float) -> bool:
         number = self._socket.fileno()
@@ -233,11 +252,11 @@ class _Stream:
             return self._pending.receiving and self._ready(select.POLLIN, limit.left())
         if count and self._pending.in_payload:
             self._pending.filled(count)  # which touches nothing that others do
-            return True
+            return limit.left() > 0
         with self._changed:
             if self._pending.filled(count) or self._pending.error is not None:
                 return False
-        return self._pending.receiving
+        return self._pending.receiving and limit.left() > 0
 
 
 class _Link:
@@ -247,12 +266,14 @@ class _Link:
         self._state = state
         self._memories = memories
         self._open = open_
-        self._lock = threading.Lock()
-        self._stream: Optional[_Stream] = None  # guarded by _lock, as _closed
+        self._changed = threading.Condition()
+        # Guarded by _changed.
+        self._stream: Optional[_Stream] = None
+        self._opening = False
         self._closed = False
 
     def close(self) -> None:
-        with self._lock:
+        with self._changed:
             self._closed = True
             stream, self._stream = self._stream, None
         if stream is not None:
@@ -260,27 +281,48 @@ class _Link:
 
     def stream(self, limit: TimeLimit) -> _Stream:
         """Errors: MnemoError, LaneDown."""
-        if not self._lock.acquire(timeout=max(limit.left(), 0)):
-            raise too_late()
-        try:
-            if self._closed:
-                raise closed_client()
-            if self._stream is not None and not self._stream.broken:
-                return self._stream
-            if self._stream is not None:
-                self._stream.close()
-                self._stream = None
+        with self._changed:
+            while True:
+                if self._closed:
+                    raise closed_client()
+                if self._stream is not None and not self._stream.broken:
+                    return self._stream
+                if not self._opening:
+                    break
+                self._state.busy()
+                if not self._changed.wait(limit.left()) and limit.left() <= 0:
+                    raise too_late()
             self._state.enter()
-            limit = self._state.limit(limit)
-            try:
-                way = self._open(self._state.plane, limit.left())
-                self._stream = _Stream(way, limit, self._memories)
-            except (MnemoError, OSError, ValueError) as error:
-                raise self._state.failed(error) from None
-            self._state.opened()
-            return self._stream
+            self._opening = True
+            broken, self._stream = self._stream, None
+        made: Optional[_Stream] = None
+        try:
+            if broken is not None:
+                broken.close()
+            made = self._made(self._state.limit(limit))
         finally:
-            self._lock.release()
+            with self._changed:
+                self._opening = False
+                self._changed.notify_all()
+                closed = self._closed
+                if not closed:
+                    self._stream = made
+        if closed:
+            made.close()
+            raise closed_client()
+        return made
+
+    def _made(self, limit: TimeLimit) -> _Stream:
+        try:
+            way = self._open(self._state.plane, limit.left())
+            made = _Stream(way, limit, self._memories)
+        except (MnemoError, OSError, ValueError) as error:
+            raise self._state.failed(error) from None
+        except BaseException:
+            self._state.unknown()
+            raise
+        self._state.opened()
+        return made
 
 
 class FastLane:

@@ -244,9 +244,18 @@ class LinkState:
             with self._lock:
                 raise self._down()
 
+    def busy(self) -> None:
+        """Somebody opens it now. Errors: LaneDown (the call does not wait for that)."""
+        if not self._must:
+            raise LaneDown(f"{NAMES[self.plane]} is not open yet")
+
     def opened(self) -> None:
         """It is."""
         self._breaker.success()
+
+    def unknown(self) -> None:
+        """Opening it was given up, which tells nothing of the server."""
+        self._breaker.nothing()
 
     def failed(self, error: BaseException) -> LaneDown:
         """It could not be opened. Returns what that means for a call."""
@@ -300,16 +309,21 @@ class LaneState:
             return dict(self._calls)
 
 
+def _nothing() -> None:
+    pass
+
+
 class _Asked:
     """A request that is under way."""
 
-    __slots__ = ("answer", "payload", "forgotten", "cancelled")
+    __slots__ = ("answer", "payload", "forgotten", "cancelled", "ended")
 
     def __init__(self, answer: int, payload: Optional[Payload]) -> None:
         self.answer = answer  # the type of the answer that is to come
         self.payload = payload
         self.forgotten = False
         self.cancelled = False
+        self.ended: Callable[[], None] = _nothing
 
 
 class Pending:
@@ -342,6 +356,12 @@ class Pending:
         timeout_ms = min(max(int(limit.left() * 1000), 1), (1 << 32) - 1)
         return self._last, _stream.frame(type_, self._last, body, timeout_ms)
 
+    def withdraw(self, id_: int) -> None:
+        """Nothing of the frame of a request has left: no answer to it is to come."""
+        asked = self._asked.pop(id_, None)
+        if asked is not None:
+            self._receiving -= isinstance(asked.payload, Receiving)
+
     def cancel(self, id_: int) -> bytes:
         """The frame that cancels a request; no payload of it is sent any more."""
         if id_ in self._asked:
@@ -370,14 +390,21 @@ class Pending:
         """The body of an answer that is here, once."""
         return self._answers.pop(id_, None)
 
-    def forget(self, id_: int) -> None:
-        """Nobody waits for an answer any more: what is still to come is let go."""
+    def forget(self, id_: int, ended: Callable[[], None] = _nothing) -> None:
+        """Nobody waits for an answer any more: what is still to come is let go.
+
+        `ended` is called once when the answer has come, or the stream is gone.
+        """
         self._answers.pop(id_, None)
         asked = self._asked.get(id_)
         if asked is not None:
             if self._payload is asked.payload:
                 self._payload = self._dropping
             asked.forgotten = True
+        if asked is None or self.error is not None:
+            ended()
+        else:
+            asked.ended = ended
 
     @property
     def in_payload(self) -> bool:
@@ -433,7 +460,9 @@ class Pending:
         if asked is not None and head.type == asked.answer:
             del self._asked[head.id]
             self._receiving -= isinstance(payload, Receiving)
-            if not asked.forgotten:
+            if asked.forgotten:
+                asked.ended()
+            else:
                 self._answers[head.id] = body
                 changed.append(head.id)
         elif head.type == Type.DATA + _stream.ANSWER and isinstance(payload, Receiving):
@@ -457,8 +486,11 @@ class Pending:
 
     def fail(self, error: MnemoError) -> None:
         """The stream has ended; the first reason counts."""
-        if self.error is None:
-            self.error = error
+        if self.error is not None:
+            return
+        self.error = error
+        for asked in self._asked.values():
+            asked.ended()
 
     def check(self) -> None:
         """Errors: MnemoError (why the stream has ended), a new one for each caller."""

@@ -79,6 +79,9 @@ def _split(address: str) -> Address:
 class StreamSocket:
     """A connected socket. One thread may send while another receives."""
 
+    holds = False
+    """Whether some of what `send` did not take may have left: the same must follow."""
+
     def __init__(self, connected: socket.socket) -> None:
         connected.setblocking(False)
         self._socket = connected
@@ -136,8 +139,11 @@ class TlsStreamSocket(StreamSocket):
     def send(self, pieces: Sequence[memoryview], fd: int = -1) -> int:
         try:
             with self._lock:
-                return self._tls.send(pieces[0])
+                sent = self._tls.send(pieces[0])
+            self.holds = False
+            return sent
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            self.holds = True  # a record is made of it already
             return 0
 
     def has_more(self) -> bool:
