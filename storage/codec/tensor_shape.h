@@ -72,8 +72,9 @@ struct TensorSlice {
 absl::Status ValidateSlice(const TensorShape& shape, const TensorSlice& slice);
 TensorShape ShapeOf(const TensorShape& shape, const TensorSlice& slice);
 
-// The first kSinkTokens tokens of a chain stay exact in every codec: attention
-// rests on them, and they are unlike all others.
+// The first tokens of a chain, or of a context, which attention falls back on whatever
+// they say: Xiao et al., "Efficient Streaming Language Models with Attention Sinks", ICLR
+// 2024, keep four. They are unlike all others, and stay exact in every codec.
 inline constexpr uint32_t kSinkTokens = 4;
 // How many of them lie in the block at `depth` of its chain.
 constexpr uint32_t ExactTokens(uint64_t depth, uint32_t tokens_per_block) {

@@ -9,13 +9,10 @@
 #include <cstdint>
 
 #include "storage/base/clock.h"
+#include "storage/codec/tensor_shape.h"
 
 namespace mnemo {
 
-// The first tokens of a stream, which attention falls back on whatever they
-// say: Xiao et al., "Efficient Streaming Language Models with Attention Sinks",
-// ICLR 2024, keep four.
-inline constexpr uint64_t kSinkTokens = 4;
 // The end of a stream counts as recent for about so many tokens.
 inline constexpr uint64_t kTailTokens = 8192;
 // A use is worth 1/e after this: what lies on a disk is cold, so a day, where
