@@ -406,8 +406,9 @@ def test_a_cancelled_request_counts_until_it_was_answered(answered):
 
 def test_who_reads_for_all_ends_with_its_own_time(monkeypatch):
     size = 1 << 20
-    reading, announced, cancelled = threading.Event(), threading.Event(), threading.Event()
-    flowed = []
+    reading, cancelled = threading.Event(), threading.Event()
+    flowed, sent, came = [], [], []
+    head = len(_stream.frame(Type.DATA + 128, 1, bytes(12), payload=size))
     connect = _fast_lane.connect
 
     class Flowing:
@@ -420,29 +421,42 @@ def test_who_reads_for_all_ends_with_its_own_time(monkeypatch):
             return getattr(self._real, name)
 
         def has_more(self):
-            if threading.current_thread() is threading.main_thread() and hello:
-                reading.set()
+            if threading.current_thread() is threading.main_thread() and len(sent) > 1:
+                reading.set()  # the answer to its request, not to HELLO
             return False
+
+        def send(self, *arguments):
+            if threading.current_thread() is threading.main_thread():
+                sent.append(None)
+            return self._real.send(*arguments)
 
         def recv_into(self, view):
             count = self._real.recv_into(view)
             mine = threading.current_thread() is threading.main_thread()
-            if count is None and mine and announced.is_set() and len(flowed) < size:
+            if count and mine and len(sent) > 1:
+                came.append(count)
+            if count is None and mine and sum(came) >= head and len(flowed) < size:
                 flowed.append(None)
                 return 1
             return count
 
-    hello = []
+    class Limit:
+        """Is over for the thread of the test once some payload came."""
+
+        def __init__(self, seconds):
+            pass
+
+        def left(self):
+            mine = threading.current_thread() is threading.main_thread()
+            return 0.0 if mine and len(flowed) >= 10 else LONG
 
     def serve(connection):
         connection.welcome()
-        hello.append(True)
         assert connection.receive().type == Type.TOUCH
         other.start()
         request = connection.receive()
         body = struct.pack("<IQ", 0, 0)
         connection.send(_stream.frame(Type.DATA + 128, request.id, body, payload=size))
-        announced.set()
         assert connection.receive().type == Type.CANCEL
         cancelled.set()
 
@@ -454,11 +468,12 @@ def test_who_reads_for_all_ends_with_its_own_time(monkeypatch):
             pass  # the stream ends in its payload
 
     other = threading.Thread(target=run)
+    monkeypatch.setattr(_fast_lane, "TimeLimit", Limit)
     monkeypatch.setattr(_fast_lane, "connect", lambda *arguments: Flowing(connect(*arguments)))
     with FakeLane(serve) as server:
         lane = FastLane(LaneState(Plane.BULK), lambda plane, timeout: Way(server.path, b""))
         with pytest.raises(MnemoError):
-            lane.carry(touch, 4 * SHORT)
+            lane.carry(touch, LONG)
         assert len(flowed) < size and cancelled.wait(LONG)
         other.join()
         lane.close()
