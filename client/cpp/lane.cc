@@ -17,9 +17,10 @@ namespace {
 
 using stream::FrameType;
 
-// How long a daemon is not asked again for a stream that it did not give, or that it
-// does not have.
+// How long a daemon is not asked again for a stream that it did not give, at first and at
+// most, or that it does not have.
 constexpr std::chrono::seconds kPause(1);
+constexpr std::chrono::seconds kMaxPause(30);
 constexpr std::chrono::seconds kLongPause(60);
 // How long a stream may take to open where the call can go another way.
 constexpr std::chrono::seconds kOpenTime(2);
@@ -77,6 +78,25 @@ PartRead ReadOf(const stream::GetAnswer::Part& got, MutableBytes place) {
 
 }  // namespace
 
+void OpeningPause::Failed(LaneTime now, const absl::Status& why) {
+  failed_ = now;
+  // The deadline was that of one call.
+  failure_ = absl::IsDeadlineExceeded(why) ? absl::UnavailableError(why.message()) : why;
+  if (absl::IsUnimplemented(why) || absl::IsFailedPrecondition(why)) {
+    pause_ = patient_pause_ = kLongPause;
+    return;
+  }
+  pause_ = kPause;
+  patient_pause_ = next_;
+  next_ = std::min(2 * next_, kMaxPause);
+}
+
+void OpeningPause::Succeeded() { *this = OpeningPause(); }
+
+absl::Status OpeningPause::Check(LaneTime now, bool must) const {
+  return now < failed_ + (must ? pause_ : patient_pause_) ? failure_ : absl::OkStatus();
+}
+
 Lane::Lane(const ClientOptions& options, AskForLane ask, const CalibrationCache& calibrations,
            AskForCalibrations ask_for_calibrations)
     : options_(options),
@@ -113,9 +133,9 @@ Lane::Way Lane::FindWay(const CallOptions& options, Millis standard, const Needs
     // A call that can go another way keeps some time for it.
     const LaneTime until =
         way.must ? way.deadline : std::min(now + (way.deadline - now) / 2, now + kOpenTime);
-    auto stream = Stream(plane, until, options.cancel);
+    auto stream = Stream(plane, way.must, until, options.cancel);
     way.refused = stream.status();
-    if (!stream.ok()) continue;
+    if (!stream.ok() || (!way.must && (*stream)->full())) continue;
     way.plane = plane;
     way.stream = *std::move(stream);
     break;
@@ -136,35 +156,31 @@ absl::Status Lane::CheckFits(Plane plane, const Needs& needs) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::shared_ptr<LaneStream>> Lane::Stream(Plane plane, LaneTime deadline,
+absl::StatusOr<std::shared_ptr<LaneStream>> Lane::Stream(Plane plane, bool must, LaneTime deadline,
                                                          CancelSource* cancel) {
   Link* link = nullptr;
   {
     MutexLock lock(mutex_);
     link = plane == Plane::kFast ? &fast_ : &bulk_[turn_++ % bulk_.size()];
     while (link->connecting) {
+      if (!must) return absl::UnavailableError("another call opens the stream");
       const LaneTime now = std::chrono::steady_clock::now();
       if (now >= deadline) return absl::DeadlineExceededError("no stream in time");
       changed_.WaitFor(mutex_, deadline - now);
     }
     if (link->stream && !link->stream->lost()) return link->stream;
-    if (!link->failure.ok() && std::chrono::steady_clock::now() < link->not_before) {
-      return link->failure;
-    }
+    MNEMO_RETURN_IF_ERROR(link->pause.Check(std::chrono::steady_clock::now(), must));
     link->connecting = true;
   }
   absl::StatusOr<std::shared_ptr<LaneStream>> made = Connect(plane, deadline, cancel);
   MutexLock lock(mutex_);
   link->connecting = false;
   changed_.SignalAll();
-  // Who was cancelled knows nothing of the daemon.
-  link->failure = absl::IsCancelled(made.status()) ? absl::OkStatus() : made.status();
   if (made.ok()) {
     link->stream = *made;
-  } else {
-    const bool has_none =
-        absl::IsUnimplemented(link->failure) || absl::IsFailedPrecondition(link->failure);
-    link->not_before = std::chrono::steady_clock::now() + (has_none ? kLongPause : kPause);
+    link->pause.Succeeded();
+  } else if (!absl::IsCancelled(made.status())) {  // who was, knows nothing of the daemon
+    link->pause.Failed(std::chrono::steady_clock::now(), made.status());
   }
   return made;
 }
@@ -371,6 +387,8 @@ Lane::Outcome<GetResult> Lane::Get(const GetRequest& request, const CallOptions&
   }
   std::vector<StreamingDigest128> digests(bulk && request.verify ? at.size() : 0);
   if (!digests.empty()) payload.digests = &digests;
+  std::vector<uint64_t> came;
+  if (bulk) payload.came = &came;
   stream::GetAnswer answer;
   std::string body;
   absl::StatusOr<std::vector<stream::Place>> places = PlacesOf(way, at);
@@ -384,6 +402,12 @@ Lane::Outcome<GetResult> Lane::Get(const GetRequest& request, const CallOptions&
   if (!status.ok()) return status;
   if (answer.parts.size() != at.size()) {
     return absl::InternalError("the daemon's answer is of other parts");
+  }
+  for (size_t i = 0; i < came.size(); ++i) {
+    stream::GetAnswer::Part& part = answer.parts[i];
+    if (part.status.ok() && part.bytes != came[i]) {
+      part.status = absl::InternalError("other bytes came than the daemon's answer says");
+    }
   }
   return ResultOf(request, way, answer, digests, options.cancel);
 }

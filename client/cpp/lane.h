@@ -32,8 +32,27 @@ using AskForLane = std::function<absl::StatusOr<LaneAddress>(Plane, LaneTime, Ca
 using AskForCalibrations = std::function<CalibrationFailures(
     const SpaceRef&, const std::set<uint32_t>&, LaneTime, CancelSource*)>;
 
+// How long nobody tries to open a stream after it failed: each failure in a row doubles the
+// pause of calls that can go another way. Not thread-safe.
+class OpeningPause {
+ public:
+  void Failed(LaneTime now, const absl::Status& why);
+  void Succeeded();
+  // Why a call does not try now. `must`: it can go no other way, and tries after the
+  // first pause.
+  absl::Status Check(LaneTime now, bool must) const;
+
+ private:
+  absl::Status failure_;
+  LaneTime failed_;
+  std::chrono::seconds pause_{0};
+  std::chrono::seconds patient_pause_{0};
+  std::chrono::seconds next_{1};
+};
+
 // Thread-safe. A call that does not go by a lane answers nothing here: because it was
-// told so, its memory is not shared, no stream can be had, or the stream was lost in the
+// told so, its memory is not shared, no stream can be had (another call is opening it, or
+// as many calls as it takes are under way), or the stream was lost in the
 // middle of a call that may be repeated.
 class Lane {
  public:
@@ -66,8 +85,7 @@ class Lane {
     // Calls keep a stream that was lost until they have noticed: hence shared.
     std::shared_ptr<LaneStream> stream;
     bool connecting = false;
-    LaneTime not_before;
-    absl::Status failure;
+    OpeningPause pause;
   };
   // What a call needs: memory that is shared, where it has payload; whole parts.
   struct Needs {
@@ -77,7 +95,8 @@ class Lane {
   };
   static absl::Status CheckFits(Plane plane, const Needs& needs);
   Way FindWay(const CallOptions& options, Millis standard, const Needs& needs);
-  absl::StatusOr<std::shared_ptr<LaneStream>> Stream(Plane plane, LaneTime deadline,
+  // `must`: it waits for another call that opens the stream.
+  absl::StatusOr<std::shared_ptr<LaneStream>> Stream(Plane plane, bool must, LaneTime deadline,
                                                      CancelSource* cancel);
   absl::StatusOr<std::shared_ptr<LaneStream>> Connect(Plane plane, LaneTime deadline,
                                                       CancelSource* cancel);

@@ -64,6 +64,7 @@ struct LaneStream::Waiter final : Cancellable {
   bool cancelled = false;
   bool timed_out = false;
   bool done = false;
+  bool under_way = false;
   std::string body;
   FrameType type = FrameType::kHello;
   const Payload* payload = nullptr;
@@ -102,6 +103,8 @@ absl::StatusOr<std::unique_ptr<LaneStream>> LaneStream::Open(
     return absl::InternalError("the daemon's WELCOME is malformed");
   }
   MNEMO_RETURN_IF_ERROR(status);
+  MutexLock lock(made->mutex_);
+  made->max_under_way_ = std::max(welcome.max_requests, 1U);
   return made;
 }
 
@@ -133,6 +136,27 @@ void LaneStream::Unregister(uint64_t memory) {
 bool LaneStream::lost() const {
   MutexLock lock(mutex_);
   return lost_;
+}
+
+bool LaneStream::full() const {
+  MutexLock lock(mutex_);
+  return under_way_ >= max_under_way_;
+}
+
+absl::Status LaneStream::AwaitTurn(Waiter& waiter, LaneTime deadline) {
+  MutexLock lock(mutex_);
+  while (under_way_ >= max_under_way_ && !lost_) {
+    if (waiter.cancelled) return absl::CancelledError("the call was cancelled");
+    const LaneTime now = std::chrono::steady_clock::now();
+    if (now >= deadline) {
+      return absl::DeadlineExceededError("the daemon's stream had too many calls under way");
+    }
+    changed_.WaitFor(mutex_, deadline - now);
+  }
+  if (lost_) return absl::UnavailableError(why_);
+  ++under_way_;
+  waiter.under_way = true;
+  return absl::OkStatus();
 }
 
 bool LaneStream::IsGivenUp(const Waiter& waiter) const {
@@ -419,12 +443,15 @@ absl::StatusOr<LaneStream::Reply> LaneStream::Call(FrameType type, const std::st
     waiters_[waiter.id] = &waiter;
   }
   if (cancel != nullptr && cancel->impl().Add(waiter)) waiter.Cancel();
+  absl::Status status = AwaitTurn(waiter, deadline);
   const auto left =
       std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
   const auto timeout = static_cast<uint32_t>(std::clamp<int64_t>(left.count(), 1, UINT32_MAX));
-  absl::Status status =
-      Write(waiter, stream::MakeFrame({.type = type, .timeout_ms = timeout, .id = waiter.id}, body),
-            descriptor, deadline);
+  if (status.ok()) {
+    status = Write(waiter,
+                   stream::MakeFrame({.type = type, .timeout_ms = timeout, .id = waiter.id}, body),
+                   descriptor, deadline);
+  }
   const bool asked = status.ok();
   while (status.ok()) {
     status = Await(waiter, deadline);
@@ -436,7 +463,12 @@ absl::StatusOr<LaneStream::Reply> LaneStream::Call(FrameType type, const std::st
   if (cancel != nullptr) cancel->impl().Remove(waiter);
   MutexLock lock(mutex_);
   waiters_.erase(waiter.id);
+  if (waiter.under_way) {
+    if (under_way_ >= max_under_way_) changed_.SignalAll();
+    --under_way_;
+  }
   MNEMO_RETURN_IF_ERROR(status);
+  if (payload.came != nullptr) *payload.came = std::move(waiter.got);
   return Reply{.body = std::move(waiter.body), .timed_out = waiter.timed_out};
 }
 

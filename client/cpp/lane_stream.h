@@ -48,9 +48,12 @@ class LaneStream {
     std::vector<MutableBytes> into;
     // Not null: of what has come, by place, made while it comes.
     std::vector<StreamingDigest128>* digests = nullptr;
+    // Not null: bytes that have come, by place; set with the answer.
+    std::vector<uint64_t>* came = nullptr;
     std::vector<Bytes> from;
   };
-  // Sends a request and waits for its answer. A call that is given up is cancelled at
+  // Sends a request and waits for its answer; first, while as many calls are under way as
+  // the daemon takes, for the end of one. A call that is given up is cancelled at
   // the daemon, and waits for that: until then its memory is in use. A daemon that does
   // not answer to that within two seconds is one that was lost. `descriptor`: below 0
   // for none. Errors: kUnavailable (lost; the request may have been done),
@@ -71,12 +74,16 @@ class LaneStream {
 
   // It has ended; every call fails from now on.
   bool lost() const;
+  // As many calls are under way as the daemon takes.
+  bool full() const;
 
  private:
   struct Waiter;
 
   LaneStream(std::unique_ptr<stream::StreamSocket> socket, Descriptor wake, Descriptor wake_writer,
              Nanos busy_poll);
+  // Until the waiter may be sent: then it is one of those under way.
+  absl::Status AwaitTurn(Waiter& waiter, LaneTime deadline);
   // Sends a frame of `waiter` as a whole, or nothing of it; one that was begun and cannot be
   // ended has lost the stream. Errors: kUnavailable (lost), kDeadlineExceeded, kCancelled
   // (only of a call that was not told to the daemon to be).
@@ -124,6 +131,8 @@ class LaneStream {
   std::map<uint64_t, Waiter*> waiters_ ABSL_GUARDED_BY(mutex_);
   std::map<uint64_t, uint32_t> regions_ ABSL_GUARDED_BY(mutex_);
   uint64_t next_id_ ABSL_GUARDED_BY(mutex_) = 1;
+  uint32_t max_under_way_ ABSL_GUARDED_BY(mutex_) = 1;  // until WELCOME says more
+  uint32_t under_way_ ABSL_GUARDED_BY(mutex_) = 0;
   bool reading_ ABSL_GUARDED_BY(mutex_) = false;
   const Waiter* writer_ ABSL_GUARDED_BY(mutex_) = nullptr;
   bool registering_ ABSL_GUARDED_BY(mutex_) = false;

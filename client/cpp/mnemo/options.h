@@ -64,7 +64,8 @@ struct ClientOptions {
   // is the fast lane, once the client has shared memory and where all bytes of the call
   // lie in it as whole parts; otherwise, for Get and Put of whole parts in block order, a
   // stream of TCP if the daemon has them, which is tried for at most two seconds; and gRPC
-  // where none of them can be had. docs/decisions/0149.
+  // where none of them can be had at once, or as many calls are under way as it takes.
+  // docs/decisions/0149.
   PlaneChoice plane = PlaneChoice::kAuto;
   // The socket of the daemon's streams, where the uid of this process says who calls.
   // Empty: the daemon is asked for it and for a ticket.

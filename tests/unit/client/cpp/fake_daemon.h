@@ -14,6 +14,7 @@
 #include "mnemo/v1/block.grpc.pb.h"
 #include "mnemo/v1/context.grpc.pb.h"
 #include "mnemo/v1/space.grpc.pb.h"
+#include "mnemo/v1/stream.grpc.pb.h"
 #include "storage/base/status_macros.h"
 
 namespace mnemo::client {
@@ -190,6 +191,15 @@ struct FakeContexts final : v1::ContextService::Service {
   static grpc::Status Missing() { return {grpc::StatusCode::UNIMPLEMENTED, "not in this test"}; }
 };
 
+struct FakeStreams final : v1::StreamService::Service {
+  std::function<grpc::Status(v1::OpenStreamResponse&)> open;
+
+  grpc::Status Open(grpc::ServerContext*, const v1::OpenStreamRequest*,
+                    v1::OpenStreamResponse* response) override {
+    return open ? open(*response) : NotInThisTest();
+  }
+};
+
 class FakeDaemon {
  public:
   FakeDaemon() {
@@ -201,6 +211,7 @@ class FakeDaemon {
     builder.RegisterService(&spaces);
     builder.RegisterService(&admin);
     builder.RegisterService(&auth);
+    builder.RegisterService(&streams);
     builder.SetMaxReceiveMessageSize(8 << 20);
     server_ = builder.BuildAndStart();
     MNEMO_CHECK(server_ != nullptr && port != 0);
@@ -217,6 +228,7 @@ class FakeDaemon {
   FakeSpaces spaces;
   FakeAdmin admin;
   FakeAuth auth;
+  FakeStreams streams;
 
  private:
   std::unique_ptr<grpc::Server> server_;

@@ -5,7 +5,8 @@
 #include <poll.h>
 #include <sys/socket.h>
 
-#include <atomic>
+#include <algorithm>
+#include <deque>
 #include <future>
 #include <memory>
 #include <string>
@@ -14,6 +15,7 @@
 #include <vector>
 
 #include "tests/support/status_matchers.h"
+#include "tests/unit/client/cpp/stream_peer.h"
 
 namespace mnemo::client {
 namespace {
@@ -25,44 +27,18 @@ using ::testing::HasSubstr;
 
 using stream::FrameType;
 
-// The daemon's end of a stream: takes frames when a test says so.
-class Peer {
- public:
-  explicit Peer(int socket) : socket_(socket) {}
-  // The next request.
-  stream::Header Take() {
-    for (;;) {
-      if (const auto frame = reader_.Next()) return frame->header;
-      const MutableByteView room = reader_.Room();
-      const ssize_t got = ::recv(socket_.get(), room.data(), room.size(), 0);
-      if (got <= 0) return {.type = FrameType::kClose};
-      reader_.Filled(static_cast<size_t>(got));
-    }
-  }
-  void Answer(FrameType type, uint64_t id, const std::string& body) {
-    const std::string frame = stream::MakeFrame({.type = type, .answer = true, .id = id}, body);
-    ASSERT_EQ(::send(socket_.get(), frame.data(), frame.size(), MSG_NOSIGNAL),
-              static_cast<ssize_t>(frame.size()));
-  }
-
- private:
-  const Descriptor socket_;  // blocks
-  stream::FrameReader reader_{stream::End::kServer};
-};
-
 class LaneStreamTest : public ::testing::Test {
  protected:
-  void SetUp() override {
+  void SetUp() override { Open(64); }
+  void Open(uint32_t max_requests) {
+    stream_.reset();
     int ends[2];
     ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
     peer_ = std::make_unique<Peer>(ends[0]);
     Descriptor own(ends[1]);
     own_ = own.get();
     ASSERT_EQ(::fcntl(own.get(), F_SETFL, O_NONBLOCK), 0);
-    std::thread greets([&] {
-      const stream::Header hello = peer_->Take();
-      peer_->Answer(FrameType::kHello, hello.id, Encode(stream::Welcome{.max_requests = 64}));
-    });
+    std::thread greets([&] { peer_->Greet(max_requests); });
     auto stream = LaneStream::Open(stream::StreamSocket::MakePlain(std::move(own)), {}, Nanos(0),
                                    Never(), nullptr);
     greets.join();
@@ -135,6 +111,48 @@ TEST_F(LaneStreamTest, AWriteThatStandsStillIsCancelledAndLosesTheStream) {
   EXPECT_THAT(first.get(), StatusIs(absl::StatusCode::kCancelled, HasSubstr("cancelled")));
   EXPECT_THAT(second.get(), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("ended")));
   EXPECT_TRUE(stream_->lost());
+}
+
+// The daemon would end the stream at the first request too many.
+TEST_F(LaneStreamTest, NoMoreCallsAreUnderWayThanTheDaemonTakes) {
+  constexpr size_t kCalls = 80;
+  std::vector<std::future<absl::Status>> calls;
+  for (size_t i = 0; i < kCalls; ++i) {
+    calls.push_back(std::async(std::launch::async, [&] { return Touch(Small(), Never()); }));
+  }
+  std::deque<stream::Header> under_way;
+  for (size_t answered = 0; answered < kCalls; ++answered) {
+    while (under_way.size() < std::min<size_t>(64, kCalls - answered)) {
+      under_way.push_back(peer_->Take());
+    }
+    if (kCalls - answered >= 64) {
+      EXPECT_FALSE(peer_->HasMore());
+      EXPECT_TRUE(stream_->full());
+    }
+    peer_->Answer(FrameType::kTouch, under_way.front().id, Encode(stream::TouchAnswer{}));
+    under_way.pop_front();
+  }
+  for (std::future<absl::Status>& call : calls) EXPECT_OK(call.get());
+  EXPECT_FALSE(stream_->full());
+}
+
+TEST_F(LaneStreamTest, ACallThatWaitsForTheEndOfAnotherKeepsItsDeadlineAndIsCancelled) {
+  ASSERT_NO_FATAL_FAILURE(Open(1));
+  auto first = std::async(std::launch::async, [&] { return Touch(Small(), Never()); });
+  const stream::Header request = peer_->Take();
+  EXPECT_THAT(Touch(Small(), steady_clock::now() + milliseconds(10)),
+              StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("too many calls")));
+  CancelSource cancel;
+  auto second = std::async(std::launch::async, [&] { return Touch(Small(), Never(), &cancel); });
+  cancel.Cancel();
+  EXPECT_THAT(second.get(), StatusIs(absl::StatusCode::kCancelled, HasSubstr("cancelled")));
+  // Neither was sent, and the stream goes on.
+  EXPECT_FALSE(peer_->HasMore());
+  peer_->Answer(FrameType::kTouch, request.id, Encode(stream::TouchAnswer{}));
+  EXPECT_OK(first.get());
+  auto next = std::async(std::launch::async, [&] { return Touch(Small(), Never()); });
+  Serve(1);
+  EXPECT_OK(next.get());
 }
 
 }  // namespace
