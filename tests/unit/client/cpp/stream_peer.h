@@ -5,7 +5,9 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "proto/stream/frame.h"
 #include "proto/stream/messages.h"
@@ -19,6 +21,7 @@ class Peer {
   explicit Peer(int socket) : socket_(socket) {}
   // The next request.
   stream::Header Take() {
+    if (next_) return *std::exchange(next_, std::nullopt);
     for (;;) {
       if (const auto frame = reader_.Next()) return frame->header;
       const MutableByteView room = reader_.Room();
@@ -30,7 +33,9 @@ class Peer {
   // A request, or some of one, lies there.
   bool HasMore() {
     pollfd waits{.fd = socket_.get(), .events = POLLIN, .revents = 0};
-    return reader_.Next().has_value() || ::poll(&waits, 1, 0) > 0;
+    if (next_ || ::poll(&waits, 1, 0) > 0) return true;
+    if (const auto frame = reader_.Next()) next_ = frame->header;
+    return next_.has_value();
   }
   void Greet(uint32_t max_requests) {
     const stream::Header hello = Take();
@@ -48,6 +53,7 @@ class Peer {
  private:
   const Descriptor socket_;  // blocks
   stream::FrameReader reader_{stream::End::kServer};
+  std::optional<stream::Header> next_;  // that was looked at
 };
 
 }  // namespace mnemo::client
