@@ -232,36 +232,6 @@ TEST(ClientTest, ADeadlineEndsTheCall) {
               StatusIs(absl::StatusCode::kDeadlineExceeded));
 }
 
-// What looking for a stream took is no longer there for gRPC.
-TEST(ClientTest, ACallThatGoesByGrpcInTheEndHasOneDeadline) {
-  FakeDaemon daemon;
-  constexpr std::chrono::milliseconds kTimeout(9000);
-  constexpr std::chrono::milliseconds kTaken(500);
-  daemon.streams.open = [&](v1::OpenStreamResponse&) {
-    const auto until = std::chrono::steady_clock::now() + kTaken;
-    while (std::chrono::steady_clock::now() < until) std::this_thread::yield();
-    return grpc::Status(grpc::StatusCode::FAILED_PRECONDITION, "none here");
-  };
-  std::chrono::system_clock::duration left{0};
-  daemon.blocks.get = [&](grpc::ServerContext& context, const v1::GetRequest&,
-                          FakeBlocks::GetWriter&) {
-    left = context.deadline() - std::chrono::system_clock::now();
-    return grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "enough");
-  };
-  auto client = ConnectTo(daemon);
-  const std::string_view key = "k";
-  std::vector<uint8_t> memory(16);
-  const Destination to{.memory = memory};
-  EXPECT_THAT(
-      client->blocks()
-          .Get({.space = "s", .keys = {&key, 1}, .destinations = {&to, 1}}, {.timeout = kTimeout})
-          .status(),
-      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("enough")));
-  EXPECT_GT(left, std::chrono::milliseconds(0));
-  // gRPC rounds to 10 ms.
-  EXPECT_LE(left, kTimeout - kTaken + std::chrono::milliseconds(20));
-}
-
 TEST(ClientTest, CancelEndsTheCallAndTheServersWork) {
   FakeDaemon daemon;
   std::promise<void> entered;
