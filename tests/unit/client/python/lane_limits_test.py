@@ -404,6 +404,20 @@ def test_a_cancelled_request_counts_until_it_was_answered(answered):
 # Who reads for all
 
 
+def limit_over_with(flowed):
+    class Limit:
+        """Is over for the thread of the test once some payload came."""
+
+        def __init__(self, seconds):
+            pass
+
+        def left(self):
+            mine = threading.current_thread() is threading.main_thread()
+            return 0.0 if mine and len(flowed) >= 10 else LONG
+
+    return Limit
+
+
 def test_who_reads_for_all_ends_with_its_own_time(monkeypatch):
     size = 1 << 20
     reading, cancelled = threading.Event(), threading.Event()
@@ -440,16 +454,6 @@ def test_who_reads_for_all_ends_with_its_own_time(monkeypatch):
                 return 1
             return count
 
-    class Limit:
-        """Is over for the thread of the test once some payload came."""
-
-        def __init__(self, seconds):
-            pass
-
-        def left(self):
-            mine = threading.current_thread() is threading.main_thread()
-            return 0.0 if mine and len(flowed) >= 10 else LONG
-
     def serve(connection):
         connection.welcome()
         assert connection.receive().type == Type.TOUCH
@@ -468,7 +472,7 @@ def test_who_reads_for_all_ends_with_its_own_time(monkeypatch):
             pass  # the stream ends in its payload
 
     other = threading.Thread(target=run)
-    monkeypatch.setattr(_fast_lane, "TimeLimit", Limit)
+    monkeypatch.setattr(_fast_lane, "TimeLimit", limit_over_with(flowed))
     monkeypatch.setattr(_fast_lane, "connect", lambda *arguments: Flowing(connect(*arguments)))
     with FakeLane(serve) as server:
         lane = FastLane(LaneState(Plane.BULK), lambda plane, timeout: Way(server.path, b""))
