@@ -6,12 +6,13 @@ import socket
 import struct
 import threading
 import weakref
+from types import SimpleNamespace
 
 import pytest
 
 from fake_lane import FakeLane
 from lanes import LONG, SHORT
-from mnemod import CancelledError, DeadlineExceededError, MnemoError, Plane, UnavailableError
+from mnemod import CancelledError, DeadlineExceededError, Plane, UnavailableError
 from mnemod import _aio_fast_lane, _fast_lane, _stream
 from mnemod._aio_fast_lane import AsyncFastLane
 from mnemod._buffers import Sink, Source
@@ -401,83 +402,14 @@ def test_a_cancelled_request_counts_until_it_was_answered(answered):
     assert early == []
 
 
-# Who reads for all
-
-
-def limit_over_with(flowed):
-    class Limit:
-        """Is over for the thread of the test once some payload came."""
-
-        def __init__(self, seconds):
-            pass
-
-        def left(self):
-            mine = threading.current_thread() is threading.main_thread()
-            return 0.0 if mine and len(flowed) >= 10 else LONG
-
-    return Limit
-
-
-def test_who_reads_for_all_ends_with_its_own_time(monkeypatch):
-    size = 1 << 20
-    reading, cancelled = threading.Event(), threading.Event()
-    flowed, sent, came = [], [], []
-    head = len(_stream.frame(Type.DATA + 128, 1, bytes(12), payload=size))
-    connect = _fast_lane.connect
-
-    class Flowing:
-        """To the thread of the test payload comes without end."""
-
-        def __init__(self, real):
-            self._real = real
-
-        def __getattr__(self, name):
-            return getattr(self._real, name)
-
-        def has_more(self):
-            if threading.current_thread() is threading.main_thread() and len(sent) > 1:
-                reading.set()  # the answer to its request, not to HELLO
-            return False
-
-        def send(self, *arguments):
-            if threading.current_thread() is threading.main_thread():
-                sent.append(None)
-            return self._real.send(*arguments)
-
-        def recv_into(self, view):
-            count = self._real.recv_into(view)
-            mine = threading.current_thread() is threading.main_thread()
-            if count and mine and len(sent) > 1:
-                came.append(count)
-            if count is None and mine and sum(came) >= head and len(flowed) < size:
-                flowed.append(None)
-                return 1
-            return count
-
-    def serve(connection):
-        connection.welcome()
-        assert connection.receive().type == Type.TOUCH
-        other.start()
-        request = connection.receive()
-        body = struct.pack("<IQ", 0, 0)
-        connection.send(_stream.frame(Type.DATA + 128, request.id, body, payload=size))
-        assert connection.receive().type == Type.CANCEL
-        cancelled.set()
-
-    def run():
-        assert reading.wait(LONG)
-        try:
-            lane.carry(lambda *_: get(bytearray(size)), LONG)
-        except MnemoError:
-            pass  # the stream ends in its payload
-
-    other = threading.Thread(target=run)
-    monkeypatch.setattr(_fast_lane, "TimeLimit", limit_over_with(flowed))
-    monkeypatch.setattr(_fast_lane, "connect", lambda *arguments: Flowing(connect(*arguments)))
-    with FakeLane(serve) as server:
-        lane = FastLane(LaneState(Plane.BULK), lambda plane, timeout: Way(server.path, b""))
-        with pytest.raises(MnemoError):
-            lane.carry(touch, LONG)
-        assert len(flowed) < size and cancelled.wait(LONG)
-        other.join()
-        lane.close()
+def test_who_reads_for_all_ends_with_its_own_time():
+    stream = object.__new__(_fast_lane._Stream)
+    stream._socket = SimpleNamespace(recv_into=len)
+    stream._pending = SimpleNamespace(
+        room=lambda: memoryview(bytearray(100)),
+        in_payload=True,
+        receiving=True,
+        filled=lambda count: False,
+    )
+    assert stream._take(SimpleNamespace(left=lambda: 1.0))
+    assert not stream._take(SimpleNamespace(left=lambda: 0.0))
