@@ -292,13 +292,13 @@ TEST_F(ContextSearchTest, SummariesAreFoundByTheirMeans) {
 }
 
 TEST_F(ContextSearchTest, StoredSummariesAreFoundAsNodesAreAndTellTheirMedoid) {
-  for (const auto& [metric, stored] : {std::pair(Metric::kCosine, ElementType::kFloat16),
-                                       std::pair(Metric::kL2, ElementType::kFloat16),
-                                       std::pair(Metric::kL2, ElementType::kRotated4)}) {
+  for (const auto& [metric, type] : {std::pair(Metric::kCosine, ElementType::kFloat16),
+                                     std::pair(Metric::kL2, ElementType::kFloat16),
+                                     std::pair(Metric::kL2, ElementType::kRotated4)}) {
     ContextSpec spec = TestContext(
-        fmt::format("{} {}", static_cast<int>(metric), static_cast<int>(stored)), kDimension);
+        fmt::format("{} {}", static_cast<int>(metric), static_cast<int>(type)), kDimension);
     spec.metric = metric;
-    spec.stored = stored;
+    spec.stored = type;
     const std::string& name = spec.name;
     ASSERT_OK_AND_ASSIGN(const auto created, engine_->Create(call_, spec));
     const uint64_t id = created.info.id;
