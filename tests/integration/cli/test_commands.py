@@ -133,14 +133,20 @@ def test_tier_inspect_of_what_is_not_there_is_not_found(ctl, space):
     assert "64" in long_key.stderr
 
 
+def settled(space):
+    """Without how far the re-encoder has come, which goes on meanwhile."""
+    usage = {name: value for name, value in space["usage"].items() if name != "reencoding"}
+    return {**space, "usage": usage}
+
+
 def test_space_list_and_show(ctl, space):
     row = next(line for line in ctl("space", "list").stdout.splitlines() if space in line)
     assert "16 tokens" in row and "12 KiB" in row and "sync" in row
     [listed] = [each for each in ctl.data("space", "list") if each["name"] == space]
     shown = ctl.data("space", "show", space)
-    assert shown == listed
+    assert settled(shown) == settled(listed)
     assert shown["usage"]["parts"] == 3 and shown["policy"]["durability"] == "sync"
-    assert ctl.data("space", "show", f"id:{shown['id']}") == shown
+    assert settled(ctl.data("space", "show", f"id:{shown['id']}")) == settled(shown)
     assert re.search(r"^holds +3 parts, 12 KiB, 48 tokens$", ctl("space", "show", space).stdout,
                      re.MULTILINE)
     missing = ctl("space", "show", "no-such-space", code=NOT_FOUND)
