@@ -42,7 +42,7 @@ class LaneTest : public ::testing::Test {
     return lane.Get({.space = "s", .keys = {&kKey, 1}, .destinations = {&to, 1}}, options);
   }
 
-  const CalibrationCache calibrations_;
+  CalibrationCache calibrations_;
   std::vector<uint8_t> memory_ = std::vector<uint8_t>(4096);
 };
 
