@@ -1,12 +1,12 @@
 #include "storage/codec/rotated_rows.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <memory>
 #include <vector>
 
 #include "storage/base/bytes.h"
+#include "storage/base/element_type.h"
 #include "storage/base/half.h"
 #include "storage/codec/quantizer.h"
 #include "storage/codec/row_kernels.h"
@@ -34,9 +34,7 @@ const RotatedRows& RotatedRows::Of(uint32_t dimension) {
   return *last;
 }
 
-size_t RotatedRows::row_bytes() const {
-  return sizeof(uint16_t) + codec::PlaneRowBytes(padded(), kBits);
-}
+size_t RotatedRows::row_bytes() const { return RowBytes(ElementType::kRotated4, dimension_); }
 
 void RotatedRows::Encode(std::span<const float> row, float scale, std::span<float> work,
                          uint8_t* out) const {
@@ -57,6 +55,10 @@ void RotatedRows::Encode(std::span<const float> row, float scale, std::span<floa
   const double gain = level_squares > 0 ? product / level_squares : 0;
   StoreLittle(out, FloatToHalf(static_cast<float>(std::min(gain / scale, kLargestGain))));
   codec::PackRow(codes.data(), codes.size(), kBits, out + sizeof(uint16_t));
+}
+
+bool RotatedRows::HasGain(const uint8_t* in) {
+  return std::isfinite(HalfToFloat(LoadLittle<uint16_t>(in)));
 }
 
 bool RotatedRows::Decode(const uint8_t* in, float scale, std::span<float> work,

@@ -26,7 +26,9 @@ class RotatedRows {
   // `row` [dimension], finite, to row_bytes() at `out`. The gain is stored divided by
   // `scale`, at most 65,504. `work` has padded() values, and is overwritten.
   void Encode(std::span<const float> row, float scale, std::span<float> work, uint8_t* out) const;
-  // False, and `row` as it was, where the gain is no number.
+  // Whether the gain of a row at `in` is a number.
+  static bool HasGain(const uint8_t* in);
+  // False, and `row` as it was, where the gain, times `scale`, is no number.
   [[nodiscard]] bool Decode(const uint8_t* in, float scale, std::span<float> work,
                             std::span<float> row) const;
 

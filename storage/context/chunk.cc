@@ -4,13 +4,13 @@
 
 #include <algorithm>
 #include <limits>
-#include <optional>
 #include <utility>
 
 #include "storage/base/bytes.h"
 #include "storage/base/checksum.h"
 #include "storage/base/status_macros.h"
 #include "storage/codec/packed_integers.h"
+#include "storage/codec/rotated_rows.h"
 #include "storage/context/sealed_value.h"
 
 namespace mnemo {
@@ -27,7 +27,6 @@ constexpr uint8_t kPackedKinds = 16;
 constexpr uint8_t kPackedImportances = 32;
 constexpr uint8_t kPackedTimes = 64;
 constexpr size_t kRowsHeader = 16;
-constexpr uint16_t kHalfExponent = 0x7c00;  // all set: infinity or NaN
 
 template <typename T>
 void AppendColumn(std::string& out, const std::vector<T>& column) {
@@ -58,19 +57,6 @@ absl::Status TakePacked(ByteReader& reader, size_t count, std::vector<T>& out) {
   out.resize(count);
   return codec::UnpackIntegers(packed, sizeof(T),
                                {reinterpret_cast<uint8_t*>(out.data()), count * sizeof(T)});
-}
-
-// How much later than the earliest of them; none if that is beyond 32 bits.
-std::optional<std::vector<uint32_t>> Later(const std::vector<int64_t>& times, int64_t& earliest) {
-  const auto [first, last] = std::minmax_element(times.begin(), times.end());
-  earliest = *first;
-  // As unsigned: the difference of any two times fits.
-  const uint64_t span = static_cast<uint64_t>(*last) - static_cast<uint64_t>(*first);
-  if (span > std::numeric_limits<uint32_t>::max()) return std::nullopt;
-  std::vector<uint32_t> later;
-  later.reserve(times.size());
-  for (const int64_t time : times) later.push_back(static_cast<uint32_t>(time - earliest));
-  return later;
 }
 
 template <typename T>
@@ -128,7 +114,7 @@ std::string EncodeColumns(const ChunkColumns& columns, uint64_t seed) {
   int64_t earliest = 0;
   if (one_time) {
     AppendLittle<int64_t>(out, columns.times_unix_us.front());
-  } else if (const auto later = Later(columns.times_unix_us, earliest)) {
+  } else if (const auto later = LaterThanEarliest(columns.times_unix_us, earliest)) {
     const size_t begin = out.size();
     AppendLittle<int64_t>(out, earliest);
     AppendPacked(out, *later, kPackedTimes, flags);
@@ -192,6 +178,19 @@ absl::StatusOr<ChunkColumns> DecodeColumns(ByteView value, uint64_t seed) {
   return columns;
 }
 
+std::optional<std::vector<uint32_t>> LaterThanEarliest(const std::vector<int64_t>& times,
+                                                       int64_t& earliest) {
+  const auto [first, last] = std::minmax_element(times.begin(), times.end());
+  earliest = *first;
+  // As unsigned: the difference of any two times fits.
+  const uint64_t span = static_cast<uint64_t>(*last) - static_cast<uint64_t>(*first);
+  if (span > std::numeric_limits<uint32_t>::max()) return std::nullopt;
+  std::vector<uint32_t> later;
+  later.reserve(times.size());
+  for (const int64_t time : times) later.push_back(static_cast<uint32_t>(time - earliest));
+  return later;
+}
+
 void Extend(ChunkColumns& columns, const ChunkColumns& more) {
   MNEMO_CHECK(columns.end_position() == more.first_position);
   ExtendColumn(columns.ids, columns.count, more.ids, more.count);
@@ -230,7 +229,7 @@ absl::StatusOr<ChunkRows> ChunkRows::Decode(std::string value, uint64_t seed) {
     return absl::DataLossError("chunk embeddings: another length than its fields say");
   }
   for (uint32_t i = 0; i < rows.count_ && rows.type_ == ElementType::kRotated4; ++i) {
-    if ((LoadLittle<uint16_t>(rows.row(i)) & kHalfExponent) == kHalfExponent) {
+    if (!RotatedRows::HasGain(rows.row(i))) {
       return absl::DataLossError("chunk embeddings: a gain that is no number");
     }
   }

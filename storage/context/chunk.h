@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -44,6 +45,11 @@ absl::StatusOr<ChunkColumns> DecodeColumns(ByteView value, uint64_t seed);
 void Extend(ChunkColumns& columns, const ChunkColumns& more);
 // Tokens [first, first + count) of `columns`.
 ChunkColumns Slice(const ChunkColumns& columns, uint32_t first, uint32_t count);
+
+// How much later than the earliest of `times`, of which there is one, each is; none if one is
+// more than 2^32 - 1 us later.
+std::optional<std::vector<uint32_t>> LaterThanEarliest(const std::vector<int64_t>& times,
+                                                       int64_t& earliest);
 
 // Embeddings of consecutive tokens of one chunk. Immutable; owns its bytes.
 class ChunkRows {

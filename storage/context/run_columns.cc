@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
+#include <utility>
 
 namespace mnemo {
 
@@ -16,16 +18,11 @@ absl::Status RunColumns::Finish() {
     return absl::DataLossError(
         fmt::format("a run of {} tokens (expected {})", kinds_.size(), kRunTokens));
   }
-  const auto [first, last] = std::minmax_element(times_.begin(), times_.end());
-  first_time_ = *first;
-  last_time_ = *last;
-  // As unsigned: the difference of any two times fits.
-  const uint64_t span = static_cast<uint64_t>(last_time_) - static_cast<uint64_t>(first_time_);
-  if (span > 0 && span <= std::numeric_limits<uint32_t>::max()) {
-    later_.reserve(kRunTokens);
-    for (const int64_t time : times_) later_.push_back(static_cast<uint32_t>(time - first_time_));
+  last_time_ = *std::max_element(times_.begin(), times_.end());
+  if (std::optional<std::vector<uint32_t>> later = LaterThanEarliest(times_, first_time_)) {
+    if (first_time_ != last_time_) later_ = *std::move(later);
+    times_.clear();
   }
-  if (span <= std::numeric_limits<uint32_t>::max()) times_.clear();
   if (std::all_of(kinds_.begin(), kinds_.end(),
                   [&](uint8_t kind) { return kind == kinds_.front(); })) {
     kinds_.resize(1);
