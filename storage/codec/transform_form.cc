@@ -155,7 +155,8 @@ absl::Status EncodeHead(const HeadPlan& plan, bool values, const float* rows, si
   const uint32_t dimension = plan.basis.dimension;
   std::vector<SpreadClass> classes;
   plan.AddClasses(classes);
-  std::vector<float> coordinates(classes.size() * kTileTokens);
+  // For all axes, coded or not: a head may have none that is.
+  std::vector<float> coordinates(dimension * kTileTokens);
   std::vector<int16_t> codes((1 + classes.size()) * kTileTokens);
   BestRowKernels().project(rows, stride, tokens, plan.basis.axes_of(plan.head), classes.size(),
                            PaddedDimension(dimension), coordinates.data());
