@@ -244,19 +244,9 @@ absl::StatusOr<std::unique_ptr<Peer>> MakeBulk(const Arguments& arguments, bool 
   return std::make_unique<BulkPeer>(std::move(mnemo), size);
 }
 
-// Runs `work` while the space is there, empty at first.
-absl::Status InAFreshSpace(const client::ClientOptions& options,
-                           const std::function<absl::Status()>& work) {
-  MNEMO_ASSIGN_OR_RETURN(const auto client, client::Client::Connect(options));
-  client::Space space{.name = "bench-planes", .tokens_per_block = 256};
-  space.groups = {{.name = "bytes", .kind = client::GroupKind::kOpaque, .layers = 1}};
-  MNEMO_ASSIGN_OR_RETURN(const auto opened, client->spaces().Open(space));
-  MNEMO_RETURN_IF_ERROR(work());
-  return client->spaces().Delete(opened.space.id).status();
-}
-
 absl::Status BesideRedis(const Arguments& arguments, nlohmann::ordered_json& out) {
   const auto connect = [&] { return RedisClient::Connect("127.0.0.1", arguments.redis_port); };
+  MNEMO_ASSIGN_OR_RETURN(BenchSpace space, BenchSpace::Open(OptionsOf(arguments, /*tls=*/false)));
   const Comparison comparison{
       .ours = {.name = "bulk",
                .pid = arguments.mnemod_pid,
@@ -269,18 +259,17 @@ absl::Status BesideRedis(const Arguments& arguments, nlohmann::ordered_json& out
                  }},
       .rounds = arguments.rounds,
       .clear = [&]() -> absl::Status {
+        MNEMO_RETURN_IF_ERROR(space.Clear());
         MNEMO_ASSIGN_OR_RETURN(auto redis, connect());
         return redis->FlushAll();
       }};
   for (const Size& size : kSizes) {
     for (const int clients : kClientCounts) {
       std::cerr << fmt::format("bulk {} with {} clients\n", size.name, clients);
-      MNEMO_RETURN_IF_ERROR(InAFreshSpace(OptionsOf(arguments, false), [&] {
-        return Compare(comparison, size, clients, /*checked=*/true, out).status();
-      }));
+      MNEMO_RETURN_IF_ERROR(Compare(comparison, size, clients, /*checked=*/true, out).status());
     }
   }
-  return absl::OkStatus();
+  return space.Delete();
 }
 
 // Beside a socket of the same kind. The figure without a size is the worse of two.
@@ -294,27 +283,26 @@ absl::Status BesideRaw(const Arguments& arguments, bool tls, nlohmann::ordered_j
     return absl::InternalError("the certificate of the raw server cannot be used");
   }
   const std::string raw = tls ? "raw_tls" : "raw_tcp";
+  MNEMO_ASSIGN_OR_RETURN(BenchSpace space, BenchSpace::Open(OptionsOf(arguments, tls)));
   const Comparison comparison{
       .ours = {.name = tls ? "bulk_tls" : "bulk",
                .make = [&](uint64_t size) { return MakeBulk(arguments, tls, size); }},
       .theirs = {.name = raw,
                  .make = [&](uint64_t size) { return MakeRaw(connect.get(), accept.get(), size); }},
       .ratio = "of_" + raw,
-      .rounds = arguments.rounds};
+      .rounds = arguments.rounds,
+      .clear = [&] { return space.Clear(); }};
   const std::string figure = fmt::format("{}_get_of_{}", comparison.ours.name, raw);
   double worst = 0;
   for (const Size& size : kSizes) {
     if (size.bytes != 2 * kMiB && size.bytes != 8 * kMiB) continue;
     std::cerr << fmt::format("{} {}\n", figure, size.name);
-    MNEMO_RETURN_IF_ERROR(InAFreshSpace(OptionsOf(arguments, tls), [&]() -> absl::Status {
-      MNEMO_ASSIGN_OR_RETURN(const Ratios ratios,
-                             Compare(comparison, size, 1, /*checked=*/true, out));
-      worst = worst == 0 ? ratios.get : std::min(worst, ratios.get);
-      return absl::OkStatus();
-    }));
+    MNEMO_ASSIGN_OR_RETURN(const Ratios ratios,
+                           Compare(comparison, size, 1, /*checked=*/true, out));
+    worst = worst == 0 ? ratios.get : std::min(worst, ratios.get);
   }
   out[figure] = worst;
-  return absl::OkStatus();
+  return space.Delete();
 }
 
 absl::StatusOr<nlohmann::ordered_json> Run(const Arguments& arguments) {

@@ -87,8 +87,8 @@ absl::StatusOr<std::unique_ptr<MnemoPeer>> MakeMnemo(const Arguments& arguments,
 }
 
 // Beside Redis on its UNIX socket.
-absl::Status CompareWithRedis(const Arguments& arguments, const Size& size, int clients,
-                              bool checked, nlohmann::ordered_json& out) {
+absl::Status CompareWithRedis(const Arguments& arguments, BenchSpace& space, const Size& size,
+                              int clients, bool checked, nlohmann::ordered_json& out) {
   const Comparison comparison{
       .ours = {.name = size.plane,
                .pid = arguments.mnemod_pid,
@@ -102,9 +102,10 @@ absl::Status CompareWithRedis(const Arguments& arguments, const Size& size, int 
                    return std::make_unique<RedisPeer>(std::move(own), bytes);
                  }},
       .rounds = arguments.rounds,
-      // Of what earlier rounds left it would evict this round's, which are as old to it: its
+      // Of what earlier rounds left Redis would evict this round's, which are as old to it: its
       // clock counts seconds.
       .clear = [&]() -> absl::Status {
+        MNEMO_RETURN_IF_ERROR(space.Clear());
         MNEMO_ASSIGN_OR_RETURN(auto redis, RedisClient::ConnectUnix(arguments.redis));
         return redis->FlushAll();
       }};
@@ -228,27 +229,21 @@ absl::Status Batch(const Arguments& arguments, nlohmann::ordered_json& out) {
 }
 
 absl::StatusOr<nlohmann::ordered_json> Run(const Arguments& arguments) {
-  MNEMO_ASSIGN_OR_RETURN(const auto client, client::Client::Connect({.target = arguments.target}));
-  client::Space space{.name = "bench-planes", .tokens_per_block = 256};
-  space.groups = {{.name = "bytes", .kind = client::GroupKind::kOpaque, .layers = 1}};
+  MNEMO_ASSIGN_OR_RETURN(BenchSpace space, BenchSpace::Open({.target = arguments.target}));
   nlohmann::ordered_json out = {{"rounds", arguments.rounds}, {"level", "L1"}};
-  const auto in_a_fresh_space = [&](const std::function<absl::Status()>& work) -> absl::Status {
-    MNEMO_ASSIGN_OR_RETURN(const auto opened, client->spaces().Open(space));
-    MNEMO_RETURN_IF_ERROR(work());
-    return client->spaces().Delete(opened.space.id).status();
-  };
-  MNEMO_RETURN_IF_ERROR(in_a_fresh_space([&] { return Latencies(arguments, out); }));
-  MNEMO_RETURN_IF_ERROR(in_a_fresh_space([&] { return Batch(arguments, out); }));
+  MNEMO_RETURN_IF_ERROR(Latencies(arguments, out));
+  MNEMO_RETURN_IF_ERROR(space.Clear());
+  MNEMO_RETURN_IF_ERROR(Batch(arguments, out));
   for (const Size& size : kSizes) {
     for (const int clients : kClientCounts) {
       for (const bool checked : {true, false}) {
         if (!checked && clients != 1) continue;
         std::cerr << fmt::format("{} with {} clients\n", size.name, clients);
-        MNEMO_RETURN_IF_ERROR(in_a_fresh_space(
-            [&] { return CompareWithRedis(arguments, size, clients, checked, out); }));
+        MNEMO_RETURN_IF_ERROR(CompareWithRedis(arguments, space, size, clients, checked, out));
       }
     }
   }
+  MNEMO_RETURN_IF_ERROR(space.Delete());
   const double before = CpuSecondsOf(arguments.mnemod_pid);
   constexpr std::chrono::seconds kIdle(10);
   std::this_thread::sleep_for(kIdle);

@@ -121,6 +121,31 @@ absl::Status RedisPeer::Get(const std::string& key, uint64_t size, const client:
   return CheckDigest(in().first(size), digest);
 }
 
+namespace {
+
+client::Space DescribedSpace() {
+  client::Space space{.name = "bench-planes", .tokens_per_block = 256};
+  space.groups = {{.name = "bytes", .kind = client::GroupKind::kOpaque, .layers = 1}};
+  return space;
+}
+
+}  // namespace
+
+absl::StatusOr<BenchSpace> BenchSpace::Open(const client::ClientOptions& options) {
+  MNEMO_ASSIGN_OR_RETURN(auto client, client::Client::Connect(options));
+  MNEMO_RETURN_IF_ERROR(client->spaces().Open(DescribedSpace()).status());
+  return BenchSpace(std::move(client));
+}
+
+absl::Status BenchSpace::Clear() {
+  MNEMO_RETURN_IF_ERROR(Delete());
+  return client_->spaces().Open(DescribedSpace()).status();
+}
+
+absl::Status BenchSpace::Delete() {
+  return client_->spaces().Delete(DescribedSpace().name).status();
+}
+
 void Report(nlohmann::ordered_json& out, const std::string& name, std::vector<double> all) {
   out[name] = Percentile(all, 0.5);
   out[name + "_min"] = all.front();

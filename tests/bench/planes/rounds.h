@@ -59,6 +59,19 @@ class RedisPeer final : public Peer {
   std::vector<uint8_t> out_, in_;
 };
 
+// The daemon's space of these benches, a group of bytes. Not thread-safe.
+class BenchSpace {
+ public:
+  static absl::StatusOr<BenchSpace> Open(const client::ClientOptions& options);
+  // Empty again, as Redis is after FLUSHALL.
+  absl::Status Clear();
+  absl::Status Delete();
+
+ private:
+  explicit BenchSpace(std::unique_ptr<client::Client> client) : client_(std::move(client)) {}
+  std::unique_ptr<client::Client> client_;
+};
+
 // Makes a peer with memory for values of so many bytes.
 using MakePeer = std::function<absl::StatusOr<std::unique_ptr<Peer>>(uint64_t size)>;
 
@@ -82,7 +95,7 @@ struct Comparison {
   Contender theirs;
   std::string ratio = "ratio";  // "bulk_get_ratio_2MiB"
   int rounds = 5;               // measured; one more goes before
-  // Before each turn of either.
+  // Before each turn of either: what earlier turns left must not be displaced by this one.
   std::function<absl::Status()> clear = [] { return absl::OkStatus(); };
 };
 
