@@ -7,6 +7,7 @@ import threading
 from typing import Callable, Dict, List, Optional, Sequence
 
 from . import _stream
+from ._busy_wait import BusyWait
 from ._lane import (
     CANCEL_GRACE,
     CLIENT_NAME,
@@ -51,6 +52,9 @@ class _Stream:
         self._changed = threading.Condition()
         self._pending = Pending()  # guarded by _changed, but for payload of who reads
         self._reading = False  # guarded by _changed
+        # Of who reads.
+        self._wait_busily = BusyWait()
+        self._came: Optional[int] = None
         self._sending = threading.Lock()
         self._registering = threading.Lock()
         self.regions: Dict[Memory, int] = {}  # changed under _registering
@@ -231,9 +235,6 @@ class _Stream:
         """
         error: Optional[MnemoError] = None
         try:
-            # Under TLS nothing tells of what was taken from the socket already.
-            if not self._socket.has_more():
-                self._ready(select.POLLIN, limit.left())
             while self._take(limit):
                 pass
         except (OSError, ValueError) as failure:
@@ -246,10 +247,10 @@ class _Stream:
                 self._changed.notify_all()
 
     def _take(self, limit: TimeLimit) -> bool:
-        """Takes what is there once. True: payload is to come, and there is time for it."""
-        count = self._socket.recv_into(self._pending.room())
+        """Takes what comes once. True: payload is to come, and there is time for it."""
+        count = self._await_bytes(limit)
         if count is None:
-            return self._pending.receiving and self._ready(select.POLLIN, limit.left())
+            return self._pending.receiving and limit.left() > 0
         if count and self._pending.in_payload:
             self._pending.filled(count)  # which touches nothing that others do
             return limit.left() > 0
@@ -257,6 +258,19 @@ class _Stream:
             if self._pending.filled(count) or self._pending.error is not None:
                 return False
         return self._pending.receiving and limit.left() > 0
+
+    def _await_bytes(self, limit: TimeLimit) -> Optional[int]:
+        """Bytes that came, 0 at the end; None: none have, and some time has passed."""
+        # Looks first: under TLS nothing tells of what was taken from the socket already.
+        if not self._look() and not self._wait_busily.comes(self._look):
+            self._ready(select.POLLIN, limit.left())
+            self._wait_busily.woke()
+            self._look()
+        return self._came
+
+    def _look(self) -> bool:
+        self._came = self._socket.recv_into(self._pending.room())
+        return self._came is not None
 
 
 class _Link:

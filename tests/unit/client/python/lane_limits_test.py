@@ -16,6 +16,7 @@ from mnemod import CancelledError, DeadlineExceededError, Plane, UnavailableErro
 from mnemod import _aio_fast_lane, _fast_lane, _stream
 from mnemod._aio_fast_lane import AsyncFastLane
 from mnemod._buffers import Sink, Source
+from mnemod._busy_wait import BusyWait
 from mnemod._fast_lane import FastLane
 from mnemod._lane import LaneRequest, LaneState
 from mnemod._payload import Receiving, Sending
@@ -413,3 +414,38 @@ def test_who_reads_for_all_ends_with_its_own_time():
     )
     assert stream._take(SimpleNamespace(left=lambda: 1.0))
     assert not stream._take(SimpleNamespace(left=lambda: 0.0))
+
+
+class Reading:
+    """A stream whose socket gives what a test says, and whose sleeps are counted."""
+
+    def __init__(self, *comes):
+        self.sleeps = 0
+        came = iter(comes)
+        self.stream = stream = object.__new__(_fast_lane._Stream)
+        stream._socket = SimpleNamespace(recv_into=lambda _: next(came))
+        stream._pending = SimpleNamespace(room=lambda: None)
+        stream._wait_busily = BusyWait(lambda: 0.0, lambda: None, cores=2)
+        stream._ready = self._sleep
+
+    def _sleep(self, *_):
+        self.sleeps += 1
+
+    def bytes(self):
+        return self.stream._await_bytes(SimpleNamespace(left=lambda: 1.0))
+
+
+def test_who_waited_for_long_enough_sleeps_and_then_takes_what_came():
+    reading = Reading(None, 7)
+    assert (reading.bytes(), reading.sleeps) == (7, 1)
+
+
+def test_behind_a_short_wait_it_looks_again_instead():
+    reading = Reading(None, 7, None, None, None, 8)
+    assert (reading.bytes(), reading.sleeps) == (7, 1)
+    assert (reading.bytes(), reading.sleeps) == (8, 1)
+
+
+def test_what_is_here_already_is_taken_at_once():
+    reading = Reading(0)
+    assert (reading.bytes(), reading.sleeps) == (0, 0)
