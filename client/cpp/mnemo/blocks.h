@@ -166,9 +166,9 @@ struct GetRequest {
   // If true, parts that are read whole are compared with their digest;
   // kDataLoss where they differ. Costs a pass over the bytes.
   bool verify = false;
-  // Takes parts as they lie, where they lie encoded, and decodes them here: less
-  // travels, by as much as the space's floor allows, and this process spends the time.
-  // Not for kLayerMajor. `on_data` is called as sections are decoded.
+  // Takes parts that lie encoded as they lie, and decodes them here: less travels, and this
+  // process spends the time. Not for kLayerMajor; `on_data` is called as sections are decoded.
+  // By streams, encoded bytes land in the destination first, also those of a part that fails.
   bool decode_at_client = false;
   // If set, called when bytes have landed: index of the destination, offset in
   // the part, size. In the order of arrival, on a thread of the client; must

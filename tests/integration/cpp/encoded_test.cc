@@ -20,6 +20,14 @@ constexpr size_t kLayers = 2;
 constexpr size_t kTensorBytes = size_t{kTokens} * 3 * 64 * 2;
 constexpr size_t kBlockBytes = kLayers * 2 * kTensorBytes;
 
+struct PlaneTaken {
+  PlaneChoice choice;
+  Plane plane;
+};
+constexpr PlaneTaken kPlanes[] = {{PlaneChoice::kInline, Plane::kInline},
+                                  {PlaneChoice::kFast, Plane::kFast},
+                                  {PlaneChoice::kBulk, Plane::kBulk}};
+
 Space ModelSpace(const std::string& name, Layout layout, uint32_t floor_bits) {
   Space space{.name = name,
               .fingerprint = {.weights_digest = "sha256:1"},
@@ -126,12 +134,12 @@ TEST_F(EncodedTest, EveryPlaneGivesWhatTheDaemonDecodes) {
     const MutableBytes by_daemon = Shared(0, size);
     ASSERT_OK_AND_ASSIGN(const GetResult decoded,
                          Read(kBlocks, by_daemon, PlaneChoice::kInline, /*encoded=*/false));
-    for (const PlaneChoice plane : {PlaneChoice::kInline, PlaneChoice::kFast, PlaneChoice::kBulk}) {
+    for (const auto& [plane, taken] : kPlanes) {
       const MutableBytes by_client = Shared(8 * kMiB, size);
       std::fill(by_client.begin(), by_client.end(), uint8_t{0});
       ASSERT_OK_AND_ASSIGN(const GetResult encoded,
                            Read(kBlocks, by_client, plane, /*encoded=*/true));
-      EXPECT_EQ(encoded.plane == Plane::kInline, plane == PlaneChoice::kInline);
+      EXPECT_EQ(encoded.plane, taken);
       ASSERT_EQ(encoded.parts.size(), kBlocks);
       uint64_t received = 0;
       for (size_t i = 0; i < kBlocks; ++i) {
@@ -180,14 +188,20 @@ TEST_F(EncodedTest, WhatIsExactInRamComesAsItIs) {
   EXPECT_EQ(into, blocks_[0]);
 }
 
-TEST_F(EncodedTest, ARoomThatIsTooSmallIsNotWrittenTo) {
+// By streams what is encoded comes into the room itself.
+TEST_F(EncodedTest, NothingIsWrittenBehindARoomThatIsTooSmallNorInItInline) {
   ASSERT_NO_FATAL_FAILURE(Restart(Layout::kLayerMajor, 4));
-  for (const PlaneChoice plane : {PlaneChoice::kInline, PlaneChoice::kFast, PlaneChoice::kBulk}) {
+  for (const auto& [plane, taken] : kPlanes) {
+    const MutableBytes all = Shared(0, 2 * kBlockBytes);
+    std::fill(all.begin(), all.end(), uint8_t{0xA5});
     // Enough for what comes, and not for what that stands for.
-    const MutableBytes into = Shared(0, kBlockBytes - 1);
+    const MutableBytes into = all.first(kBlockBytes - 1);
     ASSERT_OK_AND_ASSIGN(const GetResult got, Read(1, into, plane, true));
     EXPECT_THAT(got.parts[0].status,
                 StatusIs(absl::StatusCode::kOutOfRange, HasSubstr("destinations[0]")));
+    EXPECT_EQ(got.plane, taken);
+    const MutableBytes kept = plane == PlaneChoice::kInline ? all : all.subspan(into.size());
+    EXPECT_EQ(std::count(kept.begin(), kept.end(), 0xA5), static_cast<ptrdiff_t>(kept.size()));
   }
 }
 

@@ -1,7 +1,11 @@
 // What every plane and form of memory promises alike, through the C++ client: each
 // operation, deadlines, cancellation, a daemon that dies, damage on disk.
 #include <fcntl.h>
+#include <linux/sockios.h>
+#include <netinet/in.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,8 +14,10 @@
 #include <future>
 #include <memory>
 #include <optional>
+#include <set>
 #include <sstream>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "storage/base/descriptor.h"
@@ -39,6 +45,42 @@ PlaneChoice ChoiceOf(Plane plane) {
   return plane == Plane::kInline ? PlaneChoice::kInline
          : plane == Plane::kFast ? PlaneChoice::kFast
                                  : PlaneChoice::kBulk;
+}
+
+uint64_t HexBehindColon(const std::string& text) {
+  return std::stoull(text.substr(text.rfind(':') + 1), nullptr, 16);
+}
+
+// Bytes that lie unread at the other ends of this process's sockets, of UNIX or of TCP.
+uint64_t Unread(bool of_unix) {
+  uint64_t bytes = 0;
+  std::set<uint64_t> ports;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    const int socket = std::stoi(entry.path().filename());
+    sockaddr_storage own{};
+    socklen_t size = sizeof(own);
+    if (::getsockname(socket, reinterpret_cast<sockaddr*>(&own), &size) != 0) continue;
+    int sent = 0;
+    if (own.ss_family != AF_UNIX) {
+      // Where it is, and how wide, is the same in IPv6.
+      ports.insert(ntohs(reinterpret_cast<const sockaddr_in*>(&own)->sin_port));
+    } else if (of_unix && ::ioctl(socket, SIOCOUTQ, &sent) == 0) {
+      bytes += static_cast<uint64_t>(sent);
+    }
+  }
+  if (of_unix) return bytes;
+  for (const char* path : {"/proc/net/tcp", "/proc/net/tcp6"}) {
+    std::ifstream table(path);
+    std::string line;
+    std::getline(table, line);
+    while (std::getline(table, line)) {
+      std::istringstream words(line);
+      std::string number, here, there, state, queues;  // "sent:unread"
+      words >> number >> here >> there >> state >> queues;
+      if (state == "01" && ports.contains(HexBehindColon(there))) bytes += HexBehindColon(queues);
+    }
+  }
+  return bytes;
 }
 
 class PlaneContractTest : public DaemonTest, public ::testing::WithParamInterface<PlaneCase> {
@@ -103,6 +145,18 @@ class PlaneContractTest : public DaemonTest, public ::testing::WithParamInterfac
   MutableBytes Out(size_t size = 2 * kBlock) const { return memory_.first(size); }
   MutableBytes In(size_t size = kBlock) const { return memory_.subspan(2 * kMiB, size); }
 
+  // Starts a call of a daemon that is frozen, and returns once its socket has some of it.
+  template <typename Call>
+  static std::future<absl::Status> BringToSocket(Call call) {
+    const bool of_unix = GetParam().plane == Plane::kFast;
+    const uint64_t before = Unread(of_unix);
+    std::future<absl::Status> end = std::async(std::launch::async, call);
+    while (Unread(of_unix) <= before &&
+           end.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {
+      std::this_thread::yield();
+    }
+    return end;
+  }
   bool IsOut(size_t offset = 0) const {
     return std::equal(In().begin(), In().end(), Out().begin() + static_cast<ptrdiff_t>(offset));
   }
@@ -249,17 +303,19 @@ TEST_P(PlaneContractTest, ADaemonThatDiesEndsItsCallsAndKeepsWhatItAcknowledged)
                            .parts = {{.key = "a", .data = Out(kBlock)}},
                            .durability = Durability::kSync};
   ASSERT_OK(client_->blocks().Put(request, usual_));
-  // It dies with a call in its hands.
+  // It dies with calls in its hands.
   daemon_->Freeze();
-  auto call =
-      std::async(std::launch::async, [&] { return StatusOfGet({.timeout = Millis(60'000)}); });
-  auto put = std::async(std::launch::async, [&] {
+  auto call = BringToSocket([&] { return StatusOfGet({.timeout = Millis(60'000)}); });
+  auto put = BringToSocket([&] {
     return Put("b", Out().subspan(kBlock), {.timeout = Millis(60'000), .plane = usual_.plane})
         .status();
   });
+  EXPECT_NE(call.wait_for(std::chrono::seconds(0)), std::future_status::ready);
+  EXPECT_NE(put.wait_for(std::chrono::seconds(0)), std::future_status::ready);
   daemon_->Kill();
-  EXPECT_FALSE(call.get().ok());
-  EXPECT_FALSE(put.get().ok());
+  // Not by their deadline.
+  EXPECT_THAT(call.get(), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("")));
+  EXPECT_THAT(put.get(), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("")));
   daemon_.reset();
   ASSERT_NO_FATAL_FAILURE(Begin());
   EXPECT_OK(StatusOfGet());
