@@ -29,6 +29,19 @@ def start_redis(*listen: str, memory: str) -> subprocess.Popen:
     raise SystemExit(f"redis-server ended with {redis.wait()}")
 
 
+def start_memcached(address: str | int, megabytes: int) -> subprocess.Popen:
+    """memcached at a UNIX socket's path or a port of loopback, ready; values of up to 64 MiB."""
+    unix = isinstance(address, str)
+    memcached = subprocess.Popen(
+        ["memcached", "-u", "root", "-m", str(megabytes), "-I", "64m", "-U", "0",
+         *(["-s", address] if unix else ["-l", "127.0.0.1", "-p", str(address)])])
+    while memcached.poll() is None:  # it does not say when it is
+        with socket.socket(socket.AF_UNIX if unix else socket.AF_INET) as probe:
+            if probe.connect_ex(address if unix else ("127.0.0.1", address)) == 0:
+                return memcached
+    raise SystemExit(f"memcached ended with {memcached.returncode}")
+
+
 def start_mnemod(binary: pathlib.Path, folder: pathlib.Path,
                  *options: str) -> tuple[subprocess.Popen, dict]:
     """The daemon with 6 GiB, ready, and where it listens."""

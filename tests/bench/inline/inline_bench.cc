@@ -25,7 +25,7 @@
 #include "mnemo/client.h"
 #include "storage/base/status_macros.h"
 #include "storage/base/units.h"
-#include "tests/bench/common/redis_client.h"
+#include "tests/bench/common/cache_clients.h"
 
 namespace mnemo::bench {
 namespace {
@@ -59,20 +59,20 @@ absl::Status Compare(const client::Digest& got, const client::Digest& want) {
 
 class RedisPeer final : public Peer {
  public:
-  explicit RedisPeer(std::unique_ptr<RedisClient> redis) : redis_(std::move(redis)) {}
+  explicit RedisPeer(RedisClient redis) : redis_(std::move(redis)) {}
   absl::Status Put(const std::string& key, std::span<const uint8_t> value) override {
     // Redis takes no digest; it is computed all the same, as mnemo's client does.
     if (client::DigestOf(value) == client::Digest{}) return absl::InternalError("no digest");
-    return redis_->Set(key, value);
+    return redis_.Set(key, value);
   }
   absl::Status Get(const std::string& key, std::span<uint8_t> into,
                    const client::Digest& digest) override {
-    MNEMO_RETURN_IF_ERROR(redis_->Get(key, into));
+    MNEMO_RETURN_IF_ERROR(redis_.Get(key, into));
     return Compare(client::DigestOf(into), digest);
   }
 
  private:
-  const std::unique_ptr<RedisClient> redis_;
+  RedisClient redis_;
 };
 
 class MnemoPeer final : public Peer {
@@ -143,16 +143,14 @@ absl::StatusOr<Rates> Round(const MakePeer& make, const std::string& name, const
                            }
                            return absl::OkStatus();
                          }));
-  MNEMO_ASSIGN_OR_RETURN(
-      const double get, Timed(clients, [&](int c) -> absl::Status {
-        const auto at = static_cast<size_t>(c);
-        for (uint32_t i = 0; i < size.calls; ++i) {
-          MNEMO_RETURN_IF_ERROR(peers[at]->Get(key(c, i), memory[at], digest));
-        }
-        return absl::OkStatus();
-      }));
-  const double bytes =
-      static_cast<double>(size.bytes) * size.calls * static_cast<double>(clients);
+  MNEMO_ASSIGN_OR_RETURN(const double get, Timed(clients, [&](int c) -> absl::Status {
+                           const auto at = static_cast<size_t>(c);
+                           for (uint32_t i = 0; i < size.calls; ++i) {
+                             MNEMO_RETURN_IF_ERROR(peers[at]->Get(key(c, i), memory[at], digest));
+                           }
+                           return absl::OkStatus();
+                         }));
+  const double bytes = static_cast<double>(size.bytes) * size.calls * static_cast<double>(clients);
   return Rates{.put_gbps = bytes / put / 1e9, .get_gbps = bytes / get / 1e9};
 }
 
@@ -224,8 +222,8 @@ absl::StatusOr<nlohmann::ordered_json> Run(const std::string& target, const std:
         return std::make_unique<MnemoPeer>(std::move(own), opened.space.id);
       };
       const MakePeer redis = [&]() -> absl::StatusOr<std::unique_ptr<Peer>> {
-        MNEMO_ASSIGN_OR_RETURN(auto own, RedisClient::Connect(host, port));
-        return std::make_unique<RedisPeer>(std::move(own));
+        MNEMO_ASSIGN_OR_RETURN(LineSocket own, LineSocket::Connect(host, port));
+        return std::make_unique<RedisPeer>(RedisClient(std::move(own)));
       };
       MNEMO_RETURN_IF_ERROR(Compare(mnemo, redis, size, clients, rounds, out));
       MNEMO_RETURN_IF_ERROR(client->spaces().Delete(opened.space.id).status());

@@ -1,4 +1,5 @@
-// Whether a match's advice was right, and what a prefetch ahead of a read saves.
+// Whether a match's advice was right, at what rate each level gives, and what a prefetch
+// ahead of a read saves.
 //
 // Usage: bench_advice MNEMOD FOLDER ROUNDS. Prints one flat JSON. Starts daemons of its own
 // in FOLDER, which is empty, with small levels, so that chains lie at all four.
@@ -120,9 +121,12 @@ struct Score {
   }
 };
 
+// Of the chains that were judged, by where they lay and the size of a block.
+using Rates = std::map<std::pair<Level, uint64_t>, std::vector<double>>;
+
 // One match, its advice at every rate, and what the fetch took.
 void Judge(Node& node, const std::vector<std::string>& names, uint64_t size,
-           const CallOptions& options, bool teach, std::map<Level, Score>& scores) {
+           const CallOptions& options, bool teach, std::map<Level, Score>& scores, Rates& rates) {
   const std::vector<std::string_view> keys = client::ViewsOf(names);
   const auto match =
       Require(node.client->blocks().Match({.space = "bench", .keys = keys}, options), "match");
@@ -131,6 +135,8 @@ void Judge(Node& node, const std::vector<std::string>& names, uint64_t size,
   const double took = Fetch(node, keys, size, options);
   if (teach) return;
   Score& score = scores[match.runs[0].level];
+  rates[{match.runs[0].level, size}].push_back(static_cast<double>(size * keys.size()) / took /
+                                               1e9);
   if (!match.fetch_time) ++score.unknown;
   double rate = kLowestRate;
   for (int i = 0; i < kRates; ++i, rate *= 1.5) {
@@ -162,12 +168,13 @@ void MeasureAdvice(const std::string& folder, nlohmann::json& out) {
        {std::pair("inline", PlaneChoice::kInline), std::pair("fast", PlaneChoice::kFast)}) {
     const CallOptions options{.plane = choice};
     std::map<Level, Score> scores;
+    Rates rates;
     for (const bool teach : {true, false}) {
       for (uint32_t generation = 0; generation < kGenerations; ++generation) {
         if ((generation % kTeaches == 0) != teach) continue;
         for (const uint64_t size : kSizes) {
           Judge(node, ChainKeys(std::to_string(generation) + "/" + std::to_string(size), kBlocks),
-                size, options, teach, scores);
+                size, options, teach, scores, rates);
         }
       }
     }
@@ -179,6 +186,14 @@ void MeasureAdvice(const std::string& folder, nlohmann::json& out) {
       all.right += score.right;
       all.cases += score.cases;
       all.in_band += score.in_band;
+    }
+    // GB/s of a get of a whole chain; what lies on disk is in the page cache, mostly.
+    for (auto& [at, samples] : rates) {
+      const std::string name = std::string("level_get_gbps_") + plane + "_" + NameOf(at.first) +
+                               "_8x" + std::to_string(at.second / kKiB) + "KiB";
+      out[name] = Percentile(samples, 0.5);
+      out[name + "_min"] = samples.front();
+      out[name + "_max"] = samples.back();
     }
   }
   out["advice_right"] = all.share();

@@ -48,6 +48,8 @@ struct Arguments {
   int mnemod_pid = 0;
   int redis_port = 0;
   int redis_pid = 0;
+  int memcached_port = 0;
+  int memcached_pid = 0;
   std::string tls_target;
   std::string folder;
   int rounds = 5;
@@ -244,25 +246,22 @@ absl::StatusOr<std::unique_ptr<Peer>> MakeBulk(const Arguments& arguments, bool 
   return std::make_unique<BulkPeer>(std::move(mnemo), size);
 }
 
-absl::Status BesideRedis(const Arguments& arguments, nlohmann::ordered_json& out) {
-  const auto connect = [&] { return RedisClient::Connect("127.0.0.1", arguments.redis_port); };
+absl::Status BesideCaches(const Arguments& arguments, nlohmann::ordered_json& out) {
   MNEMO_ASSIGN_OR_RETURN(BenchSpace space, BenchSpace::Open(OptionsOf(arguments, /*tls=*/false)));
+  const auto over = [](int port) {
+    return [port] { return LineSocket::Connect("127.0.0.1", port); };
+  };
   const Comparison comparison{
       .ours = {.name = "bulk",
                .pid = arguments.mnemod_pid,
-               .make = [&](uint64_t size) { return MakeBulk(arguments, /*tls=*/false, size); }},
-      .theirs = {.name = "redis_tcp",
-                 .pid = arguments.redis_pid,
-                 .make = [&](uint64_t size) -> absl::StatusOr<std::unique_ptr<Peer>> {
-                   MNEMO_ASSIGN_OR_RETURN(auto own, connect());
-                   return std::make_unique<RedisPeer>(std::move(own), size);
-                 }},
-      .rounds = arguments.rounds,
-      .clear = [&]() -> absl::Status {
-        MNEMO_RETURN_IF_ERROR(space.Clear());
-        MNEMO_ASSIGN_OR_RETURN(auto redis, connect());
-        return redis->FlushAll();
-      }};
+               .make = [&](uint64_t size) { return MakeBulk(arguments, /*tls=*/false, size); },
+               .clear = [&] { return space.Clear(); }},
+      .rivals = {CacheRival<RedisClient>("redis_tcp", arguments.redis_pid, "ratio", "over_redis",
+                                         over(arguments.redis_port)),
+                 CacheRival<MemcachedClient>("memcached_tcp", arguments.memcached_pid,
+                                             "over_memcached", "over_memcached",
+                                             over(arguments.memcached_port))},
+      .rounds = arguments.rounds};
   for (const Size& size : kSizes) {
     for (const int clients : kClientCounts) {
       std::cerr << fmt::format("bulk {} with {} clients\n", size.name, clients);
@@ -286,12 +285,15 @@ absl::Status BesideRaw(const Arguments& arguments, bool tls, nlohmann::ordered_j
   MNEMO_ASSIGN_OR_RETURN(BenchSpace space, BenchSpace::Open(OptionsOf(arguments, tls)));
   const Comparison comparison{
       .ours = {.name = tls ? "bulk_tls" : "bulk",
-               .make = [&](uint64_t size) { return MakeBulk(arguments, tls, size); }},
-      .theirs = {.name = raw,
-                 .make = [&](uint64_t size) { return MakeRaw(connect.get(), accept.get(), size); }},
-      .ratio = "of_" + raw,
-      .rounds = arguments.rounds,
-      .clear = [&] { return space.Clear(); }};
+               .make = [&](uint64_t size) { return MakeBulk(arguments, tls, size); },
+               .clear = [&] { return space.Clear(); }},
+      .rivals = {{.contender = {.name = raw,
+                                .make =
+                                    [&](uint64_t size) {
+                                      return MakeRaw(connect.get(), accept.get(), size);
+                                    }},
+                  .ratio = "of_" + raw}},
+      .rounds = arguments.rounds};
   const std::string figure = fmt::format("{}_get_of_{}", comparison.ours.name, raw);
   double worst = 0;
   for (const Size& size : kSizes) {
@@ -309,7 +311,7 @@ absl::StatusOr<nlohmann::ordered_json> Run(const Arguments& arguments) {
   nlohmann::ordered_json out = {{"bulk_rounds", arguments.rounds}};
   MNEMO_RETURN_IF_ERROR(BesideRaw(arguments, /*tls=*/false, out));
   MNEMO_RETURN_IF_ERROR(BesideRaw(arguments, /*tls=*/true, out));
-  MNEMO_RETURN_IF_ERROR(BesideRedis(arguments, out));
+  MNEMO_RETURN_IF_ERROR(BesideCaches(arguments, out));
   return out;
 }
 
@@ -317,18 +319,20 @@ absl::StatusOr<nlohmann::ordered_json> Run(const Arguments& arguments) {
 }  // namespace mnemo::bench
 
 int main(int argc, char** argv) {
-  if (argc < 7) {
-    std::cerr << "usage: bench_bulk MNEMO_TARGET MNEMOD_PID REDIS_PORT REDIS_PID TLS_TARGET "
-                 "FOLDER [ROUNDS]\n";
+  if (argc < 9) {
+    std::cerr << "usage: bench_bulk MNEMO_TARGET MNEMOD_PID REDIS_PORT REDIS_PID MEMCACHED_PORT "
+                 "MEMCACHED_PID TLS_TARGET FOLDER [ROUNDS]\n";
     return 2;
   }
   const auto out = mnemo::bench::Run({.target = argv[1],
                                       .mnemod_pid = std::stoi(argv[2]),
                                       .redis_port = std::stoi(argv[3]),
                                       .redis_pid = std::stoi(argv[4]),
-                                      .tls_target = argv[5],
-                                      .folder = argv[6],
-                                      .rounds = argc > 7 ? std::stoi(argv[7]) : 5});
+                                      .memcached_port = std::stoi(argv[5]),
+                                      .memcached_pid = std::stoi(argv[6]),
+                                      .tls_target = argv[7],
+                                      .folder = argv[8],
+                                      .rounds = argc > 9 ? std::stoi(argv[9]) : 5});
   if (!out.ok()) {
     std::cerr << "bench_bulk: " << out.status().message() << '\n';
     return 1;

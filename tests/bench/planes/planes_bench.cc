@@ -41,6 +41,8 @@ struct Arguments {
   int mnemod_pid = 0;
   std::string redis;
   int redis_pid = 0;
+  std::string memcached;
+  int memcached_pid = 0;
   int rounds = 5;
 };
 
@@ -86,30 +88,23 @@ absl::StatusOr<std::unique_ptr<MnemoPeer>> MakeMnemo(const Arguments& arguments,
   return std::make_unique<MnemoPeer>(std::move(mnemo), std::move(memory));
 }
 
-// Beside Redis on its UNIX socket.
-absl::Status CompareWithRedis(const Arguments& arguments, BenchSpace& space, const Size& size,
-                              int clients, bool checked, nlohmann::ordered_json& out) {
-  const Comparison comparison{
+// Beside Redis and memcached on their UNIX sockets.
+Comparison BesideCaches(const Arguments& arguments, BenchSpace& space, const Size& size) {
+  const auto over = [](const std::string& path) {
+    return [path] { return LineSocket::ConnectUnix(path); };
+  };
+  return {
       .ours = {.name = size.plane,
                .pid = arguments.mnemod_pid,
                .make = [&](uint64_t bytes) -> absl::StatusOr<std::unique_ptr<Peer>> {
                  return MakeMnemo(arguments, bytes);
-               }},
-      .theirs = {.name = "redis",
-                 .pid = arguments.redis_pid,
-                 .make = [&](uint64_t bytes) -> absl::StatusOr<std::unique_ptr<Peer>> {
-                   MNEMO_ASSIGN_OR_RETURN(auto own, RedisClient::ConnectUnix(arguments.redis));
-                   return std::make_unique<RedisPeer>(std::move(own), bytes);
-                 }},
-      .rounds = arguments.rounds,
-      // Of what earlier rounds left Redis would evict this round's, which are as old to it: its
-      // clock counts seconds.
-      .clear = [&]() -> absl::Status {
-        MNEMO_RETURN_IF_ERROR(space.Clear());
-        MNEMO_ASSIGN_OR_RETURN(auto redis, RedisClient::ConnectUnix(arguments.redis));
-        return redis->FlushAll();
-      }};
-  return Compare(comparison, size, clients, checked, out).status();
+               },
+               .clear = [&] { return space.Clear(); }},
+      .rivals = {CacheRival<RedisClient>("redis", arguments.redis_pid, "ratio", "over_redis",
+                                         over(arguments.redis)),
+                 CacheRival<MemcachedClient>("memcached", arguments.memcached_pid, "over_memcached",
+                                             "over_memcached", over(arguments.memcached))},
+      .rounds = arguments.rounds};
 }
 
 // Two ends of a UNIX socket, and a thread that sends every byte back.
@@ -239,7 +234,8 @@ absl::StatusOr<nlohmann::ordered_json> Run(const Arguments& arguments) {
       for (const bool checked : {true, false}) {
         if (!checked && clients != 1) continue;
         std::cerr << fmt::format("{} with {} clients\n", size.name, clients);
-        MNEMO_RETURN_IF_ERROR(CompareWithRedis(arguments, space, size, clients, checked, out));
+        MNEMO_RETURN_IF_ERROR(
+            Compare(BesideCaches(arguments, space, size), size, clients, checked, out).status());
       }
     }
   }
@@ -255,9 +251,9 @@ absl::StatusOr<nlohmann::ordered_json> Run(const Arguments& arguments) {
 }  // namespace mnemo::bench
 
 int main(int argc, char** argv) {
-  if (argc < 6) {
+  if (argc < 8) {
     std::cerr << "usage: bench_planes MNEMO_TARGET STREAM_SOCKET MNEMOD_PID REDIS_SOCKET "
-                 "REDIS_PID [ROUNDS]\n";
+                 "REDIS_PID MEMCACHED_SOCKET MEMCACHED_PID [ROUNDS]\n";
     return 2;
   }
   const auto out = mnemo::bench::Run({.target = argv[1],
@@ -265,7 +261,9 @@ int main(int argc, char** argv) {
                                       .mnemod_pid = std::stoi(argv[3]),
                                       .redis = argv[4],
                                       .redis_pid = std::stoi(argv[5]),
-                                      .rounds = argc > 6 ? std::stoi(argv[6]) : 5});
+                                      .memcached = argv[6],
+                                      .memcached_pid = std::stoi(argv[7]),
+                                      .rounds = argc > 8 ? std::stoi(argv[8]) : 5});
   if (!out.ok()) {
     std::cerr << "bench_planes: " << out.status().message() << '\n';
     return 1;

@@ -111,16 +111,6 @@ absl::Status CheckDigest(std::span<const uint8_t> payload, const client::Digest*
   return absl::DataLossError("other bytes came back");
 }
 
-absl::Status RedisPeer::Put(const std::string& key, uint64_t size, bool checked) {
-  if (checked) MNEMO_RETURN_IF_ERROR(MakeDigest(out().first(size)));
-  return redis_->Set(key, out().first(size));
-}
-
-absl::Status RedisPeer::Get(const std::string& key, uint64_t size, const client::Digest* digest) {
-  MNEMO_RETURN_IF_ERROR(redis_->Get(key, in().first(size)));
-  return CheckDigest(in().first(size), digest);
-}
-
 namespace {
 
 client::Space DescribedSpace() {
@@ -152,47 +142,68 @@ void Report(nlohmann::ordered_json& out, const std::string& name, std::vector<do
   out[name + "_max"] = all.back();
 }
 
+namespace {
+
+// How ours did beside one rival, by round.
+struct Beside {
+  std::vector<double> get, put, cpu;
+};
+
+}  // namespace
+
 absl::StatusOr<Ratios> Compare(const Comparison& comparison, const Size& size, int clients,
                                bool checked, nlohmann::ordered_json& out) {
   const std::vector<uint8_t> payload = PayloadOf(size.bytes);
-  const Contender* const contenders[2] = {&comparison.ours, &comparison.theirs};
-  std::vector<double> get[2], put[2], get_ratio, put_ratio, cpu_ratio;
+  std::vector<const Contender*> all = {&comparison.ours};
+  for (const Rival& rival : comparison.rivals) all.push_back(&rival.contender);
+  std::vector<std::vector<double>> gets(all.size());
+  std::vector<std::vector<double>> puts(all.size());
+  std::vector<Beside> beside(comparison.rivals.size());
   for (int round = 0; round <= comparison.rounds; ++round) {
-    Rates rates[2];
-    for (int turn = 0; turn < 2; ++turn) {
-      const int server = (round + turn) % 2;
+    std::vector<Rates> rates(all.size());
+    for (size_t turn = 0; turn < all.size(); ++turn) {
+      const size_t next = (static_cast<size_t>(round) + turn) % all.size();
       const std::string name = fmt::format("{}-{}-{}-{}", size.name, clients, checked, round);
-      MNEMO_RETURN_IF_ERROR(comparison.clear());
-      MNEMO_ASSIGN_OR_RETURN(rates[server],
-                             Round(*contenders[server], name, size, clients, payload, checked));
+      // A cache that is full is slower, and what displaces this turn's values may be another's.
+      for (const Contender* contender : all) {
+        if (contender->clear) MNEMO_RETURN_IF_ERROR(contender->clear());
+      }
+      MNEMO_ASSIGN_OR_RETURN(rates[next], Round(*all[next], name, size, clients, payload, checked));
     }
-    if (round == 0) continue;  // both warm up
-    for (int server = 0; server < 2; ++server) {
-      get[server].push_back(rates[server].get_gbps);
-      put[server].push_back(rates[server].put_gbps);
+    if (round == 0) continue;  // all warm up
+    for (size_t i = 0; i < all.size(); ++i) {
+      gets[i].push_back(rates[i].get_gbps);
+      puts[i].push_back(rates[i].put_gbps);
     }
-    get_ratio.push_back(rates[0].get_gbps / rates[1].get_gbps);
-    put_ratio.push_back(rates[0].put_gbps / rates[1].put_gbps);
-    cpu_ratio.push_back(rates[0].cpu_per_gb / rates[1].cpu_per_gb);
+    for (size_t i = 0; i < beside.size(); ++i) {
+      beside[i].get.push_back(rates[0].get_gbps / rates[i + 1].get_gbps);
+      beside[i].put.push_back(rates[0].put_gbps / rates[i + 1].put_gbps);
+      beside[i].cpu.push_back(rates[0].cpu_per_gb / rates[i + 1].cpu_per_gb);
+    }
   }
   const std::string suffix =
       fmt::format("{}_{}_c{}", checked ? "" : "_unchecked", size.name, clients);
-  for (int server = 0; server < 2; ++server) {
-    Report(out, contenders[server]->name + "_get_gbps" + suffix, get[server]);
-    Report(out, contenders[server]->name + "_put_gbps" + suffix, put[server]);
+  for (size_t i = 0; i < all.size(); ++i) {
+    Report(out, all[i]->name + "_get_gbps" + suffix, gets[i]);
+    Report(out, all[i]->name + "_put_gbps" + suffix, puts[i]);
   }
   const std::string& ours = comparison.ours.name;
-  Report(out, fmt::format("{}_get_{}{}", ours, comparison.ratio, suffix), get_ratio);
-  Report(out, fmt::format("{}_put_{}{}", ours, comparison.ratio, suffix), put_ratio);
-  if (comparison.theirs.pid != 0) {
-    Report(out, fmt::format("{}_cpu_seconds_per_gb_over_redis{}", ours, suffix), cpu_ratio);
+  for (size_t i = 0; i < beside.size(); ++i) {
+    const Rival& rival = comparison.rivals[i];
+    Report(out, fmt::format("{}_get_{}{}", ours, rival.ratio, suffix), beside[i].get);
+    Report(out, fmt::format("{}_put_{}{}", ours, rival.ratio, suffix), beside[i].put);
+    if (!rival.cpu.empty()) {
+      Report(out, fmt::format("{}_cpu_seconds_per_gb_{}{}", ours, rival.cpu, suffix),
+             beside[i].cpu);
+    }
+    if (clients == 1 && checked) {
+      out[fmt::format("{}_get_{}_{}", ours, rival.ratio, size.name)] =
+          Percentile(beside[i].get, 0.5);
+      out[fmt::format("{}_put_{}_{}", ours, rival.ratio, size.name)] =
+          Percentile(beside[i].put, 0.5);
+    }
   }
-  const Ratios medians = {.put = Percentile(put_ratio, 0.5), .get = Percentile(get_ratio, 0.5)};
-  if (clients == 1 && checked) {
-    out[fmt::format("{}_get_{}_{}", ours, comparison.ratio, size.name)] = medians.get;
-    out[fmt::format("{}_put_{}_{}", ours, comparison.ratio, size.name)] = medians.put;
-  }
-  return medians;
+  return Ratios{.put = Percentile(beside[0].put, 0.5), .get = Percentile(beside[0].get, 0.5)};
 }
 
 }  // namespace mnemo::bench

@@ -13,7 +13,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "mnemo/client.h"
-#include "tests/bench/common/redis_client.h"
+#include "storage/base/status_macros.h"
+#include "tests/bench/common/cache_clients.h"
 
 namespace mnemo::bench {
 
@@ -45,17 +46,24 @@ class Peer {
 absl::Status MakeDigest(std::span<const uint8_t> payload);
 absl::Status CheckDigest(std::span<const uint8_t> payload, const client::Digest* expected);
 
-class RedisPeer final : public Peer {
+// Of RedisClient and MemcachedClient.
+template <typename Cache>
+class CachePeer final : public Peer {
  public:
-  RedisPeer(std::unique_ptr<RedisClient> redis, uint64_t size)
-      : redis_(std::move(redis)), out_(size), in_(size) {}
+  CachePeer(Cache cache, uint64_t size) : cache_(std::move(cache)), out_(size), in_(size) {}
   std::span<uint8_t> out() override { return out_; }
   std::span<uint8_t> in() override { return in_; }
-  absl::Status Put(const std::string& key, uint64_t size, bool checked) override;
-  absl::Status Get(const std::string& key, uint64_t size, const client::Digest* digest) override;
+  absl::Status Put(const std::string& key, uint64_t size, bool checked) override {
+    if (checked) MNEMO_RETURN_IF_ERROR(MakeDigest(out().first(size)));
+    return cache_.Set(key, out().first(size));
+  }
+  absl::Status Get(const std::string& key, uint64_t size, const client::Digest* digest) override {
+    MNEMO_RETURN_IF_ERROR(cache_.Get(key, in().first(size)));
+    return CheckDigest(in().first(size), digest);
+  }
 
  private:
-  const std::unique_ptr<RedisClient> redis_;
+  Cache cache_;
   std::vector<uint8_t> out_, in_;
 };
 
@@ -88,25 +96,48 @@ struct Contender {
   std::string name;  // of its figures: "bulk" gives "bulk_get_gbps_2MiB_c1"
   int pid = 0;       // of its server; 0: this process
   MakePeer make;
+  std::function<absl::Status()> clear;  // its server keeps nothing of earlier turns
 };
+
+// What ours is held against.
+struct Rival {
+  Contender contender;
+  std::string ratio;  // "ratio" gives "bulk_get_ratio_2MiB"
+  std::string cpu;  // "over_redis" gives "bulk_cpu_seconds_per_gb_over_redis_2MiB_c1"; empty: none
+};
+
+// A cache at the other end of what `connect` makes.
+template <typename Cache>
+Rival CacheRival(std::string name, int pid, std::string ratio, std::string cpu,
+                 std::function<absl::StatusOr<LineSocket>()> connect) {
+  return {.contender = {.name = std::move(name),
+                        .pid = pid,
+                        .make = [connect](uint64_t size) -> absl::StatusOr<std::unique_ptr<Peer>> {
+                          MNEMO_ASSIGN_OR_RETURN(LineSocket socket, connect());
+                          return std::make_unique<CachePeer<Cache>>(Cache(std::move(socket)), size);
+                        },
+                        .clear = [connect]() -> absl::Status {
+                          MNEMO_ASSIGN_OR_RETURN(LineSocket socket, connect());
+                          return Cache(std::move(socket)).FlushAll();
+                        }},
+          .ratio = std::move(ratio),
+          .cpu = std::move(cpu)};
+}
 
 struct Comparison {
   Contender ours;
-  Contender theirs;
-  std::string ratio = "ratio";  // "bulk_get_ratio_2MiB"
-  int rounds = 5;               // measured; one more goes before
-  // Before each turn of either: what earlier turns left must not be displaced by this one.
-  std::function<absl::Status()> clear = [] { return absl::OkStatus(); };
+  std::vector<Rival> rivals;
+  int rounds = 5;  // measured; one more goes before
 };
 
-// The median ratios of one client, where payload is checked.
+// The median ratios to the first rival.
 struct Ratios {
   double put = 0;
   double get = 0;
 };
 
-// Rounds of both in turn, the first to go changing; a ratio is of the two rates of one
-// round. Every client puts its blocks, then gets them back.
+// Rounds of all in turn, the first to go changing; a ratio is of two rates of one round.
+// Every client puts its blocks, then gets them back.
 absl::StatusOr<Ratios> Compare(const Comparison& comparison, const Size& size, int clients,
                                bool checked, nlohmann::ordered_json& out);
 

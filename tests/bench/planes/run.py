@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""bench-planes: the daemon's planes beside Redis 7, its disk beside O_DIRECT -> one flat JSON.
+"""bench-planes: the daemon's planes beside Redis 7 and memcached, its disk beside O_DIRECT -> one
+flat JSON.
 
-Starts both on this host, runs bench_planes and then bench_bulk against them, then
+Starts all three on this host, runs bench_planes and then bench_bulk against them, then
 bench_disk, bench_advice, bench_encoded and bench_python with daemons of their own, holds
 the keys that have a bar against it, and leaves nothing running. A bar that is missed is
 named, and the exit code is then 1.
@@ -52,16 +53,22 @@ def start(mnemod: pathlib.Path, folder: pathlib.Path, running: list) -> list[str
     socket = str(folder / "redis")
     redis = side_by_side.start_redis("--port", "0", "--unixsocket", socket, memory="2gb")
     running.append(redis)
+    memcached = side_by_side.start_memcached(str(folder / "memcached"), megabytes=2048)
+    running.append(memcached)
     daemon, bound = side_by_side.start_mnemod(mnemod, folder, "--streams-unix-socket",
                                               str(folder / "streams"))
     running.append(daemon)
-    return [bound["grpc"], bound["streams"], str(daemon.pid), socket, str(redis.pid)]
+    return [bound["grpc"], bound["streams"], str(daemon.pid), socket, str(redis.pid),
+            str(folder / "memcached"), str(memcached.pid)]
 
 
 def start_bulk(mnemod: pathlib.Path, folder: pathlib.Path, running: list) -> list[str]:
     port = str(side_by_side.free_port())
     redis = side_by_side.start_redis("--port", port, "--bind", "127.0.0.1", memory="2gb")
     running.append(redis)
+    memcached_port = side_by_side.free_port()
+    memcached = side_by_side.start_memcached(memcached_port, megabytes=2048)
+    running.append(memcached)
     (folder / "plain").mkdir()
     daemon, bound = side_by_side.start_mnemod(mnemod, folder / "plain", "--streams-listen",
                                               "127.0.0.1:0")
@@ -77,7 +84,8 @@ def start_bulk(mnemod: pathlib.Path, folder: pathlib.Path, running: list) -> lis
         f"--set=tls.certificate={folder / 'node.pem'}", f"--set=tls.key={folder / 'node.key'}",
         "--set=tls.clients=off")
     running.append(secured)
-    return [bound["grpc"], str(daemon.pid), port, str(redis.pid), under_tls["grpc"], str(folder)]
+    return [bound["grpc"], str(daemon.pid), port, str(redis.pid), str(memcached_port),
+            str(memcached.pid), under_tls["grpc"], str(folder)]
 
 
 def start_disk(mnemod: pathlib.Path, folder: pathlib.Path, running: list) -> list[str]:
