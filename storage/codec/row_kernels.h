@@ -31,10 +31,6 @@ inline constexpr size_t kMaxCodePlanes = 6;
 
 // Tokens that the transform codec works on at once.
 inline constexpr size_t kTileTokens = 16;
-// How far apart axes lie. A column of them is read at once, and with a power of two of bytes
-// between its parts all would share a few places of a core's nearest cache. On the one processor
-// that it was measured on that made no difference.
-constexpr size_t AxisStride(size_t padded) { return padded % 64 == 0 ? padded + 16 : padded; }
 
 // What codes of up to 8 bits stand for. Levels are whole numbers of kLevelUnit, so
 // that they are the same everywhere.
@@ -67,7 +63,7 @@ struct RowKernels {
   // cosine and sine [count] of angles that grow by those of the steps.
   void (*advance)(float* cosine, float* sine, const float* step_cosine, const float* step_sine,
                   size_t count);
-  // Of tiles of kTileTokens tokens, and `count` axes, AxisStride(padded) apart:
+  // Of tiles of kTileTokens tokens, and `count` axes, `padded` apart:
   // coordinates[c * kTileTokens + t] = rows[t * stride] . axis c, for t below `tokens`.
   void (*project)(const float* rows, size_t stride, size_t tokens, const float* axes, size_t count,
                   size_t padded, float* coordinates);
@@ -75,10 +71,20 @@ struct RowKernels {
   // tokens of the tile.
   void (*mix)(const float* coordinates, const float* axes, const float* offset, size_t count,
               size_t padded, float* rows, size_t stride);
-  // Of each of `count` coordinates of a tile: the code's point, which is inward[c] nearer to 0 for
-  // codes +-1 and inward[count + c] for those beyond, times the token's step.
-  void (*place)(const int16_t* codes, const float* inward, const float* steps, size_t count,
-                float* coordinates);
+  // Of each of `count` coordinates of a tile: the code's point, code * 2^shift and then inward[c]
+  // nearer to 0 for codes +-1 and inward[count + c] for those beyond; 0 for 0. A point that does
+  // not fit wraps around. Points of two coordinates lie side by side, those of tokens behind one
+  // another, as `mix_points` takes them; where `count` is odd, the last one's neighbour is 0.
+  void (*place)(const int16_t* codes, const int16_t* inward, uint32_t shift, size_t count,
+                int16_t* points);
+  // rows[t * stride] = begin[t * begin_stride] + steps[t] * sum over c of point (c, t) * axis c,
+  // for all tokens of the tile. Axes of two coordinates have their numbers side by side, and so do
+  // points: axes[(c / 2 * padded + i) * 2 + c % 2], points[(c / 2 * kTileTokens + t) * 2 + c % 2];
+  // `count` is even. Sums are whole numbers modulo 2^32, the same at every level. `rows` may be
+  // `begin`.
+  void (*mix_points)(const int16_t* points, const int16_t* axes, const float* steps,
+                     const float* begin, size_t begin_stride, size_t count, size_t padded,
+                     float* rows, size_t stride);
   // By DType, the floating-point ones. Too large a value is stored as the largest
   // finite one.
   void (*load[6])(const uint8_t* in, size_t count, float* out);

@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdlib>
 #include <cstring>
+#include <vector>
 
 #include "storage/base/bytes.h"
 #include "storage/base/fp8.h"
@@ -85,8 +86,7 @@ void Project(const float* rows, size_t stride, size_t tokens, const float* axes,
   for (size_t c = 0; c < count; ++c) {
     for (size_t t = 0; t < tokens; ++t) {
       float sum = 0;
-      for (size_t i = 0; i < padded; ++i)
-        sum += rows[t * stride + i] * axes[c * AxisStride(padded) + i];
+      for (size_t i = 0; i < padded; ++i) sum += rows[t * stride + i] * axes[c * padded + i];
       coordinates[c * kTileTokens + t] = sum;
     }
   }
@@ -99,19 +99,38 @@ void Mix(const float* coordinates, const float* axes, const float* offset, size_
     std::copy(offset, offset + padded, row);
     for (size_t c = 0; c < count; ++c) {
       const float weight = coordinates[c * kTileTokens + t];
-      for (size_t i = 0; i < padded; ++i) row[i] += weight * axes[c * AxisStride(padded) + i];
+      for (size_t i = 0; i < padded; ++i) row[i] += weight * axes[c * padded + i];
     }
   }
 }
 
-void Place(const int16_t* codes, const float* inward, const float* steps, size_t count,
-           float* coordinates) {
+void Place(const int16_t* codes, const int16_t* inward, uint32_t shift, size_t count,
+           int16_t* points) {
+  if (count % 2 != 0) std::fill_n(points + (count - 1) * kTileTokens, 2 * kTileTokens, int16_t{0});
   for (size_t i = 0; i < count * kTileTokens; ++i) {
     const size_t c = i / kTileTokens;
-    const auto size = static_cast<float>(std::abs(codes[i]));
-    const float point = std::max(size - (size < 1.5F ? inward[c] : inward[count + c]), 0.0F);
-    const float step = steps[i % kTileTokens];
-    coordinates[i] = codes[i] == 0 ? 0 : (codes[i] < 0 ? -point : point) * step;
+    const int code = codes[i];
+    const int less = inward[std::abs(code) == 1 ? c : count + c];
+    const int point = code == 0 ? 0 : code * (1 << shift) - (code < 0 ? -less : less);
+    points[(c / 2 * kTileTokens + i % kTileTokens) * 2 + c % 2] = static_cast<int16_t>(point);
+  }
+}
+
+void MixPoints(const int16_t* points, const int16_t* axes, const float* steps, const float* begin,
+               size_t begin_stride, size_t count, size_t padded, float* rows, size_t stride) {
+  std::vector<uint32_t> sums(padded);
+  for (size_t t = 0; t < kTileTokens; ++t) {
+    std::fill(sums.begin(), sums.end(), 0U);
+    for (size_t c = 0; c < count; ++c) {
+      const int32_t point = points[(c / 2 * kTileTokens + t) * 2 + c % 2];
+      const int16_t* const axis = axes + c / 2 * padded * 2 + c % 2;
+      // A product fits; their sum may wrap around.
+      for (size_t i = 0; i < padded; ++i) sums[i] += static_cast<uint32_t>(point * axis[2 * i]);
+    }
+    for (size_t i = 0; i < padded; ++i) {
+      rows[t * stride + i] = begin[t * begin_stride + i] +
+                             steps[t] * static_cast<float>(static_cast<int32_t>(sums[i]));
+    }
   }
 }
 
@@ -160,6 +179,7 @@ const RowKernels& ScalarRowKernels() {
     made.project = Project;
     made.mix = Mix;
     made.place = Place;
+    made.mix_points = MixPoints;
     const auto at = [](DType dtype) { return static_cast<size_t>(dtype); };
     made.load[at(DType::kF32)] = LoadAs<float, Same>;
     made.load[at(DType::kF16)] = LoadAs<uint16_t, HalfToFloat>;

@@ -283,7 +283,7 @@ void Project(const float* HWY_RESTRICT rows, size_t stride, size_t tokens,
   for (; t + 4 <= tokens; t += 4) {
     const float* HWY_RESTRICT const row = rows + t * stride;
     for (size_t c = 0; c < count; ++c) {
-      const float* HWY_RESTRICT const axis = axes + c * AxisStride(padded);
+      const float* HWY_RESTRICT const axis = axes + c * padded;
       Vec sums[4] = {hn::Zero(tag), hn::Zero(tag), hn::Zero(tag), hn::Zero(tag)};
       for (size_t i = 0; i < padded; i += lanes) {
         const Vec of_axis = hn::LoadU(tag, axis + i);
@@ -312,7 +312,7 @@ HWY_INLINE void MixColumns(D tag, const float* HWY_RESTRICT coordinates,
                            size_t count, size_t padded, size_t at, float* HWY_RESTRICT rows,
                            size_t stride) {
   const size_t lanes = hn::Lanes(tag);
-  const size_t apart = AxisStride(padded);
+  const size_t apart = padded;
   for (size_t t = 0; t < kTileTokens; t += kMixTokens) {
     hn::Vec<D> sums[kMixTokens][kVectors];
     for (size_t v = 0; v < kVectors; ++v) {
@@ -353,27 +353,88 @@ void Mix(const float* HWY_RESTRICT coordinates, const float* HWY_RESTRICT axes,
   }
 }
 
-void Place(const int16_t* HWY_RESTRICT codes, const float* HWY_RESTRICT inward,
-           const float* HWY_RESTRICT steps, size_t count, float* HWY_RESTRICT coordinates) {
-  const FloatTag tag;
-  const hn::Rebind<int16_t, FloatTag> words;
+void Place(const int16_t* HWY_RESTRICT codes, const int16_t* HWY_RESTRICT inward, uint32_t shift,
+           size_t count, int16_t* HWY_RESTRICT points) {
+  // One block, in which neighbours stay neighbours.
+  const hn::CappedTag<int16_t, 8> tag;
+  using Vec = hn::Vec<hn::CappedTag<int16_t, 8>>;
   const size_t lanes = hn::Lanes(tag);
-  const FloatVec zero = hn::Zero(tag);
-  const FloatVec near_most = hn::Set(tag, 1.5F);
-  for (size_t c = 0; c < count; ++c) {
-    const FloatVec near = hn::Set(tag, inward[c]);
-    const FloatVec far = hn::Set(tag, inward[count + c]);
-    for (size_t t = 0; t < kTileTokens; t += lanes) {
-      const size_t at = c * kTileTokens + t;
-      const auto wide = hn::PromoteTo(IntTag(), hn::LoadU(words, codes + at));
-      const FloatVec code = hn::ConvertTo(tag, wide);
-      const FloatVec size = hn::Abs(code);
-      const FloatVec less = hn::IfThenElse(hn::Lt(size, near_most), near, far);
-      const FloatVec point = hn::CopySign(hn::Max(hn::Sub(size, less), zero), code);
-      // A code 0 stays 0, wherever its neighbours' points are.
-      const FloatVec kept = hn::IfThenZeroElse(hn::Eq(code, zero), point);
-      hn::StoreU(hn::Mul(kept, hn::LoadU(tag, steps + t)), tag, coordinates + at);
+  const Vec one = hn::Set(tag, 1);
+  const auto point_of = [&](size_t c, size_t t) HWY_ATTR {
+    const Vec code = hn::LoadU(tag, codes + c * kTileTokens + t);
+    const auto is_near = hn::Eq(hn::Abs(code), one);
+    const Vec less =
+        hn::IfThenElse(is_near, hn::Set(tag, inward[c]), hn::Set(tag, inward[count + c]));
+    const Vec towards = hn::IfThenElse(hn::Lt(code, hn::Zero(tag)), hn::Neg(less), less);
+    const Vec point = hn::Sub(hn::ShiftLeftSame(code, static_cast<int>(shift)), towards);
+    // A code 0 stays 0, wherever its neighbours' points are.
+    return hn::IfThenZeroElse(hn::Eq(code, hn::Zero(tag)), point);
+  };
+  for (size_t c = 0; c < count; c += 2) {
+    for (size_t t = 0; t < kTileTokens; t += lanes, points += 2 * lanes) {
+      const Vec first = point_of(c, t);
+      const Vec second = c + 1 < count ? point_of(c + 1, t) : hn::Zero(tag);
+      hn::StoreU(hn::InterleaveLower(tag, first, second), tag, points);
+      hn::StoreU(hn::InterleaveUpper(tag, first, second), tag, points + lanes);
     }
+  }
+}
+
+// Rows of all tokens, `kVectors` vectors wide, from the column `at`.
+template <size_t kVectors, class D>
+HWY_INLINE void MixPointColumns(D tag, const int16_t* HWY_RESTRICT points,
+                                const int16_t* HWY_RESTRICT axes, const float* HWY_RESTRICT steps,
+                                const float* begin, size_t begin_stride, size_t count,
+                                size_t padded, size_t at, float* rows, size_t stride) {
+  const hn::Repartition<int16_t, D> shorts;
+  const hn::RebindToFloat<D> floats;
+  const size_t lanes = hn::Lanes(tag);
+  for (size_t t = 0; t < kTileTokens; t += kMixTokens) {
+    // Where a level multiplies and adds in halves, the second ones; x86 needs none.
+    hn::Vec<D> sums[kMixTokens][kVectors], others[kMixTokens][kVectors];
+    for (size_t k = 0; k < kMixTokens; ++k) {
+      for (size_t v = 0; v < kVectors; ++v) sums[k][v] = others[k][v] = hn::Zero(tag);
+    }
+    const int16_t* HWY_RESTRICT axis = axes + 2 * at;
+    const int16_t* HWY_RESTRICT point = points + 2 * t;
+    for (size_t c = 0; c < count; c += 2, axis += 2 * padded, point += 2 * kTileTokens) {
+      for (size_t v = 0; v < kVectors; ++v) {
+        const auto column = hn::LoadU(shorts, axis + v * 2 * lanes);
+        for (size_t k = 0; k < kMixTokens; ++k) {
+          int32_t both;
+          std::memcpy(&both, point + 2 * k, sizeof(both));
+          sums[k][v] = hn::ReorderWidenMulAccumulate(
+              tag, column, hn::BitCast(shorts, hn::Set(tag, both)), sums[k][v], others[k][v]);
+        }
+      }
+    }
+    for (size_t k = 0; k < kMixTokens; ++k) {
+      const auto step = hn::Set(floats, steps[t + k]);
+      for (size_t v = 0; v < kVectors; ++v) {
+        const auto sum =
+            hn::ConvertTo(floats, hn::RearrangeToOddPlusEven(sums[k][v], others[k][v]));
+        const auto before = hn::LoadU(floats, begin + (t + k) * begin_stride + at + v * lanes);
+        hn::StoreU(hn::MulAdd(step, sum, before), floats, rows + (t + k) * stride + at + v * lanes);
+      }
+    }
+  }
+}
+
+void MixPoints(const int16_t* HWY_RESTRICT points, const int16_t* HWY_RESTRICT axes,
+               const float* HWY_RESTRICT steps, const float* begin, size_t begin_stride,
+               size_t count, size_t padded, float* rows, size_t stride) {
+  const IntTag tag;
+  const hn::CappedTag<int32_t, 8> small;
+  const size_t lanes = hn::Lanes(tag);
+  size_t at = 0;
+  for (; at + 2 * lanes <= padded; at += 2 * lanes) {
+    MixPointColumns<2>(tag, points, axes, steps, begin, begin_stride, count, padded, at, rows,
+                       stride);
+  }
+  // A padded row is a multiple of 8.
+  for (; at < padded; at += hn::Lanes(small)) {
+    MixPointColumns<1>(small, points, axes, steps, begin, begin_stride, count, padded, at, rows,
+                       stride);
   }
 }
 
@@ -458,6 +519,7 @@ void FillAll(RowKernels& table) {
   table.project = Project;
   table.mix = Mix;
   table.place = Place;
+  table.mix_points = MixPoints;
   table.store[static_cast<size_t>(DType::kBF16)] = StoreBfloat;
   table.store[static_cast<size_t>(DType::kF16)] = StoreHalf;
   table.load[static_cast<size_t>(DType::kBF16)] = LoadBfloat;

@@ -51,6 +51,16 @@ size_t WriteTensorHeader(const TensorHeader& header, uint8_t* into);
 // Reads the front of `reader`. The shape is valid then. Errors: kDataLoss.
 absl::StatusOr<TensorHeader> ReadTensorHeader(ByteReader& reader);
 
+// How a decoder of the transform codec goes about a head.
+struct TransformHead {
+  size_t first_slot = 0;  // its gain's; its coordinates follow
+  size_t coded = 0;       // coordinates
+  size_t wide = 0;        // of these the first ones, whose codes are too large for whole numbers
+  uint32_t shift = 0;     // a step is 2^shift units of the others' points
+  size_t inward = 0;      // where the others' begin
+  float step = 0;         // of the row with gain 0 half octaves
+};
+
 // Buffers of a decoder, as large as they ever had to be.
 struct DecodeScratch {
   std::vector<uint8_t> codes;
@@ -61,9 +71,10 @@ struct DecodeScratch {
   // Of the transform codec, for a tile.
   std::vector<int16_t> symbols;
   std::vector<float> weights;
+  std::vector<int16_t> points;
   std::vector<SymbolSlot> slots;
-  std::vector<uint32_t> slots_before;  // of each head, and all of them
-  std::vector<float> inward;
+  std::vector<TransformHead> heads;
+  std::vector<int16_t> inward;
   std::optional<RandomRotation> rotation;
   uint32_t rotated_dimension = 0;
   RopeCache ropes;

@@ -36,7 +36,7 @@ void AppendNumbers(std::string& out, std::span<const T> numbers) {
 bool ReadAxes(ByteReader& reader, uint64_t heads, uint32_t dimension, std::vector<float>& axes) {
   const ByteView bytes = reader.Take(heads * dimension * dimension * sizeof(uint16_t));
   if (!reader.ok()) return false;
-  const size_t apart = AxisStride(PaddedDimension(dimension));
+  const size_t apart = PaddedDimension(dimension);
   axes.assign(heads * dimension * apart, 0);
   const uint8_t* at = bytes.data();
   for (uint64_t row = 0; row < heads * dimension; ++row) {
@@ -70,11 +70,32 @@ std::optional<SpreadClass> ClassOf(int spread, int step) {
 }
 
 const float* TransformBasis::axes_of(size_t head) const {
-  return axes.data() + head * dimension * AxisStride(PaddedDimension(dimension));
+  return axes.data() + head * dimension * PaddedDimension(dimension);
+}
+
+const int16_t* TransformBasis::paired_axes_of(size_t head) const {
+  return paired_axes.data() + head * ((dimension + 1) / 2) * 2 * PaddedDimension(dimension);
+}
+
+void TransformBasis::PairAxes() {
+  const size_t padded = PaddedDimension(dimension);
+  const size_t pairs = (dimension + 1) / 2;
+  const size_t heads = axes.size() / (dimension * padded);
+  // Where there is one axis too few for pairs, it has zeros beside it.
+  paired_axes.assign(heads * pairs * 2 * padded, 0);
+  for (size_t head = 0; head < heads; ++head) {
+    const float* axis = axes_of(head);
+    for (size_t c = 0; c < dimension; ++c, axis += padded) {
+      int16_t* const pair = paired_axes.data() + (head * pairs + c / 2) * 2 * padded + c % 2;
+      for (size_t i = 0; i < padded; ++i) {
+        pair[2 * i] = static_cast<int16_t>(std::lround(axis[i] / kAxisUnit));
+      }
+    }
+  }
 }
 
 void TransformBasis::Append(std::string& out) const {
-  const size_t apart = AxisStride(PaddedDimension(dimension));
+  const size_t apart = PaddedDimension(dimension);
   for (size_t row = 0; row < spreads.size(); ++row) {
     for (uint32_t i = 0; i < dimension; ++i) AppendLittle(out, FloatToHalf(axes[row * apart + i]));
   }
@@ -114,6 +135,7 @@ std::optional<TransformBasis> ReadTransformBasis(ByteReader& reader, uint64_t he
   }
   basis.gains = ReadTable(reader, kGainSymbols);
   if (!basis.gains) return std::nullopt;
+  basis.PairAxes();
   return basis;
 }
 

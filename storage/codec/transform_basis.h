@@ -24,6 +24,8 @@ inline constexpr uint32_t kMostAxes = 1024;
 inline constexpr int kLevelsAnOctave = 16;
 inline constexpr int kMostLevel = 511;
 
+inline constexpr float kAxisUnit = 1.0F / (1 << 14);
+
 // Steps are chosen for 1 to 5 bits a value.
 inline constexpr uint32_t kMostTransformBits = 5;
 
@@ -59,9 +61,11 @@ std::optional<SpreadClass> ClassOf(int spread, int step);
 
 struct TransformBasis {
   uint32_t dimension = 0;
-  // Orthonormal rows [layer, head, coordinate], AxisStride apart, the one of the largest variance
-  // first, zeros behind the dimension.
+  // Orthonormal rows [layer, head, coordinate], PaddedDimension apart, the one of the largest
+  // variance first, zeros behind the dimension.
   std::vector<float> axes;
+  // The same to whole numbers of kAxisUnit, as RowKernels::mix_points takes them.
+  std::vector<int16_t> paired_axes;
   std::vector<int16_t> spreads;  // levels [layer, head, coordinate], not growing
   std::vector<int16_t> units;    // [layer, head], half octaves
   std::vector<int16_t> steps;    // levels [layer, head, bits - 1]
@@ -70,6 +74,9 @@ struct TransformBasis {
 
   int step(size_t head, uint32_t bits) const { return steps[head * kMostTransformBits + bits - 1]; }
   const float* axes_of(size_t head) const;
+  const int16_t* paired_axes_of(size_t head) const;
+  // Makes paired_axes of axes.
+  void PairAxes();
   void Append(std::string& out) const;
 };
 

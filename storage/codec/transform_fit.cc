@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <numbers>
 #include <numeric>
@@ -78,8 +79,12 @@ std::optional<int> HalfOctavesOf(std::span<const float> row) {
 }
 
 float HalfOctaves(int half_octaves) {
+  constexpr int kExponentZero = 127;
+  constexpr int kMantissaBits = 23;
   const float odd = half_octaves % 2 == 0 ? 1 : std::numbers::sqrt2_v<float>;
-  return std::ldexp(odd, half_octaves >> 1);
+  // A decoder asks for every row, so without std::ldexp.
+  const int exponent = kExponentZero + (half_octaves >> 1);
+  return odd * std::bit_cast<float>(static_cast<uint32_t>(exponent) << kMantissaBits);
 }
 float Levels(int level) {
   return static_cast<float>(std::exp2(static_cast<double>(level) / kLevelsAnOctave));
@@ -227,7 +232,7 @@ int StepFor(std::span<const int16_t> spreads, std::span<const double> bits_of_ta
 
 TransformBasis TransformFit::Finish(std::span<const float> mean) const {
   TransformBasis basis{.dimension = dimension_};
-  const size_t apart = AxisStride(PaddedDimension(dimension_));
+  const size_t apart = PaddedDimension(dimension_);
   basis.axes.assign(heads_.size() * dimension_ * apart, 0);
   std::vector<CodeCounts> counts = Priors();
   // A little of each: tables have no code that cannot be.
@@ -273,6 +278,7 @@ TransformBasis TransformFit::Finish(std::span<const float> mean) const {
           spreads.subspan(head * dimension_, dimension_), bits, rate * dimension_ - gain_bits)));
     }
   }
+  basis.PairAxes();
   return basis;
 }
 

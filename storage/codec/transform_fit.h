@@ -14,7 +14,7 @@ namespace mnemo::codec {
 
 // The row's size, in half octaves of its root mean square; none of a row of zeros.
 std::optional<int> HalfOctavesOf(std::span<const float> row);
-// 2^(half_octaves / 2) and 2^(level / 16).
+// 2^(half_octaves / 2), of -250 to 250, and 2^(level / 16).
 float HalfOctaves(int half_octaves);
 float Levels(int level);
 

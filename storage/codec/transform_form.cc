@@ -50,6 +50,10 @@ struct HeadPlan {
   SymbolSlot SlotOf(const SpreadClass& of) const {
     return {&basis.tables[of.table].symbols, kLargestSymbol[of.table], of.raw_bits};
   }
+  // How much nearer to 0 than a code its point is, in 1/256 of a step.
+  int InwardOf(const SpreadClass& of, bool far) const {
+    return of.raw_bits == 0 ? basis.tables[of.table].inward[far ? 1 : 0] : 0;
+  }
   float StepOf(int gain) const {
     return Levels(step) * HalfOctaves(gain - kNominalGain + basis.units[head]);
   }
@@ -92,6 +96,8 @@ class Transform final : public TensorForm {
     return {basis, number, basis.step(number, bits)};
   }
   static void PlanSlots(const DecodeLayer& job);
+  static void MixWide(const DecodeLayer& job, const HeadPlan& plan, const TransformHead& head,
+                      std::span<const float> steps, const float* offset, float* rows);
   static void DecodeHead(const DecodeLayer& job, uint32_t head, size_t tokens, bool wanted,
                          SymbolDecoder& symbols);
 };
@@ -204,52 +210,116 @@ absl::Status Transform::Encode(const TensorHeader& header, const Calibration* ca
   return absl::OkStatus();
 }
 
+// Points of a tile's codes are whole numbers of 16 bits, and their sums with axes of 32. A unit is
+// 2^-8 to 2^-4 of a step, the smallest with which all fit; of a coordinate that spreads over
+// hundreds of steps none does.
+void PlanPoints(std::span<const SpreadClass> classes, TransformHead& head) {
+  constexpr uint32_t kLeastShift = 4;
+  constexpr uint32_t kMostShift = 8;
+  constexpr double kMostPoint = 32767;
+  // The norm of a row's points, times an axis' unit: 2^31, less what rounding the axes may add.
+  constexpr double kMostNorm = 127'000;
+  double most = 0;
+  double squares = 0;
+  const auto fit = [](double size, double sum, uint32_t shift) {
+    const double units = 1 << shift;
+    return size * units <= kMostPoint && sum * units * units <= kMostNorm * kMostNorm;
+  };
+  head.wide = head.coded;
+  while (head.wide > 0) {
+    const SpreadClass of = classes[head.wide - 1];
+    // Of any code that a stream may have, and half a step outward.
+    const double size = ((kLargestSymbol[of.table] + 1) << of.raw_bits) - 0.5;
+    if (!fit(std::max(most, size), squares + size * size, kLeastShift)) break;
+    most = std::max(most, size);
+    squares += size * size;
+    --head.wide;
+  }
+  // Axes are in pairs.
+  head.wide = std::min(head.coded, head.wide + head.wide % 2);
+  head.shift = kLeastShift;
+  while (head.shift < kMostShift && fit(most, squares, head.shift + 1)) ++head.shift;
+}
+
 // What the slots of all heads are, and where the points of their codes lie.
 void Transform::PlanSlots(const DecodeLayer& job) {
   DecodeScratch& scratch = job.scratch;
   scratch.slots.clear();
-  scratch.slots_before.clear();
+  scratch.heads.clear();
   scratch.inward.clear();
   std::vector<SpreadClass> classes;
   for (uint32_t head = 0; head < job.header.shape.heads; ++head) {
     const HeadPlan plan = PlanOf(job.header, *job.calibration, job.layer, head, job.bits);
     classes.clear();
     plan.AddClasses(classes);
-    scratch.slots_before.push_back(static_cast<uint32_t>(scratch.slots.size()));
+    TransformHead made = {.first_slot = scratch.slots.size(),
+                          .coded = classes.size(),
+                          .inward = scratch.inward.size(),
+                          .step = Levels(plan.step) * HalfOctaves(plan.basis.units[plan.head])};
+    PlanPoints(classes, made);
     scratch.slots.push_back({&*plan.basis.gains, 0, 0});
     for (const SpreadClass& of : classes) scratch.slots.push_back(plan.SlotOf(of));
     // Of codes +-1 of the whole head, then of those beyond.
-    for (size_t far = 0; far < 2; ++far) {
-      for (const SpreadClass& of : classes) {
-        const int inward = of.raw_bits == 0 ? plan.basis.tables[of.table].inward[far] : 0;
-        scratch.inward.push_back(static_cast<float>(inward) / 256);
+    for (const bool far : {false, true}) {
+      for (size_t c = made.wide; c < made.coded; ++c) {
+        const auto units = static_cast<float>(plan.InwardOf(classes[c], far)) / 256 *
+                           static_cast<float>(1 << made.shift);
+        scratch.inward.push_back(static_cast<int16_t>(std::lround(units)));
       }
     }
+    scratch.heads.push_back(made);
   }
-  scratch.slots_before.push_back(static_cast<uint32_t>(scratch.slots.size()));
+}
+
+// Adds up means and what a head's coordinates that are too wide for whole numbers are, to `rows`.
+void Transform::MixWide(const DecodeLayer& job, const HeadPlan& plan, const TransformHead& head,
+                        std::span<const float> steps, const float* offset, float* rows) {
+  DecodeScratch& scratch = job.scratch;
+  std::vector<SpreadClass> classes;
+  plan.AddClasses(classes);
+  for (size_t i = 0; i < head.wide * kTileTokens; ++i) {
+    const int code = scratch.symbols[kTileTokens + i];
+    const int inward = plan.InwardOf(classes[i / kTileTokens], std::abs(code) > 1);
+    const int towards = code < 0 ? -inward : inward;
+    const int point = code == 0 ? 0 : code * 256 - towards;
+    scratch.weights[i] = static_cast<float>(point) / 256 * steps[i % kTileTokens];
+  }
+  const size_t padded = job.header.padded();
+  job.kernels.mix(scratch.weights.data(), plan.basis.axes_of(plan.head), offset, head.wide, padded,
+                  rows, job.heads * padded);
 }
 
 // Takes a head's codes of a tile; if they are wanted, puts its rows into scratch.values.
 void Transform::DecodeHead(const DecodeLayer& job, uint32_t head, size_t tokens, bool wanted,
                            SymbolDecoder& symbols) {
   DecodeScratch& scratch = job.scratch;
-  const size_t begin = scratch.slots_before[head];
-  const size_t count = scratch.slots_before[head + 1] - begin;
-  const size_t coded = count - 1;
-  symbols.Take(std::span(scratch.slots).subspan(begin, count), tokens, scratch.symbols.data());
+  const TransformHead& of = scratch.heads[head];
+  symbols.Take(std::span(scratch.slots).subspan(of.first_slot, 1 + of.coded), tokens,
+               scratch.symbols.data());
   if (!wanted) return;
   const size_t padded = job.header.padded();
   const HeadPlan plan = PlanOf(job.header, *job.calibration, job.layer, head, job.bits);
   std::array<float, kTileTokens> steps = {};
-  for (size_t t = 0; t < tokens; ++t) steps[t] = plan.StepOf(scratch.symbols[t]);
-  // A head before this one has a slot for its gain besides its coordinates.
-  const float* const inward = scratch.inward.data() + 2 * (begin - head);
-  job.kernels.place(scratch.symbols.data() + kTileTokens, inward, steps.data(), coded,
-                    scratch.weights.data());
-  const size_t at = head - job.first_head;
-  job.kernels.mix(scratch.weights.data(), plan.basis.axes_of(plan.head),
-                  scratch.offset.data() + at * padded, coded, padded,
-                  scratch.values.data() + at * padded, job.heads * padded);
+  for (size_t t = 0; t < tokens; ++t) {
+    steps[t] = of.step * HalfOctaves(scratch.symbols[t] - kNominalGain);
+  }
+  float* const rows = scratch.values.data() + (head - job.first_head) * padded;
+  const size_t stride = job.heads * padded;
+  const float* begin = scratch.offset.data() + (head - job.first_head) * padded;
+  size_t begin_stride = 0;
+  if (of.wide != 0) {
+    MixWide(job, plan, of, steps, begin, rows);
+    begin = rows;
+    begin_stride = stride;
+  }
+  const size_t points = of.coded - of.wide;
+  job.kernels.place(scratch.symbols.data() + (1 + of.wide) * kTileTokens,
+                    scratch.inward.data() + of.inward, of.shift, points, scratch.points.data());
+  const float unit = kAxisUnit / static_cast<float>(1 << of.shift);
+  for (float& step : steps) step *= unit;
+  job.kernels.mix_points(scratch.points.data(),
+                         plan.basis.paired_axes_of(plan.head) + of.wide * padded, steps.data(),
+                         begin, begin_stride, points + points % 2, padded, rows, stride);
 }
 
 void Transform::Decode(const DecodeLayer& job) const {
@@ -259,6 +329,7 @@ void Transform::Decode(const DecodeLayer& job) const {
   DecodeScratch& scratch = job.scratch;
   scratch.symbols.assign((1 + shape.dimension) * kTileTokens, 0);
   scratch.weights.resize(shape.dimension * kTileTokens);
+  scratch.points.resize((shape.dimension + 1) * kTileTokens);
   scratch.values.resize(kTileTokens * job.heads * padded);
   scratch.offset.assign(job.heads * padded, 0);
   for (uint32_t head = 0; head < job.heads; ++head) {

@@ -189,7 +189,7 @@ TEST_P(RowKernelsTest, ProjectAndMixTiles) {
   constexpr size_t kAxes = 11;
   for (const size_t padded : kDimensions) {
     const size_t stride = padded + 8;
-    const std::vector<float> axes = Normal(kAxes * AxisStride(padded), padded);
+    const std::vector<float> axes = Normal(kAxes * padded, padded);
     const std::vector<float> rows = Normal(kTileTokens * stride, padded + 1);
     for (const size_t tokens : {1u, 4u, 13u, 16u}) {
       std::vector<float> was(kAxes * kTileTokens, kGuard), is = was;
@@ -207,21 +207,72 @@ TEST_P(RowKernelsTest, ProjectAndMixTiles) {
 }
 
 TEST_P(RowKernelsTest, PlaceCodesAtTheirPoints) {
-  constexpr size_t kCount = 5;
   std::mt19937_64 random(7);
-  std::vector<int16_t> codes(kCount * kTileTokens);
-  for (size_t i = 0; i < codes.size(); ++i) {
-    codes[i] = static_cast<int16_t>(i < 40 ? static_cast<int>(i % 5) - 2 : random());
+  for (const size_t count : {1u, 5u, 6u}) {
+    std::vector<int16_t> codes(count * kTileTokens), inward(2 * count);
+    for (size_t i = 0; i < codes.size(); ++i) {
+      codes[i] = static_cast<int16_t>(i < 40 ? static_cast<int>(i % 5) - 2 : random());
+    }
+    for (int16_t& less : inward) less = static_cast<int16_t>(random() % 255) - 127;
+    inward[0] = 64;
+    inward[count] = -32;
+    for (const uint32_t shift : {4u, 8u}) {
+      std::vector<int16_t> was((count + 1) / 2 * 2 * kTileTokens + 1, 1234), is = was;
+      scalar_.place(codes.data(), inward.data(), shift, count, was.data());
+      kernels_.place(codes.data(), inward.data(), shift, count, is.data());
+      EXPECT_EQ(is, was);
+      EXPECT_EQ(was.back(), 1234);
+    }
+    // At 256 units a step. Points of the same token are neighbours.
+    std::vector<int16_t> points((count + 1) / 2 * 2 * kTileTokens);
+    kernels_.place(codes.data(), inward.data(), 8, count, points.data());
+    const std::vector<int16_t> expected = {-2 * 256 - 32, -256 + 64, 0, 256 - 64, 2 * 256 + 32};
+    for (size_t t = 0; t < expected.size(); ++t) EXPECT_EQ(points[2 * t], expected[t]) << t;
+    if (count == 1) {
+      EXPECT_EQ(points[1], 0);
+    }
   }
-  const std::vector<float> inward = {0.25F, -0.5F, 0, 0.125F, 0, 0.5F, 0.25F, 0, -0.25F, 0};
-  const std::vector<float> steps = Normal(kTileTokens, 8);
-  std::vector<float> was(codes.size() + 1, kGuard), is = was;
-  scalar_.place(codes.data(), inward.data(), steps.data(), kCount, was.data());
-  kernels_.place(codes.data(), inward.data(), steps.data(), kCount, is.data());
-  EXPECT_EQ(is, was);
-  EXPECT_EQ(was[2], 0);
-  EXPECT_EQ(was[3], 0.75F * steps[3]);
-  EXPECT_EQ(was[0], -1.5F * steps[0]);
+}
+
+// Sums are whole numbers: the same at every level, also where they wrap around.
+TEST_P(RowKernelsTest, MixPointsExactly) {
+  std::mt19937_64 random(11);
+  const auto any = [&](size_t count) {
+    std::vector<int16_t> made(count);
+    for (int16_t& value : made) value = static_cast<int16_t>(random());
+    return made;
+  };
+  for (const size_t padded : kDimensions) {
+    const size_t stride = padded + 8;
+    for (const size_t count : {0u, 2u, 12u}) {
+      const std::vector<int16_t> points = any(count * kTileTokens), axes = any(count * padded);
+      const std::vector<float> ones(kTileTokens, 1), zeros(padded, 0);
+      std::vector<float> was(kTileTokens * stride, kGuard), is = was;
+      scalar_.mix_points(points.data(), axes.data(), ones.data(), zeros.data(), 0, count, padded,
+                         was.data(), stride);
+      kernels_.mix_points(points.data(), axes.data(), ones.data(), zeros.data(), 0, count, padded,
+                          is.data(), stride);
+      EXPECT_EQ(is, was) << padded;
+      // By steps, on top of what is there.
+      std::vector<float> steps = Normal(kTileTokens, 8);
+      for (float& step : steps) step *= 1e-9F;
+      was = is = Normal(kTileTokens * stride, padded);
+      scalar_.mix_points(points.data(), axes.data(), steps.data(), was.data(), stride, count,
+                         padded, was.data(), stride);
+      kernels_.mix_points(points.data(), axes.data(), steps.data(), is.data(), stride, count,
+                          padded, is.data(), stride);
+      ExpectNear(is, was, 10);
+    }
+  }
+  // Two coordinates of one token, by hand.
+  std::vector<int16_t> points(2 * kTileTokens), axes(2 * 8);
+  points[2 * 3] = -5, points[2 * 3 + 1] = 7;
+  axes[2 * 6] = 100, axes[2 * 6 + 1] = 1000;
+  std::vector<float> steps(kTileTokens, 0.5F), begin(8, 1), rows(kTileTokens * 8);
+  kernels_.mix_points(points.data(), axes.data(), steps.data(), begin.data(), 0, 2, 8, rows.data(),
+                      8);
+  EXPECT_EQ(rows[3 * 8 + 6], 1 + 0.5F * 6500);
+  EXPECT_EQ(rows[3 * 8 + 5], 1);
 }
 
 // The whole way: sections decode to the same at every level, but for rounding.

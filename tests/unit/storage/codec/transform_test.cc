@@ -6,6 +6,7 @@
 
 #include "storage/base/checksum.h"
 #include "storage/codec/tensor_codec.h"
+#include "storage/codec/transform_basis.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/tensors.h"
 
@@ -30,8 +31,8 @@ constexpr TensorShape kShape = {.role = TensorRole::kValues,
                                 .heads = 1,
                                 .dimension = kWidth};
 
-// Normal values in a basis that no channel is in: coordinate i has the deviation 2^(-i/4).
-Bytes MixedTensor(const TensorShape& shape, uint64_t seed, float scale = 1) {
+// Normal values in a basis that no channel is in: coordinate i has the deviation 2^(-decay i).
+Bytes MixedTensor(const TensorShape& shape, uint64_t seed, float scale = 1, float decay = 0.25F) {
   std::mt19937_64 random(seed);
   std::normal_distribution<float> normal;
   Bytes bytes(shape.bytes());
@@ -39,7 +40,7 @@ Bytes MixedTensor(const TensorShape& shape, uint64_t seed, float scale = 1) {
   for (uint32_t token = 0; token < shape.tokens; ++token) {
     std::fill(row.begin(), row.end(), 0.0F);
     for (uint32_t i = 0; i < kWidth; ++i) {
-      const float along = scale * normal(random) * std::exp2(-0.25F * static_cast<float>(i));
+      const float along = scale * normal(random) * std::exp2(-decay * static_cast<float>(i));
       // The orthonormal cosines.
       for (uint32_t j = 0; j < kWidth; ++j) {
         row[j] += along * static_cast<float>(std::sqrt((i == 0 ? 1.0 : 2.0) / kWidth) *
@@ -52,7 +53,8 @@ Bytes MixedTensor(const TensorShape& shape, uint64_t seed, float scale = 1) {
 }
 
 std::shared_ptr<const Calibration> CalibrationOfMixed(CalibrationKind kind,
-                                                      const TensorShape& shape, float scale = 1) {
+                                                      const TensorShape& shape, float scale = 1,
+                                                      float decay = 0.25F) {
   CalibrationFit fit =
       CalibrationFit::Create(
           {.layers = 1, .heads = 1, .k_dimension = kWidth, .v_dimension = kWidth, .ropes = {{}}},
@@ -62,7 +64,7 @@ std::shared_ptr<const Calibration> CalibrationOfMixed(CalibrationKind kind,
   many.tokens = 8192;
   for (const TensorRole role : {TensorRole::kKeys, TensorRole::kValues}) {
     many.role = role;
-    EXPECT_OK(fit.Add(many, MixedTensor(many, 1, scale)));
+    EXPECT_OK(fit.Add(many, MixedTensor(many, 1, scale, decay)));
   }
   return fit.Finish().value();
 }
@@ -89,6 +91,30 @@ TEST(TransformTest, HasTheDistortionOfAUniformQuantiserAtEachSize) {
     const double expected = step * step / 12 / squares;
     EXPECT_NEAR(coded.facts.error.squared_errors / coded.facts.error.squares / expected, 1, 0.12)
         << bits;
+  }
+}
+
+// Codes of up to some thousands of steps, which take another way than the usual ones, err no more.
+TEST(TransformTest, HasOneErrorForCoordinatesOfAnySpread) {
+  constexpr float kDecay = 0.5F;
+  TensorShape shape = kShape;
+  shape.role = TensorRole::kKeys;
+  const auto calibration = CalibrationOfMixed(CalibrationKind::kAxes, shape, 1, kDecay);
+  const codec::TransformBasis& basis = *calibration->basis(shape.role);
+  const Bytes exact = MixedTensor(shape, 2, 1, kDecay);
+  for (const uint32_t bits : {1u, 2u, 3u, 4u, 5u}) {
+    const Coded coded = Encode(CodecId::kTransform, bits, shape, exact, calibration.get());
+    const double step = std::exp2(basis.step(0, bits) / double{codec::kLevelsAnOctave});
+    // In octaves over a step.
+    const double widest = (basis.spreads[0] - basis.step(0, bits)) / double{codec::kLevelsAnOctave};
+    EXPECT_GT(widest, 2 * bits);
+    // What is not coded, for it spreads less than a step, errs less.
+    const double squares = coded.facts.error.squared_errors / (double{kWidth} * shape.tokens);
+    EXPECT_LT(squares / (step * step / 12), 1.1) << bits;
+    if (bits == 5) {
+      EXPECT_GT(widest, 9);
+      EXPECT_GT(squares / (step * step / 12), 0.7);
+    }
   }
 }
 
