@@ -1,6 +1,6 @@
 """Waiting without sleep, where what is waited for mostly comes at once.
 
-As storage/base/busy_wait.h does for the C++ client: docs/decisions/0120.
+As storage/base/busy_wait.h does for the C++ client: docs/decisions/0120, 0150.
 """
 
 import os
@@ -9,7 +9,7 @@ from typing import Callable, Optional
 
 # How long it looks again before it sleeps.
 LONGEST = 200e-6
-# An offer of the core that took longer was taken by somebody who has much to do.
+# A look and an offer of the core that took longer was taken by somebody who has much to do.
 TAKEN = 500e-6
 # How long it sleeps at once then.
 PAUSE = 0.2
@@ -20,12 +20,8 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
 
-def _yield() -> None:
-    # Both let other threads of this process have the interpreter, too.
-    if hasattr(os, "sched_yield"):
-        os.sched_yield()
-    else:
-        time.sleep(0)
+# Lets other threads have the core, and those of this process the interpreter.
+_yield: Callable[[], None] = getattr(os, "sched_yield", lambda: time.sleep(0))
 
 
 class BusyWait:
@@ -58,10 +54,10 @@ class BusyWait:
         while now - self._began < LONGEST:
             if look():
                 return True
-            offered = self._clock()
+            before = now
             self._offer()
             now = self._clock()
-            if now - offered > TAKEN:
+            if now - before > TAKEN:
                 self._not_before = now + PAUSE
                 return look()
         return False

@@ -49,9 +49,10 @@ class _Stream:
         self._memories = memories
         # Threads read and write at once, each until a time of its own.
         self._socket: StreamSocket = connect(way, limit.left())
-        self._changed = threading.Condition()
-        self._pending = Pending()  # guarded by _changed, but for payload of who reads
-        self._reading = False  # guarded by _changed
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)  # told under _lock
+        self._pending = Pending()  # guarded by _lock, but for payload of who reads
+        self._reading = False  # guarded by _lock
         # Of who reads.
         self._wait_busily = BusyWait()
         self._came: Optional[int] = None
@@ -68,12 +69,12 @@ class _Stream:
 
     @property
     def broken(self) -> bool:
-        with self._changed:
+        with self._lock:
             return self._pending.error is not None
 
     def close(self, error: Optional[MnemoError] = None) -> None:
         """Ends it; calls that wait are told so. Idempotent."""
-        with self._changed:
+        with self._lock:
             self._pending.fail(error or closed_client())
             self._changed.notify_all()
         self._socket.close()  # wakes whoever reads
@@ -119,12 +120,12 @@ class _Stream:
         payload: Optional[Payload] = None,
     ) -> bytes:
         """Sends a request and waits for its answer. Errors: MnemoError."""
-        with self._changed:
+        with self._lock:
             id_, frame = self._pending.begin(type_, body, limit, payload)
         try:
             self._send([memoryview(frame)], limit, fd)
         except BaseException:
-            with self._changed:
+            with self._lock:
                 self._pending.withdraw(id_)
             raise
         answer: Optional[bytes] = None
@@ -137,7 +138,7 @@ class _Stream:
         finally:
             if answer is None and isinstance(payload, Receiving):
                 self._await_no_reader()
-            with self._changed:
+            with self._lock:
                 self._pending.forget(id_)
 
     def _answer(self, id_: int, limit: TimeLimit) -> Optional[bytes]:
@@ -146,7 +147,7 @@ class _Stream:
             answer = self._wait(id_, limit)
             if answer is not None or limit.left() <= 0:
                 return answer
-            with self._changed:
+            with self._lock:
                 pieces = self._pending.to_send(id_) if self._pending.may_send(id_) else []
             if pieces:
                 try:
@@ -156,7 +157,7 @@ class _Stream:
 
     def _cancel(self, id_: int) -> Optional[bytes]:
         """Gives a request up. The answer that came; without one the stream is closed."""
-        with self._changed:
+        with self._lock:
             frame = self._pending.cancel(id_)
         limit = TimeLimit(CANCEL_GRACE)
         try:
@@ -173,7 +174,7 @@ class _Stream:
     def _await_no_reader(self) -> None:
         # Whoever reads may be in the middle of the memory of a call that ends.
         self.close(given_up())
-        with self._changed:
+        with self._lock:
             while self._reading:
                 self._changed.wait()
 
@@ -194,7 +195,7 @@ class _Stream:
                     # Half a frame is there: nothing can follow it.
                     raise TimeoutError("the server does not read")
         except OSError as error:
-            with self._changed:
+            with self._lock:
                 self._pending.fail(lost(error))
                 self._changed.notify_all()
                 self._pending.check()
@@ -212,7 +213,7 @@ class _Stream:
     def _wait(self, id_: int, limit: TimeLimit) -> Optional[bytes]:
         """The answer; None: the time is over, or payload may be sent."""
         while True:
-            with self._changed:
+            with self._lock:
                 while True:
                     answer = self._pending.take(id_)
                     if answer is not None:
@@ -240,7 +241,7 @@ class _Stream:
         except (OSError, ValueError) as failure:
             error = lost(failure)
         finally:
-            with self._changed:
+            with self._lock:
                 self._reading = False
                 if error is not None:
                     self._pending.fail(error)
@@ -254,7 +255,7 @@ class _Stream:
         if count and self._pending.in_payload:
             self._pending.filled(count)  # which touches nothing that others do
             return limit.left() > 0
-        with self._changed:
+        with self._lock:
             if self._pending.filled(count) or self._pending.error is not None:
                 return False
         return self._pending.receiving and limit.left() > 0

@@ -173,6 +173,10 @@ class _PyBuffer(ctypes.Structure):
 
 def address_of(buffer: Any) -> Tuple[int, int]:
     """Where a contiguous buffer lies, and its bytes. Errors: BufferError, TypeError."""
+    view = buffer if isinstance(buffer, memoryview) else None
+    if view is not None and view.nbytes and view.c_contiguous and not view.readonly:
+        # In half of the time; it takes no memory that is read-only.
+        return ctypes.addressof(ctypes.c_char.from_buffer(view)), view.nbytes
     found = _PyBuffer()
     ctypes.pythonapi.PyObject_GetBuffer(ctypes.py_object(buffer), ctypes.byref(found), 0)
     try:

@@ -11,6 +11,7 @@ class Fake:
     def __init__(self, cores: int = 2) -> None:
         self.now = 100.0
         self.offer = 10e-6
+        self.looking = 0.0
         self.comes_at = 0.0
         self.looks = 0
         self.wait = BusyWait(lambda: self.now, self._offered, cores)
@@ -20,6 +21,7 @@ class Fake:
 
     def look(self) -> bool:
         self.looks += 1
+        self.now += self.looking
         return self.now >= self.comes_at
 
     def comes_in(self, seconds: float) -> bool:
@@ -76,3 +78,13 @@ def test_on_one_core_it_sleeps():
     for _ in range(2):
         assert not fake.comes_in(50e-6)
         assert fake.looks == 0
+
+
+def test_a_look_that_waited_for_the_interpreter_counts_too(fake):
+    fake.comes_in(50e-6)
+    fake.looking = 2 * TAKEN
+    fake.comes_in(10 * TAKEN)
+    fake.looking = 0.0
+    fake.comes_in(50e-6)  # a short one: but others had the core just now
+    assert not fake.comes_in(50e-6)
+    assert fake.looks == 0

@@ -220,3 +220,19 @@ def test_equal_steps_become_one_slice(runs, slices):
         (each.offset + i * each.stride, each.length) for each in slices for i in range(each.runs)
     ]
     assert expanded == runs
+
+
+def test_the_address_of_a_view_is_the_same_whether_it_may_be_written_or_not():
+    view = memoryview(bytearray(64))
+    start, size = address_of(view.toreadonly())
+    assert size == 64
+    assert address_of(view) == (start, 64)
+    assert address_of(view[3:7]) == address_of(view[3:7].toreadonly()) == (start + 3, 4)
+    assert address_of(view[:0])[1] == 0
+
+
+def test_asking_for_an_address_keeps_nothing_of_the_buffer():
+    data = bytearray(64)
+    with memoryview(data) as view:
+        address_of(view)
+    data.append(1)  # BufferError while anything views it
