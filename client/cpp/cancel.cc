@@ -25,6 +25,21 @@ bool CancelSource::Impl::cancelled() const {
   return cancelled_;
 }
 
+WakeOnCancel::WakeOnCancel(CancelSource* source, Mutex& mutex, CondVar& changed)
+    : source_(source), mutex_(mutex), changed_(changed) {
+  if (source_ != nullptr && source_->impl().Add(*this)) Cancel();
+}
+
+WakeOnCancel::~WakeOnCancel() {
+  if (source_ != nullptr) source_->impl().Remove(*this);
+}
+
+void WakeOnCancel::Cancel() {
+  MutexLock lock(mutex_);
+  cancelled_ = true;
+  changed_.SignalAll();
+}
+
 CancelSource::CancelSource() : impl_(std::make_unique<Impl>()) {}
 CancelSource::~CancelSource() = default;
 void CancelSource::Cancel() { impl_->Cancel(); }

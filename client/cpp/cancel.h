@@ -1,6 +1,7 @@
 // What a CancelSource knows: the calls that were given it.
 #pragma once
 
+#include <atomic>
 #include <unordered_set>
 
 #include "mnemo/options.h"
@@ -31,6 +32,25 @@ class CancelSource::Impl {
   mutable Mutex mutex_;
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
   std::unordered_set<Cancellable*> calls_ ABSL_GUARDED_BY(mutex_);
+};
+
+// Wakes who waits for `changed` under `mutex`, once `source` is cancelled; null: never.
+// Made and destroyed without `mutex`; `cancelled` is for whoever has it.
+class WakeOnCancel final : public Cancellable {
+ public:
+  WakeOnCancel(CancelSource* source, Mutex& mutex, CondVar& changed);
+  ~WakeOnCancel();
+  WakeOnCancel(const WakeOnCancel&) = delete;
+  WakeOnCancel& operator=(const WakeOnCancel&) = delete;
+
+  void Cancel() override;
+  bool cancelled() const { return cancelled_; }
+
+ private:
+  CancelSource* const source_;
+  Mutex& mutex_;
+  CondVar& changed_;
+  std::atomic<bool> cancelled_ = false;  // set under mutex_, so that nobody misses it
 };
 
 }  // namespace mnemo::client

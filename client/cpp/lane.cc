@@ -162,8 +162,14 @@ absl::StatusOr<std::shared_ptr<LaneStream>> Lane::Stream(Plane plane, bool must,
   {
     MutexLock lock(mutex_);
     link = plane == Plane::kFast ? &fast_ : &bulk_[turn_++ % bulk_.size()];
+    if (link->stream && !link->stream->lost()) return link->stream;
+  }
+  {
+    const WakeOnCancel wake(cancel, mutex_, changed_);
+    MutexLock lock(mutex_);
     while (link->connecting) {
       if (!must) return absl::UnavailableError("another call opens the stream");
+      if (wake.cancelled()) return absl::CancelledError("the call was cancelled");
       const LaneTime now = std::chrono::steady_clock::now();
       if (now >= deadline) return absl::DeadlineExceededError("no stream in time");
       changed_.WaitFor(mutex_, deadline - now);
@@ -235,7 +241,7 @@ absl::Status Lane::Ask(const Way& way, FrameType type, const std::string& reques
 }
 
 absl::StatusOr<std::vector<stream::Place>> Lane::PlacesOf(
-    const Way& way, const std::vector<MemoryRegistry::Place>& at) {
+    const Way& way, const std::vector<MemoryRegistry::Place>& at, CancelSource* cancel) {
   std::vector<stream::Place> places(at.size());
   for (uint32_t i = 0; i < at.size(); ++i) {
     places[i] = {.region = stream::kInStream, .first = i, .count = 1};
@@ -244,8 +250,9 @@ absl::StatusOr<std::vector<stream::Place>> Lane::PlacesOf(
       places[i].region = places[i - 1].region;
       continue;
     }
-    MNEMO_ASSIGN_OR_RETURN(places[i].region, way.stream->RegionOf(at[i].memory, at[i].descriptor,
-                                                                  at[i].bytes, way.deadline));
+    MNEMO_ASSIGN_OR_RETURN(
+        places[i].region,
+        way.stream->RegionOf(at[i].memory, at[i].descriptor, at[i].bytes, way.deadline, cancel));
   }
   return places;
 }
@@ -391,7 +398,7 @@ Lane::Outcome<GetResult> Lane::Get(const GetRequest& request, const CallOptions&
   if (bulk) payload.came = &came;
   stream::GetAnswer answer;
   std::string body;
-  absl::StatusOr<std::vector<stream::Place>> places = PlacesOf(way, at);
+  absl::StatusOr<std::vector<stream::Place>> places = PlacesOf(way, at, options.cancel);
   absl::Status status = places.status();
   if (status.ok()) {
     message.places = *std::move(places);
@@ -489,7 +496,7 @@ Lane::Outcome<PutResult> Lane::Put(const PutRequest& request, const CallOptions&
   }
   stream::PutAnswer answer;
   std::string body;
-  absl::StatusOr<std::vector<stream::Place>> places = PlacesOf(way, at);
+  absl::StatusOr<std::vector<stream::Place>> places = PlacesOf(way, at, options.cancel);
   absl::Status status = places.status();
   if (status.ok()) {
     message.places = *std::move(places);

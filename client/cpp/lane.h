@@ -101,7 +101,8 @@ class Lane {
   absl::StatusOr<std::shared_ptr<LaneStream>> Connect(Plane plane, LaneTime deadline,
                                                       CancelSource* cancel);
   absl::StatusOr<std::vector<stream::Place>> PlacesOf(const Way& way,
-                                                      const std::vector<MemoryRegistry::Place>& at);
+                                                      const std::vector<MemoryRegistry::Place>& at,
+                                                      CancelSource* cancel);
   // Sends, and reads the answer into `body` and `answer`, which is views of it.
   template <typename Answer>
   absl::Status Ask(const Way& way, stream::FrameType type, const std::string& request,

@@ -485,20 +485,26 @@ void LaneStream::AwaitNoReader() {
 }
 
 absl::StatusOr<uint32_t> LaneStream::RegionOf(uint64_t memory, int descriptor, uint64_t bytes,
-                                              LaneTime deadline) {
+                                              LaneTime deadline, CancelSource* cancel) {
   {
+    const WakeOnCancel wake(cancel, mutex_, changed_);
     MutexLock lock(mutex_);
     for (;;) {
       const auto found = regions_.find(memory);
       if (found != regions_.end()) return found->second;
       if (!registering_) break;
-      changed_.Wait(mutex_);
+      if (wake.cancelled()) return absl::CancelledError("the call was cancelled");
+      const LaneTime now = std::chrono::steady_clock::now();
+      if (now >= deadline) {
+        return absl::DeadlineExceededError("another call did not register its memory in time");
+      }
+      changed_.WaitFor(mutex_, deadline - now);
     }
     registering_ = true;
   }
   const absl::StatusOr<Reply> reply =
       Call(FrameType::kRegister, stream::Encode(stream::RegisterRequest{.bytes = bytes}),
-           descriptor, deadline, nullptr);
+           descriptor, deadline, cancel);
   absl::Status status = reply.status();
   stream::RegisterAnswer answer;
   if (status.ok() && !stream::Decode(AsBytes(reply->body), status, answer)) {

@@ -65,9 +65,9 @@ class LaneStream {
   absl::StatusOr<Reply> Call(stream::FrameType type, const std::string& body, int descriptor,
                              LaneTime deadline, CancelSource* cancel, const Payload& payload);
 
-  // The region of `memory` in this stream, registered by the first who asks.
+  // The region of `memory` in this stream, registered by the first who asks. Errors: as Call.
   absl::StatusOr<uint32_t> RegionOf(uint64_t memory, int descriptor, uint64_t bytes,
-                                    LaneTime deadline);
+                                    LaneTime deadline, CancelSource* cancel);
 
   // Tells the daemon that it can no longer reach `memory`, if this stream has it.
   void Unregister(uint64_t memory);

@@ -155,5 +155,24 @@ TEST_F(LaneStreamTest, ACallThatWaitsForTheEndOfAnotherKeepsItsDeadlineAndIsCanc
   EXPECT_OK(next.get());
 }
 
+TEST_F(LaneStreamTest, WhoWaitsForAnothersRegistrationKeepsItsOwnDeadlineAndCancellation) {
+  auto first = std::async(std::launch::async,
+                          [&] { return stream_->RegionOf(1, -1, 4096, Never(), nullptr); });
+  const stream::Header asked = peer_->Take();
+  ASSERT_EQ(asked.type, FrameType::kRegister);
+  EXPECT_THAT(
+      stream_->RegionOf(1, -1, 4096, steady_clock::now() + milliseconds(5), nullptr).status(),
+      StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("register")));
+  CancelSource cancel;
+  auto second = std::async(std::launch::async,
+                           [&] { return stream_->RegionOf(1, -1, 4096, Never(), &cancel); });
+  cancel.Cancel();
+  EXPECT_THAT(second.get().status(), StatusIs(absl::StatusCode::kCancelled, HasSubstr("")));
+  peer_->Answer(FrameType::kRegister, asked.id,
+                Encode(stream::RegisterAnswer{.region = 7, .form = 1}));
+  ASSERT_OK_AND_ASSIGN(const uint32_t region, first.get());
+  EXPECT_EQ(region, 7u);
+}
+
 }  // namespace
 }  // namespace mnemo::client

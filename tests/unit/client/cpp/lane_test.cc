@@ -11,6 +11,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -78,6 +79,42 @@ TEST_F(LaneTest, CallsThatCanGoAnotherWayDoNotWaitForTheOneThatOpensTheStream) {
   answer.set_value();
   EXPECT_FALSE(first.get().has_value());
   EXPECT_EQ(asks, 1);
+}
+
+TEST_F(LaneTest, ACallThatWaitsForTheOneThatOpensTheStreamKeepsItsOwnDeadlineAndCancellation) {
+  std::promise<void> asked;
+  std::promise<void> answer;
+  const auto lane = Make(
+      [&](Plane, LaneTime, CancelSource*) -> absl::StatusOr<LaneAddress> {
+        asked.set_value();
+        answer.get_future().wait();
+        return absl::UnavailableError("not now");
+      },
+      {.connections = 1});
+  const CallOptions bulk{.timeout = hours(1), .plane = PlaneChoice::kBulk};
+  auto first = std::async(std::launch::async, [&] { return Match(*lane, bulk)->status(); });
+  asked.get_future().wait();
+  CallOptions late = bulk;
+  late.timeout = Millis(5);
+  EXPECT_THAT(Match(*lane, late)->status(),
+              StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("")));
+  // Before it waits, or while it does.
+  for (int i = 0; i < 50; ++i) {
+    CancelSource cancel;
+    CallOptions options = bulk;
+    options.cancel = &cancel;
+    std::promise<void> begins;
+    auto second = std::async(std::launch::async, [&] {
+      begins.set_value();
+      return Match(*lane, options)->status();
+    });
+    begins.get_future().wait();
+    for (int turns = 0; turns < i; ++turns) std::this_thread::yield();
+    cancel.Cancel();
+    EXPECT_THAT(second.get(), StatusIs(absl::StatusCode::kCancelled, HasSubstr("")));
+  }
+  answer.set_value();
+  EXPECT_THAT(first.get(), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("not now")));
 }
 
 TEST_F(LaneTest, TheShortDeadlineOfOneCallIsNotThatOfOthers) {
