@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "storage/base/status_macros.h"
+#include "storage/block/form_choice.h"
 #include "storage/block/space_tensors.h"
 
 namespace mnemo {
@@ -23,20 +24,53 @@ absl::StatusOr<std::shared_ptr<const CalibrationSet>> CalibrationsOf(StoreCore& 
 // Errors: kDataLoss (`stored`), those of Store.
 absl::StatusOr<std::optional<SpaceCodecs::GroupCalibration>> CalibrationFor(
     StoreCore& core, const DirectoryEntry& entry, const Envelope& envelope,
-    const PinnedBytes& stored, const Space& space, std::span<const TensorShape> tensors) {
+    const PinnedBytes& stored, const Space& space, CalibrationKind wanted,
+    std::span<const TensorShape> tensors) {
   const uint8_t group = entry.key.part.group;
-  MNEMO_ASSIGN_OR_RETURN(auto known, core.spaces.OfGroup(space.scope, group));
+  MNEMO_ASSIGN_OR_RETURN(auto known, core.spaces.OfGroup(space.scope, group, wanted));
   if (known) return known;
   if (envelope.section_count() != tensors.size()) return std::nullopt;
   SectionDecoder decoder(core.codecs);
   std::vector<uint8_t> exact;
   MNEMO_RETURN_IF_ERROR(
-      core.spaces.Learn(space, group, tensors, [&](uint32_t i) -> absl::StatusOr<ByteView> {
+      core.spaces.Learn(space, group, wanted, tensors, [&](uint32_t i) -> absl::StatusOr<ByteView> {
         exact.resize(envelope.sections()[i].exact_bytes);
         MNEMO_RETURN_IF_ERROR(envelope.DecodeSection(i, stored, decoder, exact));
         return ByteView(exact);
       }));
-  return core.spaces.OfGroup(space.scope, group);
+  return core.spaces.OfGroup(space.scope, group, wanted);
+}
+
+absl::StatusOr<EncodedPart> Encoded(StoreCore& core, const DirectoryEntry& entry,
+                                    const PinnedBytes& stored, const EncodingTarget& target) {
+  SectionDecoder decoder(core.codecs);
+  MNEMO_ASSIGN_OR_RETURN(std::string encoded,
+                         Transcode(entry.key.Stored().bytes(), stored, decoder, target));
+  MNEMO_ASSIGN_OR_RETURN(const Envelope made, Envelope::Parse(AsBytes(encoded)));
+  return EncodedPart(std::move(encoded), FormOfEnvelope(made));
+}
+
+// The part in whichever of `target`'s form and `with_axes` is better, measured by itself; its
+// group keeps to that.
+absl::StatusOr<EncodedPart> EncodedInBetter(StoreCore& core, const DirectoryEntry& entry,
+                                            const PinnedBytes& stored, EncodingTarget target,
+                                            StoredForm with_axes) {
+  const KeyScope scope = entry.key.scope;
+  const StoredForm without = target.form;
+  MNEMO_ASSIGN_OR_RETURN(EncodedPart plain, Encoded(core, entry, stored, target));
+  target.form = with_axes;
+  MNEMO_ASSIGN_OR_RETURN(EncodedPart axes, Encoded(core, entry, stored, target));
+  // All of it stays exact: that says nothing of the others.
+  if (!IsLossyForm(plain.form()) || !IsLossyForm(axes.form())) return plain;
+  MNEMO_ASSIGN_OR_RETURN(auto calibrations, core.spaces.CalibrationsOf(scope));
+  SectionDecoder decoder(core.codecs, std::move(calibrations));
+  MNEMO_ASSIGN_OR_RETURN(const FormTrial of_plain,
+                         TryForm(plain.pieces().front(), decoder, core.time()));
+  MNEMO_ASSIGN_OR_RETURN(const FormTrial of_axes,
+                         TryForm(axes.pieces().front(), decoder, core.time()));
+  const bool better = AreAxesBetter(of_plain, of_axes);
+  core.spaces.Choose(scope, entry.key.part.group, with_axes, better ? with_axes : without);
+  return better ? std::move(axes) : std::move(plain);
 }
 
 // The exact part `stored` in the lossy form in which its space wants it at `level`. None:
@@ -50,15 +84,20 @@ absl::StatusOr<std::optional<EncodedPart>> LossyForm(StoreCore& core, const Dire
   if (!IsLossy(target.form)) return std::nullopt;
   MNEMO_ASSIGN_OR_RETURN(target.tensors, TensorsOf(space->spec, entry.key.part, entry.depth));
   if (target.tensors.empty()) return std::nullopt;
-  MNEMO_ASSIGN_OR_RETURN(const auto calibrated,
-                         CalibrationFor(core, entry, envelope, stored, *space, target.tensors));
+  const std::optional<StoredForm> with_axes = FormWithAxesAt(space->spec.policy, level);
+  const CalibrationKind wanted = with_axes ? CalibrationKind::kAxes : CalibrationKind::kStatistics;
+  MNEMO_ASSIGN_OR_RETURN(const auto calibrated, CalibrationFor(core, entry, envelope, stored,
+                                                               *space, wanted, target.tensors));
   if (!calibrated) return std::nullopt;
   target.calibration = calibrated->calibration.get();
-  SectionDecoder decoder(core.codecs);
-  MNEMO_ASSIGN_OR_RETURN(std::string encoded,
-                         Transcode(entry.key.Stored().bytes(), stored, decoder, target));
-  MNEMO_ASSIGN_OR_RETURN(const Envelope made, Envelope::Parse(AsBytes(encoded)));
-  return EncodedPart(std::move(encoded), FormOfEnvelope(made));
+  if (!with_axes || target.calibration == nullptr || !target.calibration->has_axes()) {
+    return Encoded(core, entry, stored, target);
+  }
+  const std::optional<StoredForm> choice =
+      core.spaces.ChoiceOf(space->scope, entry.key.part.group, *with_axes);
+  if (!choice) return EncodedInBetter(core, entry, stored, std::move(target), *with_axes);
+  target.form = *choice;
+  return Encoded(core, entry, stored, target);
 }
 
 // The lossy part `stored` as `level` keeps it: in fewer bits where its form can be cut to

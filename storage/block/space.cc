@@ -204,6 +204,12 @@ StoredForm FormAt(const SpacePolicy& policy, Level level) {
   return rotated && !is_cut ? *rotated : *FormOf(CodecId::kProgressive, bits);
 }
 
+std::optional<StoredForm> FormWithAxesAt(const SpacePolicy& policy, Level level) {
+  const StoredForm form = FormAt(policy, level);
+  if (CodecOf(form) != CodecId::kRotated) return std::nullopt;
+  return FormOf(CodecId::kTransform, BitsOf(form));
+}
+
 bool MayBeCut(uint8_t form, const SpacePolicy& policy, Level level) {
   if (!IsLossyForm(form)) return false;
   const auto lossy = static_cast<StoredForm>(form);

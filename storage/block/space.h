@@ -111,6 +111,9 @@ absl::Status ValidatePolicy(const SpacePolicy& policy);
 // exact, in whatever form pays. L1 keeps what it gets. Where levels keep different bits
 // the form is progressive, so that going down drops planes and encodes nothing again.
 StoredForm FormAt(const SpacePolicy& policy, Level level);
+// The form of as many bits that takes a calibration with axes, and qualifies beside FormAt. None:
+// there is no such, or levels keep different bits.
+std::optional<StoredForm> FormWithAxesAt(const SpacePolicy& policy, Level level);
 // Whether a part in `form`, a StoredForm, goes to `level`, or stays there, in fewer bits.
 bool MayBeCut(uint8_t form, const SpacePolicy& policy, Level level);
 // Whether codes of `bits`, which have lost something, are less than the owner asks for.

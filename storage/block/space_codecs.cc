@@ -12,6 +12,8 @@ namespace {
 
 // With the records of spaces, which go together with theirs.
 constexpr uint16_t kStateShard = 0;
+// What the answer of GetCalibration takes, less room for its own fields.
+constexpr uint64_t kMostCalibrationBytes = 9 * kMiB - 1024;
 
 StoredKey KeyOf(KeyScope scope, uint8_t group, const Calibration& calibration) {
   std::string suffix(1, static_cast<char>(group));
@@ -41,6 +43,32 @@ uint64_t ChannelsOf(const Group& group) {
   return uint64_t{group.layers} * group.kv_heads * (group.k_dimension + group.v_dimension);
 }
 
+// Sums what `of` gives for the dimension of each head, of K and of V.
+template <typename Function>
+uint64_t SumOfHeads(const Group& group, Function of) {
+  const uint64_t heads = uint64_t{group.layers} * group.kv_heads;
+  return heads * (of(uint64_t{group.k_dimension}) + of(uint64_t{group.v_dimension}));
+}
+
+// What CalibrationFit says to take.
+uint64_t LearnerBytes(const Group& group, CalibrationKind kind) {
+  const bool axes = kind == CalibrationKind::kAxes;
+  return SumOfHeads(group, [&](uint64_t n) { return n * (48 + (axes ? 8 * n + 512 : 0)); });
+}
+
+bool AreAxesTooDear(const Group& group) {
+  if (group.k_dimension > 1024 || group.v_dimension > 1024) return true;
+  // Axes in 2 bytes, statistics and spreads in some 20 a channel.
+  const uint64_t bytes = SumOfHeads(group, [](uint64_t n) { return n * (2 * n + 20); });
+  const uint64_t work = SumOfHeads(group, [](uint64_t n) { return n * n * n; });
+  return bytes > SpaceCodecs::kMostAxesBytes || work > SpaceCodecs::kMostAxesWork ||
+         LearnerBytes(group, CalibrationKind::kAxes) > SpaceCodecs::kMostAxesLearnerBytes;
+}
+
+CalibrationKind KindOf(const Calibration& calibration) {
+  return calibration.has_axes() ? CalibrationKind::kAxes : CalibrationKind::kStatistics;
+}
+
 }  // namespace
 
 StoredKey CalibrationPrefix(KeyScope scope) {
@@ -62,7 +90,9 @@ absl::StatusOr<SpaceCodecs::Known> SpaceCodecs::Load(KeyScope scope) {
         damage = calibration.status();
         if (!damage.ok() || key.suffix().empty()) return false;
         set->Add(*calibration);
-        loaded.groups[static_cast<uint8_t>(key.suffix()[0])] = {*std::move(calibration)};
+        const auto group = static_cast<uint8_t>(key.suffix()[0]);
+        const CalibrationKind kind = KindOf(**calibration);
+        loaded.groups[{group, kind}] = {*std::move(calibration)};
         return true;
       }));
   MNEMO_RETURN_IF_ERROR(damage);
@@ -77,78 +107,109 @@ absl::StatusOr<std::shared_ptr<const CalibrationSet>> SpaceCodecs::CalibrationsO
   return std::move(known.set);
 }
 
-absl::StatusOr<std::optional<SpaceCodecs::GroupCalibration>> SpaceCodecs::OfGroup(KeyScope scope,
-                                                                                  uint8_t group) {
+absl::StatusOr<std::optional<SpaceCodecs::GroupCalibration>> SpaceCodecs::OfGroup(
+    KeyScope scope, uint8_t group, CalibrationKind wanted) {
   MNEMO_ASSIGN_OR_RETURN(const Known known, Load(scope));
-  const auto found = known.groups.find(group);
-  if (found == known.groups.end()) return std::nullopt;
-  return found->second;
+  const auto axes = known.groups.find({group, CalibrationKind::kAxes});
+  const bool has_axes = axes != known.groups.end() && axes->second.calibration != nullptr;
+  if (wanted == CalibrationKind::kAxes && axes == known.groups.end()) return std::nullopt;
+  if (wanted == CalibrationKind::kAxes && has_axes) return axes->second;
+  const auto statistics = known.groups.find({group, CalibrationKind::kStatistics});
+  if (statistics != known.groups.end()) return statistics->second;
+  // Axes come with statistics.
+  if (has_axes) return axes->second;
+  return std::nullopt;
 }
 
-absl::StatusOr<std::optional<CalibrationFit>> SpaceCodecs::Add(const Space& space, uint8_t group,
+absl::StatusOr<std::shared_ptr<SpaceCodecs::Learner>> SpaceCodecs::LearnerOf(
+    const LearnerKey& key, const Group& described) {
+  MutexLock lock(learning_);
+  if (IsLearnt(key)) return nullptr;
+  if (const auto found = learners_.find(key); found != learners_.end()) return found->second;
+  const bool axes = key.kind == CalibrationKind::kAxes;
+  const uint64_t bytes = LearnerBytes(described, key.kind);
+  uint64_t& taken = OfKind(key.kind, learning_bytes_);
+  if (taken + bytes > (axes ? kMostAxesLearningBytes : kMostLearningBytes)) {
+    if (axes) Publish(key, nullptr);
+    return nullptr;
+  }
+  MNEMO_ASSIGN_OR_RETURN(CalibrationFit fit,
+                         CalibrationFit::Create(GeometryOfGroup(described), key.kind));
+  auto learner = std::make_shared<Learner>();
+  learner->bytes = bytes;
+  {
+    MutexLock nobody_else_has_it(learner->mutex);
+    learner->fit = std::move(fit);
+  }
+  taken += bytes;
+  learners_.emplace(key, learner);
+  return learner;
+}
+
+absl::StatusOr<std::optional<CalibrationFit>> SpaceCodecs::Add(const LearnerKey& key,
+                                                               const Group& described,
                                                                std::span<const TensorShape> tensors,
                                                                const Section& section) {
-  const Group& described = space.spec.groups[group];
-  MutexLock lock(learning_);
-  if (IsLearnt(space.scope, group)) return std::nullopt;
-  auto [found, fresh] = learners_.try_emplace({space.scope, group});
-  Learner& learner = found->second;
-  if (fresh) {
-    learner.channels = ChannelsOf(described);
-    if (learning_channels_ + learner.channels > kMostLearningChannels) {
-      learners_.erase(found);
-      return std::nullopt;
-    }
-    absl::StatusOr<CalibrationFit> fit = CalibrationFit::Create(GeometryOfGroup(described));
-    if (!fit.ok()) {
-      learners_.erase(found);
-      return fit.status();
-    }
-    learner.fit = *std::move(fit);
-    learning_channels_ += learner.channels;
-  }
-  if (!learner.fit) return std::nullopt;
+  MNEMO_ASSIGN_OR_RETURN(const std::shared_ptr<Learner> learner, LearnerOf(key, described));
+  if (learner == nullptr) return std::nullopt;
+  MutexLock lock(learner->mutex);
+  if (!learner->fit) return std::nullopt;
   for (uint32_t i = 0; i < tensors.size(); ++i) {
     MNEMO_ASSIGN_OR_RETURN(const ByteView exact, section(i));
-    const absl::Status added = learner.fit->Add(tensors[i], exact);
+    const absl::Status added = learner->fit->Add(tensors[i], exact);
     // A section that is not finite is no example; it will stay exact itself.
     if (!added.ok() && !absl::IsOutOfRange(added)) return added;
   }
-  learner.tokens += tensors[0].tokens;
+  learner->tokens += tensors[0].tokens;
   const uint64_t parts = uint64_t{described.tensor_parallel_size} * described.pipeline_size();
-  if (learner.tokens < kTokensToLearn * parts) return std::nullopt;
-  std::optional<CalibrationFit> enough = std::move(learner.fit);
-  learner.fit.reset();
+  const uint64_t wanted = key.kind == CalibrationKind::kAxes ? kTokensToLearnAxes : kTokensToLearn;
+  if (learner->tokens < wanted * parts) return std::nullopt;
+  std::optional<CalibrationFit> enough = std::move(learner->fit);
+  learner->fit.reset();
   return enough;
 }
 
-absl::Status SpaceCodecs::Learn(const Space& space, uint8_t group,
+absl::Status SpaceCodecs::Learn(const Space& space, uint8_t group, CalibrationKind wanted,
                                 std::span<const TensorShape> tensors, const Section& section) {
-  if (ChannelsOf(space.spec.groups[group]) > kMaxChannels) {
-    Publish(space.scope, group, nullptr);
+  const Group& described = space.spec.groups[group];
+  LearnerKey key{space.scope, group, wanted};
+  if (wanted == CalibrationKind::kAxes) {
+    if (!IsLearnt(key) && AreAxesTooDear(described)) Publish(key, nullptr);
+    // The group does without axes.
+    if (IsLearnt(key)) key.kind = CalibrationKind::kStatistics;
+  }
+  if (ChannelsOf(described) > kMaxChannels) {
+    Publish(key, nullptr);
     return absl::OkStatus();
   }
   MNEMO_ASSIGN_OR_RETURN(const std::optional<CalibrationFit> fit,
-                         Add(space, group, tensors, section));
-  if (!fit) return absl::OkStatus();
-  absl::StatusOr<std::shared_ptr<const Calibration>> calibration = fit->Finish();
+                         Add(key, described, tensors, section));
+  return fit ? Finish(key, *fit) : absl::OkStatus();
+}
+
+absl::Status SpaceCodecs::Finish(const LearnerKey& key, const CalibrationFit& fit) {
+  absl::StatusOr<std::shared_ptr<const Calibration>> calibration = fit.Finish();
+  std::string bytes;
+  if (calibration.ok()) bytes = (*calibration)->Serialize();
+  if (bytes.size() > kMostCalibrationBytes) {
+    calibration = absl::OutOfRangeError("a calibration that no client could ask for");
+  }
   // What a restart could not read is not used: keys at the bound may be beyond it once
   // their positions are off.
-  if (calibration.ok()) calibration = Calibration::Parse(AsBytes((*calibration)->Serialize()));
+  if (calibration.ok()) calibration = Calibration::Parse(AsBytes(bytes));
   absl::Status persisted;
-  if (calibration.ok()) persisted = Persist(space.scope, group, **calibration);
+  if (calibration.ok()) persisted = Persist(key, **calibration);
   if (persisted.ok()) {
     // Where a layer or head was hardly ever seen, the group does without.
-    Publish(space.scope, group, calibration.ok() ? *std::move(calibration) : nullptr);
+    Publish(key, calibration.ok() ? *std::move(calibration) : nullptr);
   }
-  MutexLock lock(learning_);
-  EraseLearners({space.scope, group}, {space.scope, group});
+  EraseLearners(key, key);
   return persisted;
 }
 
-absl::Status SpaceCodecs::Persist(KeyScope scope, uint8_t group, const Calibration& calibration) {
+absl::Status SpaceCodecs::Persist(const LearnerKey& learnt, const Calibration& calibration) {
   StoreBatch batch;
-  const StoredKey key = KeyOf(scope, group, calibration);
+  const StoredKey key = KeyOf(learnt.scope, learnt.group, calibration);
   const std::string bytes = calibration.Serialize();
   batch.Put(key, bytes);
   batch.Log({.shard = kStateShard,
@@ -158,19 +219,34 @@ absl::Status SpaceCodecs::Persist(KeyScope scope, uint8_t group, const Calibrati
   return state_.Apply(batch, /*sync=*/true);
 }
 
-void SpaceCodecs::Publish(KeyScope scope, uint8_t group,
-                          std::shared_ptr<const Calibration> calibration) {
+void SpaceCodecs::Publish(const LearnerKey& key, std::shared_ptr<const Calibration> calibration) {
   MutexLock lock(mutex_);
-  const auto known = known_.find(scope);
+  const auto known = known_.find(key.scope);
   if (known == known_.end()) return;  // forgotten meanwhile
   if (calibration != nullptr) {
     auto set = std::make_shared<CalibrationSet>(*known->second.set);
     set->Add(calibration);
     known->second.set = std::move(set);
   }
-  known->second.groups[group] = {std::move(calibration)};
+  known->second.groups[{key.group, key.kind}] = {std::move(calibration)};
   // Its parts before this one stayed exact.
-  changed_.insert(scope);
+  changed_.insert(key.scope);
+}
+
+std::optional<StoredForm> SpaceCodecs::ChoiceOf(KeyScope scope, uint8_t group,
+                                                StoredForm with_axes) const {
+  MutexLock lock(mutex_);
+  const auto known = known_.find(scope);
+  if (known == known_.end()) return std::nullopt;
+  const auto found = known->second.choices.find({group, with_axes});
+  if (found == known->second.choices.end()) return std::nullopt;
+  return found->second;
+}
+
+void SpaceCodecs::Choose(KeyScope scope, uint8_t group, StoredForm with_axes, StoredForm choice) {
+  MutexLock lock(mutex_);
+  const auto known = known_.find(scope);
+  if (known != known_.end()) known->second.choices.try_emplace({group, with_axes}, choice);
 }
 
 void SpaceCodecs::Forget(KeyScope scope) {
@@ -180,8 +256,7 @@ void SpaceCodecs::Forget(KeyScope scope) {
     changed_.erase(scope);
     resting_.erase(scope);
   }
-  MutexLock lock(learning_);
-  EraseLearners({scope, 0}, {scope, 0xff});
+  EraseLearners({scope, 0, CalibrationKind::kStatistics}, {scope, 0xff, CalibrationKind::kAxes});
 }
 
 absl::Status SpaceCodecs::EraseLeftOvers(KeyScope scope) {
@@ -199,18 +274,22 @@ absl::Status SpaceCodecs::EraseLeftOvers(KeyScope scope) {
   return state_.Apply(batch, /*sync=*/true);
 }
 
-void SpaceCodecs::EraseLearners(const GroupKey& first, const GroupKey& last) {
+void SpaceCodecs::EraseLearners(const LearnerKey& first, const LearnerKey& last) {
+  MutexLock lock(learning_);
   auto at = learners_.lower_bound(first);
   while (at != learners_.end() && at->first <= last) {
-    learning_channels_ -= at->second.channels;
+    OfKind(at->first.kind, learning_bytes_) -= at->second->bytes;
     at = learners_.erase(at);
   }
 }
 
-bool SpaceCodecs::IsLearnt(KeyScope scope, uint8_t group) const {
+bool SpaceCodecs::IsLearnt(const LearnerKey& key) const {
   MutexLock lock(mutex_);
-  const auto known = known_.find(scope);
-  return known != known_.end() && known->second.groups.contains(group);
+  const auto known = known_.find(key.scope);
+  if (known == known_.end()) return false;
+  if (known->second.groups.contains({key.group, key.kind})) return true;
+  const auto axes = known->second.groups.find({key.group, CalibrationKind::kAxes});
+  return axes != known->second.groups.end() && axes->second.calibration != nullptr;
 }
 
 void SpaceCodecs::Changed(KeyScope scope) {

@@ -2,10 +2,13 @@
 // and the calibrations of their groups.
 //
 // A group is calibrated once, from the first parts of it that are to be encoded; as
-// long as that lasts its parts stay exact. The calibration is on stable storage before
-// any section names it, and goes with the space.
+// long as that lasts its parts stay exact. Where its policy has use for axes it learns
+// those, unless they are too dear. The calibration is on stable storage before any section
+// names it, and goes with the space.
 #pragma once
 
+#include <array>
+#include <compare>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -20,25 +23,36 @@
 #include "absl/status/statusor.h"
 #include "storage/base/clock.h"
 #include "storage/base/mutex.h"
+#include "storage/base/units.h"
 #include "storage/block/space.h"
 #include "storage/codec/calibration.h"
+#include "storage/codec/codec.h"
 #include "storage/codec/tensor_shape.h"
 #include "storage/tier/store.h"
 
 namespace mnemo {
 
-// Thread-safe. Memory: calibrations of the spaces that were met, 24 bytes a channel; while
-// a group is being calibrated, 48 bytes a channel.
+// Thread-safe. Memory: calibrations of the spaces that were met, 24 bytes a channel, and twice
+// the serialized bytes of those with axes; while groups are being calibrated, the bounds below.
 class SpaceCodecs {
  public:
   using FindSpace = std::function<std::shared_ptr<const Space>(KeyScope)>;
 
-  // So many tokens are seen before a group is calibrated.
+  // So many tokens are seen before a group is calibrated, without and with axes.
   static constexpr uint64_t kTokensToLearn = 1024;
-  // Groups of more channels, K and V together, do without.
+  static constexpr uint64_t kTokensToLearnAxes = 4096;
+  // Groups of more channels, K and V together, do without any calibration.
   static constexpr uint64_t kMaxChannels = uint64_t{1} << 19;
-  // Of all groups that learn at once, some 50 MiB; others stay exact meanwhile.
-  static constexpr uint64_t kMostLearningChannels = 2 * kMaxChannels;
+  // Of all groups that learn statistics at once; others stay exact meanwhile.
+  static constexpr uint64_t kMostLearningBytes = 48 * 2 * kMaxChannels;
+  // A group does without axes, and learns statistics, where these would be exceeded: by the
+  // calibration in bytes, which has to fit a message to a client; by what is collected for
+  // it; by that of all groups that learn axes just then; by dimension^3 of all heads, for
+  // finishing takes some 7 ns times that.
+  static constexpr uint64_t kMostAxesBytes = 8 * kMiB;
+  static constexpr uint64_t kMostAxesLearnerBytes = 64 * kMiB;
+  static constexpr uint64_t kMostAxesLearningBytes = 128 * kMiB;
+  static constexpr uint64_t kMostAxesWork = uint64_t{1} << 31;
 
   explicit SpaceCodecs(Store& state) : state_(state) {}
 
@@ -55,14 +69,23 @@ class SpaceCodecs {
   struct GroupCalibration {
     std::shared_ptr<const Calibration> calibration;  // null: the group does without
   };
-  // None while the group is not calibrated. Errors: as CalibrationsOf.
-  absl::StatusOr<std::optional<GroupCalibration>> OfGroup(KeyScope scope, uint8_t group);
+  // None while the group is not calibrated. With kAxes, statistics alone are an answer for a
+  // group that does without axes. Errors: as CalibrationsOf.
+  absl::StatusOr<std::optional<GroupCalibration>> OfGroup(KeyScope scope, uint8_t group,
+                                                          CalibrationKind wanted);
   // Takes an exact part into the calibration of its group: `section(i)` gives the bytes of
-  // tensor i, until the next call. Errors: those of `section` and of Store; then the part may not
-  // have been counted.
+  // tensor i, until the next call. The part with which there is enough takes as long as
+  // CalibrationFit::Finish, seconds with axes, with no lock held. Errors: those of `section` and
+  // of Store; then the part may not have been counted.
   using Section = std::function<absl::StatusOr<ByteView>(uint32_t i)>;
-  absl::Status Learn(const Space& space, uint8_t group, std::span<const TensorShape> tensors,
-                     const Section& section);
+  absl::Status Learn(const Space& space, uint8_t group, CalibrationKind wanted,
+                     std::span<const TensorShape> tensors, const Section& section);
+
+  // Which form was measured to be better where `with_axes` qualifies. None: not measured since
+  // the start.
+  std::optional<StoredForm> ChoiceOf(KeyScope scope, uint8_t group, StoredForm with_axes) const;
+  // The first that is told counts. Nothing of a space that was forgotten.
+  void Choose(KeyScope scope, uint8_t group, StoredForm with_axes, StoredForm choice);
 
   // The space is gone.
   void Forget(KeyScope scope);
@@ -81,37 +104,54 @@ class SpaceCodecs {
   void Rest(KeyScope scope, MonoTime until);
 
  private:
-  using GroupKey = std::pair<KeyScope, uint8_t>;
+  // A group may have one of each kind: its policy changed.
+  struct LearnerKey {
+    KeyScope scope;
+    uint8_t group;
+    CalibrationKind kind;
+    friend auto operator<=>(const LearnerKey&, const LearnerKey&) = default;
+  };
   struct Known {
     std::shared_ptr<const CalibrationSet> set;
-    std::map<uint8_t, GroupCalibration> groups;
+    std::map<std::pair<uint8_t, CalibrationKind>, GroupCalibration> groups;
+    std::map<std::pair<uint8_t, StoredForm>, StoredForm> choices;
   };
   struct Learner {
-    std::optional<CalibrationFit> fit;  // none: somebody is making a calibration of it
-    uint64_t tokens = 0;
-    uint64_t channels = 0;
+    Mutex mutex;  // while a part is added; never across the store
+    // None: somebody is making a calibration of it.
+    std::optional<CalibrationFit> fit ABSL_GUARDED_BY(mutex);
+    uint64_t tokens ABSL_GUARDED_BY(mutex) = 0;
+    uint64_t bytes = 0;  // never changed
   };
 
+  static uint64_t& OfKind(CalibrationKind kind, std::array<uint64_t, 2>& counts) {
+    return counts[static_cast<size_t>(kind)];
+  }
   // Of [first, last].
-  void EraseLearners(const GroupKey& first, const GroupKey& last)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(learning_);
-  bool IsLearnt(KeyScope scope, uint8_t group) const;
+  void EraseLearners(const LearnerKey& first, const LearnerKey& last)
+      ABSL_LOCKS_EXCLUDED(learning_);
+  bool IsLearnt(const LearnerKey& key) const;
   // Copies what is known of `scope`, having loaded it if need be.
   absl::StatusOr<Known> Load(KeyScope scope);
-  // Adds the part. The fit, once there is enough of it.
-  absl::StatusOr<std::optional<CalibrationFit>> Add(const Space& space, uint8_t group,
-                                                    std::span<const TensorShape> tensors,
-                                                    const Section& section)
+  // What the group adds to, made if need be. Null: it is learnt, or must not learn now.
+  absl::StatusOr<std::shared_ptr<Learner>> LearnerOf(const LearnerKey& key, const Group& described)
       ABSL_LOCKS_EXCLUDED(learning_);
-  absl::Status Persist(KeyScope scope, uint8_t group, const Calibration& calibration);
-  void Publish(KeyScope scope, uint8_t group, std::shared_ptr<const Calibration> calibration);
+  // Adds the part. The fit, once there is enough of it.
+  absl::StatusOr<std::optional<CalibrationFit>> Add(const LearnerKey& key, const Group& described,
+                                                    std::span<const TensorShape> tensors,
+                                                    const Section& section);
+  // Makes the calibration of what was seen, and says so.
+  absl::Status Finish(const LearnerKey& key, const CalibrationFit& fit);
+  absl::Status Persist(const LearnerKey& key, const Calibration& calibration);
+  void Publish(const LearnerKey& key, std::shared_ptr<const Calibration> calibration);
 
   Store& state_;
   FindSpace find_;
-  Mutex learning_;  // while a part is added; never across the store
-  std::map<GroupKey, Learner> learners_ ABSL_GUARDED_BY(learning_);
-  uint64_t learning_channels_ ABSL_GUARDED_BY(learning_) = 0;  // of all of them
-  mutable Mutex mutex_;                                        // innermost
+  Mutex learning_;  // never with that of a learner
+  // Shared with who adds to it, who may outlive its space.
+  std::map<LearnerKey, std::shared_ptr<Learner>> learners_ ABSL_GUARDED_BY(learning_);
+  std::array<uint64_t, 2> learning_bytes_ ABSL_GUARDED_BY(learning_){};  // of all, by kind
+  mutable Mutex mutex_;                                                  // innermost
   std::map<KeyScope, Known> known_ ABSL_GUARDED_BY(mutex_);
   std::set<KeyScope> changed_ ABSL_GUARDED_BY(mutex_);
   std::map<KeyScope, MonoTime> resting_ ABSL_GUARDED_BY(mutex_);  // until when

@@ -1,5 +1,6 @@
 // Parts that come encoded from the real daemon, decoded by the client, on every plane.
 #include <algorithm>
+#include <map>
 #include <random>
 #include <string>
 #include <vector>
@@ -14,7 +15,7 @@ using ::testing::HasSubstr;
 
 constexpr size_t kMiB = 1 << 20;
 constexpr uint32_t kTokens = 16;
-constexpr size_t kCalibrating = 70;  // 1,120 tokens: 1,024 calibrate the group
+constexpr size_t kCalibrating = 260;  // 4,160 tokens: 4,096 calibrate a group, with axes too
 constexpr size_t kBlocks = 16;
 constexpr size_t kLayers = 2;
 constexpr size_t kTensorBytes = size_t{kTokens} * 3 * 64 * 2;
@@ -128,7 +129,10 @@ void ExpectSame(const PartRead& decoded, const PartRead& encoded) {
 }
 
 TEST_F(EncodedTest, EveryPlaneGivesWhatTheDaemonDecodes) {
-  for (const uint32_t floor : {4U, 8U}) {
+  // By transform, rotated and progressive codes.
+  const std::map<uint32_t, std::string> codecs = {
+      {2, "transform2"}, {4, "rotated4"}, {8, "progressive8"}};
+  for (const auto& [floor, codec] : codecs) {
     ASSERT_NO_FATAL_FAILURE(Restart(Layout::kLayerMajor, floor));
     const size_t size = kBlocks * kBlockBytes;
     const MutableBytes by_daemon = Shared(0, size);
@@ -144,7 +148,8 @@ TEST_F(EncodedTest, EveryPlaneGivesWhatTheDaemonDecodes) {
       uint64_t received = 0;
       for (size_t i = 0; i < kBlocks; ++i) {
         ExpectSame(decoded.parts[i], encoded.parts[i]);
-        EXPECT_TRUE(encoded.parts[i].fidelity.has_value());
+        ASSERT_TRUE(encoded.parts[i].fidelity.has_value());
+        EXPECT_EQ(encoded.parts[i].fidelity->codec, codec);
         EXPECT_GT(encoded.parts[i].bytes_received, 0u);
         received += encoded.parts[i].bytes_received;
       }

@@ -44,8 +44,9 @@ INTERLEAVED = Rope(theta=1e5, rotary_dimensions=DIMENSION, pairing=RopePairing.I
 
 # What differs from GROUP, and the floor.
 SPACES = {
-    "f16-2": ({}, 2),
-    "f16-3-half": ({"rope": HALF}, 3),
+    # Too wide for axes, so that 2 and 3 bits are rotated codes.
+    "f16-2": ({"k_dimension": 1032}, 2),
+    "f16-3-half": ({"rope": HALF, "v_dimension": 1032}, 3),
     "f16-4": ({}, 4),
     "f16-5-interleaved": ({"rope": INTERLEAVED}, 5),
     "f16-8": ({}, 8),

@@ -147,7 +147,7 @@ def test_the_same_bytes_are_still_present_and_others_conflict(restarted):
 def test_a_raised_floor_drops_what_is_below_it(tmp_path):
     data = payloads()
     with Daemon(tmp_path) as daemon, Client(daemon.ready["grpc"], deadline=60) as client:
-        handle = client.open_space(model_space("model", 3))
+        handle = client.open_space(model_space("model", 4))
         handle.put(blocks(data))
         handle.flush()
         daemon.kill()
