@@ -1,6 +1,9 @@
 // A file system that can hold reads of large values where they are.
 #pragma once
 
+#include <gtest/gtest.h>
+
+#include <chrono>
 #include <memory>
 #include <string>
 #include <thread>
@@ -41,13 +44,14 @@ class ReadGate final : public ForwardingFileSystem {
     MutexLock lock(mutex_);
     damage_ = true;
   }
+  // These fail the test where nothing comes.
   void AwaitHeld() {
     MutexLock lock(mutex_);
-    while (held_ == 0) changed_.Wait(mutex_);
+    AwaitMore(held_, 1);
   }
   void AwaitReads(int count) {
     MutexLock lock(mutex_);
-    while (reads_ < count) changed_.Wait(mutex_);
+    AwaitMore(reads_, count);
   }
   int reads() {
     MutexLock lock(mutex_);
@@ -74,6 +78,16 @@ class ReadGate final : public ForwardingFileSystem {
     const std::unique_ptr<RandomAccessFile> file_;
   };
 
+  // Until `number` is `least`.
+  void AwaitMore(const int& number, int least) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    const auto give_up = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+    while (number < least) {
+      const auto left = give_up - std::chrono::steady_clock::now();
+      if (left <= left.zero()) break;
+      changed_.WaitFor(mutex_, left);
+    }
+    EXPECT_GE(number, least) << "no such read came";
+  }
   void Pass() {
     MutexLock lock(mutex_);
     if (std::this_thread::get_id() == free_) return;
