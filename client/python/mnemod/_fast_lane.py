@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import select
 import threading
 from typing import Callable, Dict, List, Optional, Sequence
@@ -59,13 +60,17 @@ class _Stream:
         self._sending = threading.Lock()
         self._registering = threading.Lock()
         self.regions: Dict[Memory, int] = {}  # changed under _registering
+        self._settled: Optional[object] = None  # when nothing was to be unregistered
         try:
             body = _stream.hello(way.ticket, False, CLIENT_NAME)
             welcome = read(_stream.welcome, self.exchange(Type.HELLO, body, limit))
         except BaseException:
             self.close()
             raise
-        self._slots = threading.BoundedSemaphore(max(welcome.max_requests, 1))
+        # One for each request that may be under way: a semaphore without Python calls.
+        self._slots: queue.SimpleQueue[None] = queue.SimpleQueue()
+        for _ in range(max(welcome.max_requests, 1)):
+            self._slots.put(None)
 
     @property
     def broken(self) -> bool:
@@ -81,23 +86,30 @@ class _Stream:
 
     def call(self, request: LaneRequest, limit: TimeLimit) -> bytes:
         """The body of the answer. Errors: MnemoError, LaneDown."""
-        if not self._slots.acquire(timeout=max(limit.left(), 0)):
-            raise too_late()
+        try:
+            self._slots.get(timeout=limit.left())
+        except queue.Empty:
+            raise too_late() from None
         try:
             for memory in request.memories:
                 self._register(memory, limit)
             body = request.body(self.regions)
             return self.exchange(request.type, body, limit, payload=request.payload)
         finally:
-            self._slots.release()
+            self._slots.put(None)
 
     def _register(self, memory: Memory, limit: TimeLimit) -> None:
+        state = self._memories.state()
+        if state is self._settled and memory in self.regions:
+            if not any(each.closed for each in list(self.regions)):
+                return
         if not self._registering.acquire(timeout=max(limit.left(), 0)):
             raise too_late()
         try:
             for old in [each for each in self.regions if each not in self._memories]:
                 number = self.regions.pop(old)
                 read(_stream.done, self.exchange(Type.UNREGISTER, _stream.unregister(number), limit))
+            self._settled = state
             if memory in self.regions:
                 return
             if memory.closed:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from typing import Dict, Iterable, List, NamedTuple, Optional, Tuple
 
@@ -99,7 +98,11 @@ class FetchMeter:
         return None if thought is None else thought[0] + sum(thought[1])
 
     def _line(self, plane: Plane, share: Share) -> _Line:
-        return self._lines.setdefault((plane, share.level, _size_class(share)), _Line())
+        key = (plane, share.level, _size_class(share))
+        line = self._lines.get(key)
+        if line is None:
+            line = self._lines[key] = _Line()
+        return line
 
     def _seconds(self, plane: Plane, shares: List[Share]) -> Optional[Tuple[float, List[float]]]:
         """What the call costs by itself, and the bytes of each share."""
@@ -126,4 +129,5 @@ class FetchMeter:
 
 
 def _size_class(share: Share) -> int:
-    return int(math.log2(max(share.bytes / max(share.blocks, 1), 1)))
+    """The power of two below the bytes of a block."""
+    return max((share.bytes // max(share.blocks, 1)).bit_length() - 1, 0)

@@ -74,7 +74,8 @@ class TimeLimit:
 
     def left(self) -> float:
         """Seconds that are left; 0 when none are."""
-        return max(self._end - time.monotonic(), 0.0)
+        left = self._end - time.monotonic()
+        return left if left > 0 else 0.0
 
 
 class Retrier:

@@ -561,22 +561,30 @@ class GetSession:
         if self._raises and error and not any(item.done for item in self._items):
             raise error
         self._measure()
-        left = detached(error or make_error(Code.INTERNAL, "the call ended inside this part"))
-        for item in self._items:
-            if not item.done:
+        unfinished = [item for item in self._items if not item.done]
+        if unfinished:
+            left = detached(error or make_error(Code.INTERNAL, "the call ended inside this part"))
+            for item in unfinished:
                 item.fail(left)
         return [item.result for item in self._items]
 
     def _measure(self) -> None:
         """Tells the meter how long it took, if all of it came in one try."""
-        whole = all(item.done and item.result.ok for item in self._items)
-        if self._began == 0.0 or not self._items or not whole:
+        if self._began == 0.0 or not self._items:
             return
         seconds = time.perf_counter() - self._began
+        for item in self._items:
+            if not item.done or item.result.error is not None:
+                return
         width = len(self._parts)
         shares = []
-        for k in range(len(self._keys)):
-            items = self._items[k * width : (k + 1) * width]
-            level = max(item.result.level for item in items)
-            shares.append(Share(level, 1, sum(item.expected for item in items)))
-        self._meter.record(self._items[0].result.plane, together(shares), seconds)
+        for first in range(0, len(self._items), width):
+            level, size = Level.UNSPECIFIED, 0
+            for item in self._items[first : first + width]:
+                size += item.expected
+                if item.result.level > level:
+                    level = item.result.level
+            shares.append(Share(level, 1, size))
+        if len(shares) > 1:
+            shares = together(shares)
+        self._meter.record(self._items[0].result.plane, shares, seconds)

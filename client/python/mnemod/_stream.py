@@ -38,6 +38,8 @@ _SLICE = struct.Struct("<QQQI")
 _DIGEST = struct.Struct("<QQ")  # low, high
 _RUN = struct.Struct("<IIB")
 _REACH = struct.Struct("<II")
+_PLACE = struct.Struct("<II")  # region, slices
+_READ = struct.Struct("<IIQI")  # first layer, layers, lease, encodings
 _GOT = struct.Struct("<QQQQBI")  # size, bytes, digest, level, depth
 _FIDELITY = struct.Struct("<dd")  # bits of a value, error
 IN_STREAM = 0
@@ -150,10 +152,8 @@ def _part(part: Part) -> bytes:
 
 
 def _place(place: Place) -> bytes:
-    return b"".join(
-        (_U32.pack(place.region), _U32.pack(len(place.slices)))
-        + tuple(_SLICE.pack(*each) for each in place.slices)
-    )
+    head = _PLACE.pack(place.region, len(place.slices))
+    return b"".join((head, *[_SLICE.pack(*each) for each in place.slices]))
 
 
 def _offered(part: Offered) -> bytes:
@@ -239,7 +239,7 @@ def get(
     return b"".join(
         (
             scope.encode(),
-            _U32.pack(layers[0]) + _U32.pack(layers[1]) + _U64.pack(lease) + _U32.pack(takes),
+            _READ.pack(*layers, lease, takes),
             _list([_part(part) for part in parts]),
             _keys(keys, stretches),
             _list([_place(place) for place in places]),
@@ -309,14 +309,17 @@ class _Reader:
         self._at = 0
 
     def take(self, layout: struct.Struct) -> Tuple[int, ...]:
-        if self._at + layout.size > len(self._body):
-            raise Malformed("the body is cut")
-        values = layout.unpack_from(self._body, self._at)
+        try:
+            values = layout.unpack_from(self._body, self._at)
+        except struct.error:
+            raise Malformed("the body is cut") from None
         self._at += layout.size
         return values
 
     def number(self, layout: struct.Struct) -> int:
-        return self.take(layout)[0]
+        number: int
+        (number,) = self.take(layout)
+        return number
 
     def text(self) -> bytes:
         size = self.number(_U16)
@@ -438,20 +441,20 @@ def got(body: bytes) -> List[Got]:
         if error is not None:
             return Got(error)
         size, written, low, high, level, depth = reader.take(_GOT)
-        return _with_form(Got(None, size, written, Digest(high, low), _level(level), depth), reader)
+        got = Got(None, size, written, Digest(high, low), _level(level), depth)
+        form = reader.number(_U8)
+        return _with_form(got, form, reader) if form else got
 
     parts = reader.list(part)
     reader.end()
     return parts
 
 
-def _with_form(part: Got, reader: _Reader) -> Got:
-    """The part with the form in which its bytes are answered."""
-    form = reader.number(_U8)
+def _with_form(part: Got, form: int, reader: _Reader) -> Got:
+    """The part with the form, not 0, in which its bytes are answered."""
     if form > 3:
         raise Malformed(f"a form of {form}")
-    if form:
-        part.put_digest = reader.digest()
+    part.put_digest = reader.digest()
     if form & 1:
         codec = reader.text().decode(errors="replace")
         part.fidelity = PartFidelity(codec, *reader.take(_FIDELITY))
@@ -519,7 +522,11 @@ def closed(body: bytes) -> MnemoError:
     return make_error(Code.UNAVAILABLE, f"the server closed the stream ({reason}): {message}")
 
 
+_LEVELS = {level.value: level for level in Level if level is not Level.UNSPECIFIED}
+
+
 def _level(number: int) -> Level:
-    if not 1 <= number <= 4:
+    level = _LEVELS.get(number)
+    if level is None:
         raise Malformed(f"level {number}")
-    return Level(number)
+    return level

@@ -111,6 +111,8 @@ def as_segments(data: object) -> List[memoryview]:
     An array with gaps (a strided row of an engine's pool) is given as its
     contiguous runs. Empty buffers are left out.
     """
+    if type(data) is memoryview:
+        return [as_bytes_view(data)] if data.nbytes else []
     if isinstance(data, (list, tuple)):
         return [view for item in data for view in as_segments(item)]
     runs = _contiguous_runs(data)

@@ -217,6 +217,10 @@ class MemoryMap:
         # A reader between these two compares what it found with its range.
         self._starts, self._memories = [memory.address for memory in memories], memories
 
+    def state(self) -> object:
+        """The same object until memory is added or removed."""
+        return self._memories
+
     def __contains__(self, memory: Memory) -> bool:
         return not memory.closed and any(each is memory for each in self._memories)
 
@@ -229,17 +233,18 @@ class MemoryMap:
         None if there is no such one, or if it takes too many slices.
         """
         starts, memories = self._starts, self._memories
-        spans = [address_of(segment) for segment in segments]
-        if not spans:
+        if not segments:
             return None
+        spans = [address_of(segment) for segment in segments]
         index = bisect_right(starts, spans[0][0]) - 1
         if not 0 <= index < len(memories) or memories[index].closed:
             return None
         memory = memories[index]
         first, last = memory.address, memory.address + memory.size
-        if any(address < first or address + size > last for address, size in spans):
-            return None
-        shift = memory.file_offset - memory.address
+        for address, size in spans:
+            if address < first or address + size > last:
+                return None
+        shift = memory.file_offset - first
         slices = to_slices([(address + shift, size) for address, size in spans])
         fits = len(slices) <= MAX_SLICES and len(spans) <= MAX_RUNS
         return (memory, slices) if fits else None
