@@ -292,6 +292,29 @@ def test_memory_that_is_not_used_any_more_is_unregistered(lanes):
     assert seen == [(Type.UNREGISTER, _stream.unregister(1))]
 
 
+@pytest.mark.parametrize("how", ["removed", "closed"])
+def test_it_is_unregistered_though_the_next_call_registers_nothing(lanes, how):
+    def serve(connection):
+        connection.welcome()
+        for region in (1, 2):
+            os.close(connection.register(region=region).descriptors[0])
+        connection.answer(connection.receive(), found(2))
+        unregister = connection.receive()
+        assert (unregister.type, unregister.body) == (Type.UNREGISTER, _stream.unregister(1))
+        connection.answer(unregister, b"")
+        connection.answer(connection.receive(), found(1))
+
+    lane, _ = lanes.serve(serve)
+    first, second = alloc(1), alloc(1)
+    both, one = with_memory(lane, first, second), with_memory(lane, second)
+    lane.carry(both, LONG)
+    if how == "removed":
+        lane.state.memories.remove(first)
+    else:
+        first.close()
+    assert _stream.touched(lane.carry(one, LONG)).found == 1
+
+
 def test_memory_that_the_server_refuses_goes_by_grpc(lanes):
     def serve(connection):
         connection.welcome()
