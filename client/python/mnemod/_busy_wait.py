@@ -43,15 +43,18 @@ class BusyWait:
         self._may = (_cores() if cores is None else cores) > 1
         self._short = False  # the last wait that slept
 
-    def comes(self, look: Callable[[], bool]) -> bool:
+    def comes(self, look: Callable[[], bool], left: float = LONGEST) -> bool:
         """Calls `look` until it answers true; false if it has not, for as long as is worth it.
+
+        `left`: seconds that the caller has.
 
         Then the caller sleeps, and says when it has woken up.
         """
         self._began = now = self._clock()
         if not self._may or not self._short or now < self._not_before:
             return False
-        while now - self._began < LONGEST:
+        longest = min(LONGEST, left)
+        while now - self._began < longest:
             if look():
                 return True
             before = now

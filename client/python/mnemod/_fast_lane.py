@@ -50,7 +50,8 @@ class _Stream:
         self._memories = memories
         # Threads read and write at once, each until a time of its own.
         self._socket: StreamSocket = connect(way, limit.left())
-        self._lock = threading.Lock()
+        # A signal's handler may close the client in the middle of a call of its own thread.
+        self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)  # told under _lock
         self._pending = Pending()  # guarded by _lock, but for payload of who reads
         self._reading = False  # guarded by _lock
@@ -275,9 +276,9 @@ class _Stream:
     def _await_bytes(self, limit: TimeLimit) -> Optional[int]:
         """Bytes that came, 0 at the end; None: none have, and some time has passed."""
         # Looks first: under TLS nothing tells of what was taken from the socket already.
-        if not self._look() and not self._wait_busily.comes(self._look):
-            self._ready(select.POLLIN, limit.left())
-            self._wait_busily.woke()
+        if not self._look() and not self._wait_busily.comes(self._look, limit.left()):
+            if self._ready(select.POLLIN, limit.left()):
+                self._wait_busily.woke()
             self._look()
         return self._came
 

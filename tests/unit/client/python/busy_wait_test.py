@@ -88,3 +88,11 @@ def test_a_look_that_waited_for_the_interpreter_counts_too(fake):
     fake.comes_in(50e-6)  # a short one: but others had the core just now
     assert not fake.comes_in(50e-6)
     assert fake.looks == 0
+
+
+def test_it_looks_no_longer_than_its_caller_has_time(fake: Fake) -> None:
+    assert not fake.comes_in(50e-6)  # the first sleeps
+    fake.comes_at = fake.now + LONGEST
+    began = fake.now
+    assert not fake.wait.comes(fake.look, left=30e-6)
+    assert fake.now - began <= 30e-6 + fake.offer

@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from fake_lane import FakeLane
-from lanes import LONG, SHORT, counts, fill
+from lanes import LONG, SHORT, BlockingLane, Lanes, counts, fill
 from mnemod import (
     CancelledError,
     Code,
@@ -360,6 +360,36 @@ def test_closing_ends_calls_that_wait(lanes):
     assert [type(error) for error in errors] == [CancelledError]
     with pytest.raises(CancelledError):
         ask(lane)
+
+
+def test_a_handler_of_a_signal_may_close_in_the_middle_of_a_call(monkeypatch):
+    made = Lanes(BlockingLane)
+    try:
+        lane, _ = made.serve(lambda connection: connection.welcome())
+        begin = _lane.Pending.begin
+        closed = []
+
+        def interrupted(pending, type_, *arguments):
+            if type_ == Type.TOUCH:  # as a handler would, which runs in the thread of the call
+                lane.close()
+                closed.append(True)
+            return begin(pending, type_, *arguments)
+
+        monkeypatch.setattr(_lane.Pending, "begin", interrupted)
+        ended = []
+
+        def call():
+            with pytest.raises(CancelledError):
+                ask(lane)
+            ended.append(True)
+
+        thread = threading.Thread(target=call, daemon=True)
+        thread.start()
+        thread.join(LONG)
+        assert closed and ended
+    finally:
+        monkeypatch.undo()
+        made.close()
 
 
 def test_no_more_requests_are_under_way_than_the_server_allows(lanes):
