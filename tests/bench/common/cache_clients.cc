@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <string>
+#include <vector>
 
 #include "storage/base/status_macros.h"
 
@@ -47,13 +48,16 @@ absl::Status RedisClient::FlushAll() {
   MNEMO_RETURN_IF_ERROR(socket_.Expect("+OK"));
   for (;;) {
     MNEMO_RETURN_IF_ERROR(socket_.Send("INFO memory\r\n"));
-    MNEMO_ASSIGN_OR_RETURN(const std::string head, socket_.ReadLine());
-    std::string text(head.starts_with('$') ? std::stoul(head.substr(1)) : 0, '\0');
-    MNEMO_RETURN_IF_ERROR(
-        socket_.ReadExactly({reinterpret_cast<uint8_t*>(text.data()), text.size()}));
+    const absl::StatusOr<std::string> head = socket_.ReadLine();
+    MNEMO_RETURN_IF_ERROR(head.status());
+    if (!head->starts_with('$')) return absl::InternalError("redis: " + *head);
+    std::vector<uint8_t> text(std::stoul(head->substr(1)));
+    MNEMO_RETURN_IF_ERROR(socket_.ReadExactly(text));
     MNEMO_RETURN_IF_ERROR(socket_.Expect(""));
-    if (text.find("lazyfree_pending_objects:0\r\n") != std::string::npos) return absl::OkStatus();
-    if (text.empty()) return absl::InternalError("redis: INFO says nothing");
+    const std::string_view said(reinterpret_cast<const char*>(text.data()), text.size());
+    if (said.find("lazyfree_pending_objects:0\r\n") != std::string_view::npos) {
+      return absl::OkStatus();
+    }
   }
 }
 
