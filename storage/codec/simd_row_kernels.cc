@@ -395,8 +395,9 @@ HWY_INLINE void MixPointColumns(D tag, const int16_t* HWY_RESTRICT points,
     for (size_t k = 0; k < kMixTokens; ++k) {
       for (size_t v = 0; v < kVectors; ++v) sums[k][v] = others[k][v] = hn::Zero(tag);
     }
-    const int16_t* HWY_RESTRICT axis = axes + 2 * at;
-    const int16_t* HWY_RESTRICT point = points + 2 * t;
+    // Without coordinates there may be no axes and no points.
+    const int16_t* HWY_RESTRICT axis = count == 0 ? axes : axes + 2 * at;
+    const int16_t* HWY_RESTRICT point = count == 0 ? points : points + 2 * t;
     for (size_t c = 0; c < count; c += 2, axis += 2 * padded, point += 2 * kTileTokens) {
       for (size_t v = 0; v < kVectors; ++v) {
         const auto column = hn::LoadU(shorts, axis + v * 2 * lanes);
