@@ -17,9 +17,9 @@ constexpr int kMostTries = 8;
 
 }  // namespace
 
-bool AreAxesBetter(const FormTrial& without, const FormTrial& with_axes) {
+bool AreAxesBetter(const FormTrial& without, const FormTrial& with_axes, double decode_rate) {
   if (with_axes.bits_per_value > kMostBytesOfAxes * without.bits_per_value) return false;
-  if (with_axes.decode_rate < kLeastDecodeRate) return false;
+  if (decode_rate < kLeastDecodeRate) return false;
   const double more_bits = with_axes.bits_per_value - without.bits_per_value;
   return with_axes.error * std::exp2(more_bits) < without.error;
 }
@@ -42,11 +42,9 @@ absl::StatusOr<double> DecodeRateOf(ByteView encoded, SectionDecoder& decoder, c
   return best;
 }
 
-absl::StatusOr<FormTrial> TryForm(ByteView encoded, SectionDecoder& decoder, const Clock& clock) {
+absl::StatusOr<FormTrial> TrialOf(ByteView encoded) {
   MNEMO_ASSIGN_OR_RETURN(const Envelope envelope, Envelope::Parse(encoded));
-  MNEMO_ASSIGN_OR_RETURN(const double rate, DecodeRateOf(encoded, decoder, clock));
-  return FormTrial{
-      .bits_per_value = envelope.bits_per_value(), .error = envelope.error(), .decode_rate = rate};
+  return FormTrial{.bits_per_value = envelope.bits_per_value(), .error = envelope.error()};
 }
 
 }  // namespace mnemo

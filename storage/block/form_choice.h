@@ -22,19 +22,20 @@ inline constexpr double kLeastDecodeRate = 32.0 * kMiB;
 struct FormTrial {
   double bits_per_value = 0;  // all that is stored
   double error = 0;           // |x' - x| / |x|
-  double decode_rate = 0;     // exact bytes a second
 };
 
-// Whether the form with axes is better: within the bounds above, and of less error than the
-// other one would have if it had as many bits, each of which halves the error.
-bool AreAxesBetter(const FormTrial& without, const FormTrial& with_axes);
+// Whether the form with axes, of which `decode_rate` exact bytes a second are decoded, is better:
+// within the bounds above, and of less error than the other one would have if it had as many
+// bits, each of which halves the error.
+bool AreAxesBetter(const FormTrial& without, const FormTrial& with_axes, double decode_rate);
 
 // Exact bytes a second at which `encoded`, an envelope, is decoded by `decoder`: the best of some
 // tries, of which the first that is at least kLeastDecodeRate is the last, since a thread may be
 // held up. Infinite where the clock saw no time pass. Errors: kDataLoss.
 absl::StatusOr<double> DecodeRateOf(ByteView encoded, SectionDecoder& decoder, const Clock& clock);
 
-// What `encoded`, an envelope of which some section is lossy, gives. Errors: as DecodeRateOf.
-absl::StatusOr<FormTrial> TryForm(ByteView encoded, SectionDecoder& decoder, const Clock& clock);
+// What `encoded`, an envelope of which some section is lossy, gives. Looks at no payload byte.
+// Errors: kDataLoss.
+absl::StatusOr<FormTrial> TrialOf(ByteView encoded);
 
 }  // namespace mnemo

@@ -20,7 +20,7 @@ absl::StatusOr<std::shared_ptr<const CalibrationSet>> CalibrationsOf(StoreCore& 
   return core.spaces.CalibrationsOf(entry.key.scope);
 }
 
-// The calibration of the part's group, to which the part may add. None: not yet.
+// The calibration of the part's group, to which the part may add first. None: not yet.
 // Errors: kDataLoss (`stored`), those of Store.
 absl::StatusOr<std::optional<SpaceCodecs::GroupCalibration>> CalibrationFor(
     StoreCore& core, const DirectoryEntry& entry, const Envelope& envelope,
@@ -28,8 +28,8 @@ absl::StatusOr<std::optional<SpaceCodecs::GroupCalibration>> CalibrationFor(
     std::span<const TensorShape> tensors) {
   const uint8_t group = entry.key.part.group;
   MNEMO_ASSIGN_OR_RETURN(auto known, core.spaces.OfGroup(space.scope, group, wanted));
-  if (known) return known;
-  if (envelope.section_count() != tensors.size()) return std::nullopt;
+  if (known && known->is_final) return known;
+  if (envelope.section_count() != tensors.size()) return known;
   SectionDecoder decoder(core.codecs);
   std::vector<uint8_t> exact;
   MNEMO_RETURN_IF_ERROR(
@@ -50,27 +50,47 @@ absl::StatusOr<EncodedPart> Encoded(StoreCore& core, const DirectoryEntry& entry
   return EncodedPart(std::move(encoded), FormOfEnvelope(made));
 }
 
-// The part in whichever of `target`'s form and `with_axes` is better, measured by itself; its
-// group keeps to that.
+// Whether the part in the form with axes is better than in the one without. None: one of them
+// stayed exact, which says nothing of others. Errors: kDataLoss, those of Store.
+absl::StatusOr<std::optional<bool>> MeasureAxes(StoreCore& core, KeyScope scope,
+                                                const EncodedPart& without,
+                                                const EncodedPart& with_axes) {
+  if (!IsLossyForm(without.form()) || !IsLossyForm(with_axes.form())) return std::nullopt;
+  MNEMO_ASSIGN_OR_RETURN(const FormTrial of_plain, TrialOf(without.pieces().front()));
+  MNEMO_ASSIGN_OR_RETURN(const FormTrial of_axes, TrialOf(with_axes.pieces().front()));
+  MNEMO_ASSIGN_OR_RETURN(auto calibrations, core.spaces.CalibrationsOf(scope));
+  SectionDecoder decoder(core.codecs, std::move(calibrations));
+  MNEMO_ASSIGN_OR_RETURN(const double rate,
+                         DecodeRateOf(with_axes.pieces().front(), decoder, core.time()));
+  return AreAxesBetter(of_plain, of_axes, rate);
+}
+
+// The part in whichever of `target`'s form and `with_axes` its group keeps to; if that is not
+// known, in what is better, measured by the part itself. Where axes fail, without them.
 absl::StatusOr<EncodedPart> EncodedInBetter(StoreCore& core, const DirectoryEntry& entry,
                                             const PinnedBytes& stored, EncodingTarget target,
                                             StoredForm with_axes) {
   const KeyScope scope = entry.key.scope;
+  const uint8_t group = entry.key.part.group;
   const StoredForm without = target.form;
-  MNEMO_ASSIGN_OR_RETURN(EncodedPart plain, Encoded(core, entry, stored, target));
+  const std::optional<StoredForm> choice = core.spaces.ChoiceOf(scope, group, with_axes);
+  if (choice == without) return Encoded(core, entry, stored, target);
   target.form = with_axes;
-  MNEMO_ASSIGN_OR_RETURN(EncodedPart axes, Encoded(core, entry, stored, target));
-  // All of it stays exact: that says nothing of the others.
-  if (!IsLossyForm(plain.form()) || !IsLossyForm(axes.form())) return plain;
-  MNEMO_ASSIGN_OR_RETURN(auto calibrations, core.spaces.CalibrationsOf(scope));
-  SectionDecoder decoder(core.codecs, std::move(calibrations));
-  MNEMO_ASSIGN_OR_RETURN(const FormTrial of_plain,
-                         TryForm(plain.pieces().front(), decoder, core.time()));
-  MNEMO_ASSIGN_OR_RETURN(const FormTrial of_axes,
-                         TryForm(axes.pieces().front(), decoder, core.time()));
-  const bool better = AreAxesBetter(of_plain, of_axes);
-  core.spaces.Choose(scope, entry.key.part.group, with_axes, better ? with_axes : without);
-  return better ? std::move(axes) : std::move(plain);
+  absl::StatusOr<EncodedPart> axes = Encoded(core, entry, stored, target);
+  if (choice && axes.ok()) return axes;
+  target.form = without;
+  MNEMO_ASSIGN_OR_RETURN(EncodedPart plain, Encoded(core, entry, stored, target));
+  if (choice) return plain;
+  absl::StatusOr<std::optional<bool>> better;
+  if (axes.ok()) better = MeasureAxes(core, scope, plain, *axes);
+  if (!better.ok() || !better->has_value()) {
+    core.spaces.CountVainTrial(scope, group, with_axes, without);
+    return plain;
+  }
+  // Somebody else may have been first.
+  const StoredForm kept =
+      core.spaces.Choose(scope, group, with_axes, **better ? with_axes : without);
+  return kept == with_axes ? std::move(*axes) : std::move(plain);
 }
 
 // The exact part `stored` in the lossy form in which its space wants it at `level`. None:
@@ -93,11 +113,7 @@ absl::StatusOr<std::optional<EncodedPart>> LossyForm(StoreCore& core, const Dire
   if (!with_axes || target.calibration == nullptr || !target.calibration->has_axes()) {
     return Encoded(core, entry, stored, target);
   }
-  const std::optional<StoredForm> choice =
-      core.spaces.ChoiceOf(space->scope, entry.key.part.group, *with_axes);
-  if (!choice) return EncodedInBetter(core, entry, stored, std::move(target), *with_axes);
-  target.form = *choice;
-  return Encoded(core, entry, stored, target);
+  return EncodedInBetter(core, entry, stored, std::move(target), *with_axes);
 }
 
 // The lossy part `stored` as `level` keeps it: in fewer bits where its form can be cut to

@@ -112,10 +112,12 @@ absl::StatusOr<std::optional<SpaceCodecs::GroupCalibration>> SpaceCodecs::OfGrou
   MNEMO_ASSIGN_OR_RETURN(const Known known, Load(scope));
   const auto axes = known.groups.find({group, CalibrationKind::kAxes});
   const bool has_axes = axes != known.groups.end() && axes->second.calibration != nullptr;
-  if (wanted == CalibrationKind::kAxes && axes == known.groups.end()) return std::nullopt;
   if (wanted == CalibrationKind::kAxes && has_axes) return axes->second;
   const auto statistics = known.groups.find({group, CalibrationKind::kStatistics});
-  if (statistics != known.groups.end()) return statistics->second;
+  if (statistics != known.groups.end()) {
+    const bool is_final = wanted == CalibrationKind::kStatistics || axes != known.groups.end();
+    return GroupCalibration{statistics->second.calibration, is_final};
+  }
   // Axes come with statistics.
   if (has_axes) return axes->second;
   return std::nullopt;
@@ -123,49 +125,70 @@ absl::StatusOr<std::optional<SpaceCodecs::GroupCalibration>> SpaceCodecs::OfGrou
 
 absl::StatusOr<std::shared_ptr<SpaceCodecs::Learner>> SpaceCodecs::LearnerOf(
     const LearnerKey& key, const Group& described) {
+  const MonoTime now = clock_.Mono();
   MutexLock lock(learning_);
   if (IsLearnt(key)) return nullptr;
-  if (const auto found = learners_.find(key); found != learners_.end()) return found->second;
-  const bool axes = key.kind == CalibrationKind::kAxes;
-  const uint64_t bytes = LearnerBytes(described, key.kind);
-  uint64_t& taken = OfKind(key.kind, learning_bytes_);
-  if (taken + bytes > (axes ? kMostAxesLearningBytes : kMostLearningBytes)) {
-    if (axes) Publish(key, nullptr);
-    return nullptr;
+  LearnerKey other = key;
+  other.kind =
+      key.kind == CalibrationKind::kAxes ? CalibrationKind::kStatistics : CalibrationKind::kAxes;
+  const auto unwanted = learners_.find(other);
+  const bool has_unwanted = unwanted != learners_.end() && !unwanted->second.is_used();
+  if (const auto found = learners_.find(key); found != learners_.end()) {
+    if (has_unwanted) Erase(unwanted);
+    found->second.fed = now;
+    return found->second.learner;
   }
+  const uint64_t bytes = LearnerBytes(described, key.kind);
+  if (!MakeRoom(key.kind, bytes, now)) return nullptr;
   MNEMO_ASSIGN_OR_RETURN(CalibrationFit fit,
                          CalibrationFit::Create(GeometryOfGroup(described), key.kind));
+  if (has_unwanted) Erase(unwanted);
   auto learner = std::make_shared<Learner>();
-  learner->bytes = bytes;
   {
     MutexLock nobody_else_has_it(learner->mutex);
     learner->fit = std::move(fit);
   }
-  taken += bytes;
-  learners_.emplace(key, learner);
+  OfKind(key.kind, learning_bytes_) += bytes;
+  learners_.emplace(key, Place{learner, bytes, now});
   return learner;
 }
 
-absl::StatusOr<std::optional<CalibrationFit>> SpaceCodecs::Add(const LearnerKey& key,
+bool SpaceCodecs::MakeRoom(CalibrationKind kind, uint64_t bytes, MonoTime now) {
+  const bool axes = kind == CalibrationKind::kAxes;
+  const uint64_t most = axes ? kMostAxesLearningBytes : kMostLearningBytes;
+  const uint64_t& taken = OfKind(kind, learning_bytes_);
+  while (taken + bytes > most) {
+    auto idlest = learners_.end();
+    for (auto at = learners_.begin(); at != learners_.end(); ++at) {
+      if (at->first.kind != kind || at->second.is_used()) continue;
+      if (at->second.fed + kIdle > now) continue;
+      if (idlest == learners_.end() || at->second.fed < idlest->second.fed) idlest = at;
+    }
+    if (idlest == learners_.end()) return false;
+    Erase(idlest);
+  }
+  return true;
+}
+
+absl::StatusOr<std::optional<CalibrationFit>> SpaceCodecs::Add(Learner& learner,
+                                                               CalibrationKind kind,
                                                                const Group& described,
                                                                std::span<const TensorShape> tensors,
                                                                const Section& section) {
-  MNEMO_ASSIGN_OR_RETURN(const std::shared_ptr<Learner> learner, LearnerOf(key, described));
-  if (learner == nullptr) return std::nullopt;
-  MutexLock lock(learner->mutex);
-  if (!learner->fit) return std::nullopt;
+  MutexLock lock(learner.mutex);
+  if (!learner.fit) return std::nullopt;
   for (uint32_t i = 0; i < tensors.size(); ++i) {
     MNEMO_ASSIGN_OR_RETURN(const ByteView exact, section(i));
-    const absl::Status added = learner->fit->Add(tensors[i], exact);
+    const absl::Status added = learner.fit->Add(tensors[i], exact);
     // A section that is not finite is no example; it will stay exact itself.
     if (!added.ok() && !absl::IsOutOfRange(added)) return added;
   }
-  learner->tokens += tensors[0].tokens;
+  learner.tokens += tensors[0].tokens;
   const uint64_t parts = uint64_t{described.tensor_parallel_size} * described.pipeline_size();
-  const uint64_t wanted = key.kind == CalibrationKind::kAxes ? kTokensToLearnAxes : kTokensToLearn;
-  if (learner->tokens < wanted * parts) return std::nullopt;
-  std::optional<CalibrationFit> enough = std::move(learner->fit);
-  learner->fit.reset();
+  const uint64_t wanted = kind == CalibrationKind::kAxes ? kTokensToLearnAxes : kTokensToLearn;
+  if (learner.tokens < wanted * parts) return std::nullopt;
+  std::optional<CalibrationFit> enough = std::move(learner.fit);
+  learner.fit.reset();
   return enough;
 }
 
@@ -182,8 +205,15 @@ absl::Status SpaceCodecs::Learn(const Space& space, uint8_t group, CalibrationKi
     Publish(key, nullptr);
     return absl::OkStatus();
   }
+  // Kept until it is finished: what is used does not give way.
+  MNEMO_ASSIGN_OR_RETURN(std::shared_ptr<Learner> learner, LearnerOf(key, described));
+  if (learner == nullptr && key.kind == CalibrationKind::kAxes && !IsLearnt(key)) {
+    key.kind = CalibrationKind::kStatistics;
+    MNEMO_ASSIGN_OR_RETURN(learner, LearnerOf(key, described));
+  }
+  if (learner == nullptr) return absl::OkStatus();
   MNEMO_ASSIGN_OR_RETURN(const std::optional<CalibrationFit> fit,
-                         Add(key, described, tensors, section));
+                         Add(*learner, key.kind, described, tensors, section));
   return fit ? Finish(key, *fit) : absl::OkStatus();
 }
 
@@ -198,12 +228,17 @@ absl::Status SpaceCodecs::Finish(const LearnerKey& key, const CalibrationFit& fi
   // their positions are off.
   if (calibration.ok()) calibration = Calibration::Parse(AsBytes(bytes));
   absl::Status persisted;
-  if (calibration.ok()) persisted = Persist(key, **calibration);
+  LearnerKey first = key;
+  if (calibration.ok()) {
+    persisted = Persist(key, **calibration);
+    // Axes come with statistics.
+    if (persisted.ok()) first.kind = CalibrationKind::kStatistics;
+  }
   if (persisted.ok()) {
     // Where a layer or head was hardly ever seen, the group does without.
     Publish(key, calibration.ok() ? *std::move(calibration) : nullptr);
   }
-  EraseLearners(key, key);
+  EraseLearners(first, key);
   return persisted;
 }
 
@@ -243,10 +278,22 @@ std::optional<StoredForm> SpaceCodecs::ChoiceOf(KeyScope scope, uint8_t group,
   return found->second;
 }
 
-void SpaceCodecs::Choose(KeyScope scope, uint8_t group, StoredForm with_axes, StoredForm choice) {
+StoredForm SpaceCodecs::Choose(KeyScope scope, uint8_t group, StoredForm with_axes,
+                               StoredForm choice) {
   MutexLock lock(mutex_);
   const auto known = known_.find(scope);
-  if (known != known_.end()) known->second.choices.try_emplace({group, with_axes}, choice);
+  if (known == known_.end()) return choice;
+  return known->second.choices.try_emplace({group, with_axes}, choice).first->second;
+}
+
+void SpaceCodecs::CountVainTrial(KeyScope scope, uint8_t group, StoredForm with_axes,
+                                 StoredForm without) {
+  MutexLock lock(mutex_);
+  const auto known = known_.find(scope);
+  if (known == known_.end()) return;
+  const std::pair<uint8_t, StoredForm> key{group, with_axes};
+  if (++known->second.vain_trials[key] < kMostVainTrials) return;
+  known->second.choices.try_emplace(key, without);
 }
 
 void SpaceCodecs::Forget(KeyScope scope) {
@@ -277,10 +324,12 @@ absl::Status SpaceCodecs::EraseLeftOvers(KeyScope scope) {
 void SpaceCodecs::EraseLearners(const LearnerKey& first, const LearnerKey& last) {
   MutexLock lock(learning_);
   auto at = learners_.lower_bound(first);
-  while (at != learners_.end() && at->first <= last) {
-    OfKind(at->first.kind, learning_bytes_) -= at->second->bytes;
-    at = learners_.erase(at);
-  }
+  while (at != learners_.end() && at->first <= last) at = Erase(at);
+}
+
+SpaceCodecs::Places::iterator SpaceCodecs::Erase(Places::iterator place) {
+  OfKind(place->first.kind, learning_bytes_) -= place->second.bytes;
+  return learners_.erase(place);
 }
 
 bool SpaceCodecs::IsLearnt(const LearnerKey& key) const {

@@ -31,7 +31,7 @@ StoreCore::StoreCore(Parts parts, BlockStore::Observer observer)
       queues(parts.policies),
       leases(directory, *parts.time, parts.first_lease),
       events(std::move(observer)),
-      spaces(parts.disks->state()),
+      spaces(parts.disks->state(), *parts.time),
       parts_(std::move(parts)),
       rules_(RulesFor(parts_)) {}
 

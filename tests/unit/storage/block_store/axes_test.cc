@@ -1,9 +1,12 @@
 // Spaces of few bits learn axes, and take the transform form where it is better.
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "storage/block/space_codecs.h"
@@ -144,7 +147,27 @@ TEST_F(AxesTest, OneThatWasCalibratedForMoreBitsLearnsAxesBesides) {
   // What lost something is not encoded again, and both calibrations are there.
   EXPECT_EQ(CodecAt(2, 2), "rotated4");
   EXPECT_OK(store_->Read(Key(2, 2), 0, 0));
-  KeptOf(13, "heldout", "transform2");
+  // What came meanwhile was learnt from and has the statistics' form.
+  KeptOf(13, "heldout", "rotated2");
+  PutBook(3, "heldout", 20);
+  ASSERT_OK(store_->Flush(scope_));
+  Open();
+  KeptOf(3, "heldout", "transform2");
+}
+
+TEST_F(AxesTest, WhatCannotBeMeasuredEightTimesHasNoAxes) {
+  CalibrateWithAxes();
+  LookThrough();
+  // Nothing is known of forms after a restart, and these stay exact: they are not numbers.
+  Open();
+  const std::string not_numbers(kBlockBytes, '\xff');
+  static_assert(SpaceCodecs::kMostVainTrials == 8);
+  for (uint32_t depth = 0; depth < 8; ++depth) Put(2, depth, not_numbers);
+  ASSERT_OK(store_->Flush(scope_));
+  PutBook(3, "heldout", 20);
+  ASSERT_OK(store_->Flush(scope_));
+  Open();
+  KeptOf(3, "heldout", "rotated2");
 }
 
 TEST_F(AxesTest, LevelsOfDifferentBitsTakeNoAxes) {
@@ -195,8 +218,11 @@ Space WideSpace(KeyScope scope, uint32_t k_dimension, uint32_t v_dimension) {
 
 class AxesBoundsTest : public AxesTest {
  protected:
-  // As many tokens of the group as are asked for, as one part.
-  void Learn(const Space& space, uint32_t tokens) {
+  // As many tokens of the group as are asked for, as one part. `meanwhile` is called when the
+  // first of them are asked for.
+  void Learn(
+      const Space& space, uint32_t tokens, CalibrationKind wanted = CalibrationKind::kAxes,
+      const std::function<void()>& meanwhile = [] {}) {
     ASSERT_OK(codecs().CalibrationsOf(space.scope).status());
     std::vector<TensorShape> shapes;
     std::vector<std::vector<uint8_t>> exact;
@@ -211,8 +237,10 @@ class AxesBoundsTest : public AxesTest {
            .dimension = role == TensorRole::kKeys ? group.k_dimension : group.v_dimension});
       exact.push_back(::mnemo::testing::NormalTensor(shapes.back(), tokens));
     }
-    ASSERT_OK(codecs().Learn(space, 0, CalibrationKind::kAxes, shapes,
-                             [&](uint32_t i) { return ByteView(exact[i]); }));
+    ASSERT_OK(codecs().Learn(space, 0, wanted, shapes, [&](uint32_t i) {
+      if (i == 0) meanwhile();
+      return ByteView(exact[i]);
+    }));
   }
   // The kind that the group has got; none: no calibration.
   std::optional<CalibrationKind> KindOf(const Space& space) {
@@ -223,9 +251,14 @@ class AxesBoundsTest : public AxesTest {
                                              : CalibrationKind::kStatistics;
   }
   SpaceCodecs& codecs() {
-    if (!codecs_) codecs_.emplace(store_->state());
+    if (!codecs_) codecs_.emplace(store_->state(), clock_);
     return *codecs_;
   }
+  void Restart() { codecs_.reset(); }
+  // So many of these learn axes at once; 17 MiB each.
+  static constexpr uint64_t kMostWide =
+      SpaceCodecs::kMostAxesLearningBytes / (2 * 1024 * (48 + 8 * 1024 + 512));
+  static Space Wide(uint64_t i) { return WideSpace({7, 200 + i}, 1024, 1024); }
 
  private:
   std::optional<SpaceCodecs> codecs_;
@@ -249,19 +282,111 @@ TEST_F(AxesBoundsTest, OneWhoseAxesAreTooDearLearnsStatistics) {
 }
 
 TEST_F(AxesBoundsTest, WhereTooManyLearnAxesTheNextLearnsStatistics) {
-  // 17 MiB each.
-  const uint64_t each = 2 * 1024 * (48 + 8 * 1024 + 512);
-  const uint64_t most = SpaceCodecs::kMostAxesLearningBytes / each;
-  for (uint64_t i = 0; i < most; ++i) Learn(WideSpace({7, 200 + i}, 1024, 1024), 1);
-  const Space next = WideSpace({7, 200 + most}, 1024, 1024);
-  Learn(next, 1024);
+  for (uint64_t i = 0; i < kMostWide; ++i) Learn(Wide(i), 1);
+  const Space next = Wide(kMostWide);
   Learn(next, 1024);
   EXPECT_EQ(KindOf(next), CalibrationKind::kStatistics);
   // One that goes makes room.
-  codecs().Forget({7, 200});
-  const Space later = WideSpace({7, 300}, 1024, 1024);
+  codecs().Forget(Wide(0).scope);
+  const Space later = Wide(kMostWide + 1);
   Learn(later, 1024);
   EXPECT_EQ(KindOf(later), std::nullopt) << "it learns axes";
+}
+
+TEST_F(AxesBoundsTest, OneThatFoundNoRoomAsksAgainWithItsNextPart) {
+  for (uint64_t i = 0; i < kMostWide; ++i) Learn(Wide(i), 1);
+  const Space next = Wide(kMostWide);
+  Learn(next, 1024);
+  ASSERT_EQ(KindOf(next), CalibrationKind::kStatistics);
+  codecs().Forget(Wide(0).scope);
+  Learn(next, 1);
+  const Space later = Wide(kMostWide + 1);
+  Learn(later, 1024);
+  EXPECT_EQ(KindOf(later), CalibrationKind::kStatistics) << "the room is taken";
+}
+
+TEST_F(AxesBoundsTest, StatisticsServeUntilThereAreAxesEvenAfterARestart) {
+  const Space space = WideSpace({7, 400}, 16, 16);
+  Learn(space, 1024, CalibrationKind::kStatistics);
+  Restart();
+  EXPECT_EQ(KindOf(space), CalibrationKind::kStatistics);
+  EXPECT_FALSE((*codecs().OfGroup(space.scope, 0, CalibrationKind::kAxes))->is_final);
+  Learn(space, 4095);
+  EXPECT_EQ(KindOf(space), CalibrationKind::kStatistics);
+  Learn(space, 1);
+  EXPECT_EQ(KindOf(space), CalibrationKind::kAxes);
+  EXPECT_TRUE((*codecs().OfGroup(space.scope, 0, CalibrationKind::kAxes))->is_final);
+}
+
+TEST_F(AxesBoundsTest, WhatIsLearntOfTheOtherKindIsGivenUp) {
+  for (uint64_t i = 0; i < kMostWide; ++i) Learn(Wide(i), 1);
+  // Its policy has 4 bits now.
+  Learn(Wide(0), 1, CalibrationKind::kStatistics);
+  const Space next = Wide(kMostWide);
+  Learn(next, 1024);
+  EXPECT_EQ(KindOf(next), std::nullopt) << "it learns axes";
+  const Space space = WideSpace({7, 400}, 16, 16);
+  Learn(space, 1023, CalibrationKind::kStatistics);
+  Learn(space, 1, CalibrationKind::kAxes);
+  Learn(space, 1, CalibrationKind::kStatistics);
+  EXPECT_EQ(KindOf(space), std::nullopt);
+}
+
+TEST_F(AxesBoundsTest, TheLongestIdleGivesWayToOneThatFindsNoRoom) {
+  for (uint64_t i = 0; i < kMostWide; ++i) Learn(Wide(i), 1);
+  clock_.Advance(SpaceCodecs::kIdle - std::chrono::nanoseconds(1));
+  Learn(Wide(0), 1);
+  const Space early = Wide(kMostWide);
+  Learn(early, 1024);
+  EXPECT_EQ(KindOf(early), CalibrationKind::kStatistics);
+  clock_.Advance(std::chrono::nanoseconds(1));
+  for (uint64_t i = 1; i < kMostWide; ++i) {
+    const Space next = Wide(kMostWide + i);
+    Learn(next, 1024);
+    EXPECT_EQ(KindOf(next), std::nullopt) << "it learns axes: " << i;
+  }
+  // Nobody else is idle.
+  const Space late = Wide(2 * kMostWide);
+  Learn(late, 1024);
+  EXPECT_EQ(KindOf(late), CalibrationKind::kStatistics);
+}
+
+TEST_F(AxesBoundsTest, TheLeastRecentlyFedGoesFirst) {
+  // Half of what groups may take that learn statistics; only one of its heads is seen, so it is
+  // known in the end that the group does without.
+  const auto half = [](uint64_t i) {
+    Space space = WideSpace({7, 500 + i}, 16, 16);
+    space.spec.groups[0].layers = 16;
+    space.spec.groups[0].kv_heads = 1024;
+    return space;
+  };
+  const auto is_known = [&](uint64_t i) {
+    return (*codecs().OfGroup(half(i).scope, 0, CalibrationKind::kAxes)).has_value();
+  };
+  Learn(half(0), 512);
+  Learn(half(1), 512);
+  clock_.Advance(std::chrono::nanoseconds(1));
+  Learn(half(0), 1);
+  clock_.Advance(SpaceCodecs::kIdle);
+  Learn(half(2), 1024);
+  EXPECT_TRUE(is_known(2));
+  Learn(half(0), 511);
+  Learn(half(1), 512);
+  EXPECT_TRUE(is_known(0)) << "it kept what it had";
+  EXPECT_FALSE(is_known(1));
+}
+
+TEST_F(AxesBoundsTest, OneThatIsAddedToDoesNotGiveWay) {
+  for (uint64_t i = 0; i < kMostWide; ++i) Learn(Wide(i), 1);
+  const Space next = Wide(kMostWide);
+  Learn(Wide(0), 1, CalibrationKind::kAxes, [&] {
+    std::thread([&] {
+      clock_.Advance(SpaceCodecs::kIdle);
+      for (uint64_t i = 1; i < kMostWide; ++i) Learn(Wide(i), 1);
+      Learn(next, 1024);
+    }).join();
+  });
+  EXPECT_EQ(KindOf(next), CalibrationKind::kStatistics);
 }
 
 TEST_F(AxesBoundsTest, TheFirstChoiceCountsUntilTheSpaceGoes) {
@@ -270,14 +395,32 @@ TEST_F(AxesBoundsTest, TheFirstChoiceCountsUntilTheSpaceGoes) {
   codecs().Choose(scope, 0, axes, axes);
   EXPECT_EQ(codecs().ChoiceOf(scope, 0, axes), std::nullopt) << "nobody knows the space";
   ASSERT_OK(codecs().CalibrationsOf(scope).status());
-  codecs().Choose(scope, 0, axes, StoredForm::kRotated2);
-  codecs().Choose(scope, 0, axes, axes);
+  EXPECT_EQ(codecs().Choose(scope, 0, axes, StoredForm::kRotated2), StoredForm::kRotated2);
+  EXPECT_EQ(codecs().Choose(scope, 0, axes, axes), StoredForm::kRotated2)
+      << "who comes second takes the form that the first chose";
   EXPECT_EQ(codecs().ChoiceOf(scope, 0, axes), StoredForm::kRotated2);
   EXPECT_EQ(codecs().ChoiceOf(scope, 1, axes), std::nullopt);
   EXPECT_EQ(codecs().ChoiceOf(scope, 0, StoredForm::kTransform3), std::nullopt);
   codecs().Forget(scope);
   ASSERT_OK(codecs().CalibrationsOf(scope).status());
   EXPECT_EQ(codecs().ChoiceOf(scope, 0, axes), std::nullopt);
+}
+
+TEST_F(AxesBoundsTest, TrialsInVainEndInTheFormWithoutAxes) {
+  const KeyScope scope{7, 400};
+  const auto axes = StoredForm::kTransform2;
+  ASSERT_OK(codecs().CalibrationsOf(scope).status());
+  for (uint32_t i = 1; i < SpaceCodecs::kMostVainTrials; ++i) {
+    codecs().CountVainTrial(scope, 0, axes, StoredForm::kRotated2);
+    codecs().CountVainTrial(scope, 1, axes, StoredForm::kRotated2);
+  }
+  EXPECT_EQ(codecs().ChoiceOf(scope, 0, axes), std::nullopt);
+  codecs().CountVainTrial(scope, 0, axes, StoredForm::kRotated2);
+  EXPECT_EQ(codecs().ChoiceOf(scope, 0, axes), StoredForm::kRotated2);
+  // What was measured before that stays.
+  codecs().Choose(scope, 1, axes, axes);
+  codecs().CountVainTrial(scope, 1, axes, StoredForm::kRotated2);
+  EXPECT_EQ(codecs().ChoiceOf(scope, 1, axes), axes);
 }
 
 }  // namespace

@@ -18,21 +18,21 @@ namespace {
 constexpr double kFast = 1e9;
 
 TEST(FormChoiceTest, AxesAreTakenWhereTheyErrLessThanAsManyBitsOfTheOtherWould) {
-  const FormTrial rotated{.bits_per_value = 2.25, .error = 0.35, .decode_rate = kFast};
-  EXPECT_TRUE(AreAxesBetter(rotated, {2.25, 0.34, kFast}));
-  EXPECT_FALSE(AreAxesBetter(rotated, {2.25, 0.35, kFast}));
+  const FormTrial rotated{.bits_per_value = 2.25, .error = 0.35};
+  EXPECT_TRUE(AreAxesBetter(rotated, {2.25, 0.34}, kFast));
+  EXPECT_FALSE(AreAxesBetter(rotated, {2.25, 0.35}, kFast));
   // Half a bit more is worth 1 / sqrt(2).
-  EXPECT_TRUE(AreAxesBetter(rotated, {2.75, 0.24, kFast}));
-  EXPECT_FALSE(AreAxesBetter(rotated, {2.75, 0.26, kFast}));
-  EXPECT_TRUE(AreAxesBetter(rotated, {2.0, 0.41, kFast}));
+  EXPECT_TRUE(AreAxesBetter(rotated, {2.75, 0.24}, kFast));
+  EXPECT_FALSE(AreAxesBetter(rotated, {2.75, 0.26}, kFast));
+  EXPECT_TRUE(AreAxesBetter(rotated, {2.0, 0.41}, kFast));
 }
 
 TEST(FormChoiceTest, AxesThatTakeTooMuchRoomOrTimeAreNotTaken) {
-  const FormTrial rotated{.bits_per_value = 2, .error = 0.35, .decode_rate = kFast};
-  EXPECT_TRUE(AreAxesBetter(rotated, {2 * kMostBytesOfAxes, 0.1, kFast}));
-  EXPECT_FALSE(AreAxesBetter(rotated, {2 * kMostBytesOfAxes + 0.01, 0.1, kFast}));
-  EXPECT_TRUE(AreAxesBetter(rotated, {2, 0.1, kLeastDecodeRate}));
-  EXPECT_FALSE(AreAxesBetter(rotated, {2, 0.1, kLeastDecodeRate - 1}));
+  const FormTrial rotated{.bits_per_value = 2, .error = 0.35};
+  EXPECT_TRUE(AreAxesBetter(rotated, {2 * kMostBytesOfAxes, 0.1}, kFast));
+  EXPECT_FALSE(AreAxesBetter(rotated, {2 * kMostBytesOfAxes + 0.01, 0.1}, kFast));
+  EXPECT_TRUE(AreAxesBetter(rotated, {2, 0.1}, kLeastDecodeRate));
+  EXPECT_FALSE(AreAxesBetter(rotated, {2, 0.1}, kLeastDecodeRate - 1));
 }
 
 // Takes as long between two looks as it is told, the last again and again.
