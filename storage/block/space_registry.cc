@@ -15,22 +15,23 @@ constexpr uint16_t kStateShard = 0;
 
 StoredKey KeyOf(KeyScope scope) { return StoredKey(kStateShard, KeyKind::kSpace, scope, ""); }
 
-// Ids are never reused: 64 random bits, and never 0, which means "none".
-uint64_t RandomId() {
-  std::random_device entropy;
-  uint64_t id = 0;
-  while (id == 0) id = (uint64_t{entropy()} << 32) | entropy();
-  return id;
-}
-
 absl::Status UnknownSpace(std::string_view what) {
   return absl::NotFoundError(fmt::format("no space {}", what));
 }
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<SpaceRegistry>> SpaceRegistry::Load(Store& state, Clock& clock) {
-  std::unique_ptr<SpaceRegistry> registry(new SpaceRegistry(state, clock));
+// 0 means "none".
+uint64_t SpaceRegistry::RandomId() {
+  std::random_device entropy;
+  uint64_t id = 0;
+  while (id == 0) id = (uint64_t{entropy()} << 32) | entropy();
+  return id;
+}
+
+absl::StatusOr<std::unique_ptr<SpaceRegistry>> SpaceRegistry::Load(
+    Store& state, Clock& clock, std::function<uint64_t()> new_id) {
+  std::unique_ptr<SpaceRegistry> registry(new SpaceRegistry(state, clock, std::move(new_id)));
   // All tenants: everything of this kind in the shard.
   std::string begin;
   AppendBig<uint16_t>(begin, kStateShard);
@@ -77,7 +78,7 @@ absl::StatusOr<std::pair<SpaceRegistry::SpacePtr, bool>> SpaceRegistry::Open(uin
   }
   if (must_exist) return UnknownSpace(fmt::format("named '{}'", spec.name));
   auto made = std::make_shared<const Space>(
-      Space{.scope = {tenant, RandomId()}, .created = clock_.Wall(), .spec = spec});
+      Space{.scope = {tenant, new_id_()}, .created = clock_.Wall(), .spec = spec});
   MNEMO_RETURN_IF_ERROR(Persist(*made, OperationKind::kPutSpace));
   MutexLock lock(mutex_);
   by_name_[name] = made;

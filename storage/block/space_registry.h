@@ -1,6 +1,7 @@
 // The spaces of all tenants: durable, and cached in RAM.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -21,8 +22,10 @@ class SpaceRegistry {
  public:
   using SpacePtr = std::shared_ptr<const Space>;  // docs/decisions: readers outlive a delete
 
-  // Loads all spaces. Errors: kDataLoss.
-  static absl::StatusOr<std::unique_ptr<SpaceRegistry>> Load(Store& state, Clock& clock);
+  // Loads all spaces. `new_id` gives what a space is called, never twice and never 0: 64
+  // random bits, but where a test has to be the same each time. Errors: kDataLoss.
+  static absl::StatusOr<std::unique_ptr<SpaceRegistry>> Load(
+      Store& state, Clock& clock, std::function<uint64_t()> new_id = RandomId);
 
   // Gets or creates; one winner among any number of callers. Errors:
   // kInvalidArgument, kFailedPrecondition (a field differs; both values are
@@ -53,13 +56,16 @@ class SpaceRegistry {
  private:
   using NameKey = std::pair<uint64_t, std::string>;  // tenant, name
 
-  SpaceRegistry(Store& state, Clock& clock) : state_(state), clock_(clock) {}
+  SpaceRegistry(Store& state, Clock& clock, std::function<uint64_t()> new_id)
+      : state_(state), clock_(clock), new_id_(std::move(new_id)) {}
+  static uint64_t RandomId();
   absl::Status Persist(const Space& space, OperationKind kind)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(change_);
   SpacePtr FindLocked(const NameKey& name) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   Store& state_;
   Clock& clock_;
+  const std::function<uint64_t()> new_id_;  // under change_
   // Serialises changes, and is held across the store: taken before mutex_,
   // which readers share and nobody holds across anything.
   Mutex change_;

@@ -90,7 +90,8 @@ class ModelStoreTest : public ::testing::Test {
     auto store = BlockStore::Open(options, files_, clock_, [](const PartEvent&) {});
     ASSERT_OK(store);
     store_ = *std::move(store);
-    auto spaces = SpaceRegistry::Load(store_->state(), clock_);
+    // Of which tokens a group learns hangs on its space's id.
+    auto spaces = SpaceRegistry::Load(store_->state(), clock_, [this] { return ++last_space_; });
     ASSERT_OK(spaces);
     spaces_ = *std::move(spaces);
     store_->UseSpaces([this](KeyScope scope) -> std::shared_ptr<const Space> {
@@ -138,6 +139,7 @@ class ModelStoreTest : public ::testing::Test {
   TempDir dir_;
   UnsyncedFileSystem files_;
   FakeClock clock_;
+  uint64_t last_space_ = 0x5ca1ab1e;
   KeyScope scope_;
   uint64_t fillers_ = 0;
   std::unique_ptr<BlockStore> store_;
