@@ -419,8 +419,9 @@ def test_who_reads_for_all_ends_with_its_own_time():
 class Reading:
     """A stream whose socket gives what a test says, and whose sleeps are counted."""
 
-    def __init__(self, *comes):
+    def __init__(self, *comes, woken=True):
         self.sleeps = 0
+        self._woken = woken
         came = iter(comes)
         self.stream = stream = object.__new__(_fast_lane._Stream)
         stream._socket = SimpleNamespace(recv_into=lambda _: next(came))
@@ -430,6 +431,7 @@ class Reading:
 
     def _sleep(self, *_):
         self.sleeps += 1
+        return self._woken
 
     def bytes(self):
         return self.stream._await_bytes(SimpleNamespace(left=lambda: 1.0))
@@ -444,6 +446,12 @@ def test_behind_a_short_wait_it_looks_again_instead():
     reading = Reading(None, 7, None, None, None, 8)
     assert (reading.bytes(), reading.sleeps) == (7, 1)
     assert (reading.bytes(), reading.sleeps) == (8, 1)
+
+
+def test_a_sleep_in_which_nothing_came_was_no_short_wait():
+    reading = Reading(None, None, None, 7, woken=False)
+    assert (reading.bytes(), reading.sleeps) == (None, 1)
+    assert (reading.bytes(), reading.sleeps) == (7, 2)
 
 
 def test_what_is_here_already_is_taken_at_once():
