@@ -46,9 +46,7 @@ class BusyWait:
     def comes(self, look: Callable[[], bool], left: float = LONGEST) -> bool:
         """Calls `look` until it answers true; false if it has not, for as long as is worth it.
 
-        `left`: seconds that the caller has.
-
-        Then the caller sleeps, and says when it has woken up.
+        Then the caller sleeps, and says when it has woken up. `left`: seconds that it has.
         """
         self._began = now = self._clock()
         if not self._may or not self._short or now < self._not_before:
